@@ -1,0 +1,29 @@
+"""jaxqsm: differentiable quantitative susceptibility mapping in JAX."""
+
+from jaxqsm import (
+    background,
+    field_mapping,
+    inversion,
+    masking,
+    operators,
+    phantoms,
+    physics,
+    solvers,
+    unwrapping,
+)
+from jaxqsm.geometry import Acquisition, Geometry
+
+__all__ = [
+    "Acquisition",
+    "Geometry",
+    "background",
+    "field_mapping",
+    "inversion",
+    "masking",
+    "operators",
+    "phantoms",
+    "physics",
+    "solvers",
+    "unwrapping",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,68 @@
+"""Projection onto dipole fields."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop, fast_shape, pad
+from jaxqsm.physics import dipole_convolve, dipole_kernel
+from jaxqsm.solvers import conjugate_gradient
+
+
+@partial(jax.jit, static_argnames="iterations")
+def pdf(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    iterations: int = 40,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Fit the field in the mask with sources outside it; what they cannot explain is local.
+
+    Minimises |W (D χ_outside − total field)|² by conjugate gradients, stopped early. The grid is
+    padded by half its size, so sources beyond the field of view take part.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is the magnitude in the mask, else the mask.
+        iterations: conjugate-gradient steps; default 40. More fit more of the local field near the
+            border as well.
+
+    Returns:
+        Local field in ppm (zero outside) and the mask, unchanged. Four real FFTs an iteration;
+        gradients unroll the iterations.
+
+    References:
+        Liu et al. 2011, NMR Biomed 24:1129, doi:10.1002/nbm.1670.
+    """
+    shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
+    inside = pad(mask, shape)
+    outside = ~inside
+    weights = mask.astype(total_field.dtype)
+    if magnitude is not None:
+        weights = weights * jnp.abs(magnitude) ** 2
+        weights = weights / jnp.maximum(weights.max(), 1e-30)
+    weights = pad(weights, shape)
+    kernel = dipole_kernel(shape, geometry)
+    # A constant (the scanner's centre frequency) is no field of sources nearby: take it out first.
+    mean = jnp.vdot(mask, total_field) / jnp.maximum(mask.sum(), 1)
+    field = pad((total_field - mean) * mask, shape)
+
+    def convolve(image: Array) -> Array:
+        return dipole_convolve(image, kernel, shape)
+
+    def normal(chi: Array) -> Array:
+        return outside * convolve(weights * convolve(outside * chi))
+
+    right = outside * convolve(weights * field)
+    chi = conjugate_gradient(normal, right, iterations=iterations)
+    local = crop(field - convolve(outside * chi), mask.shape)
+    return local * mask, mask

@@ -1,0 +1,6 @@
+"""Unwrapped multi-echo phase to total field in ppm."""
+
+from jaxqsm.field_mapping.mcpc_3d_s import mcpc_3d_s
+from jaxqsm.field_mapping.weighted_fit import weighted_fit
+
+__all__ = ["mcpc_3d_s", "weighted_fit"]

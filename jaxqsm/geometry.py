@@ -1,0 +1,121 @@
+"""Where the voxels are and how the scan was taken: the two explicit arguments of all physics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+GYROMAGNETIC_RATIO = 42.577478518
+"""Proton gyromagnetic ratio over 2π in MHz/T, which is also Hz per (ppm · T). CODATA 2018."""
+
+
+def _pytree_of_arrays(cls: type) -> type:
+    """Register a frozen dataclass as a pytree whose every field is a leaf.
+
+    Unflattening bypasses ``__init__``: JAX passes placeholders through it that are no arrays.
+    """
+    names = [field.name for field in dataclasses.fields(cls)]
+
+    def flatten_with_keys(value):
+        children = [(jax.tree_util.GetAttrKey(name), getattr(value, name)) for name in names]
+        return children, None
+
+    def unflatten(_, leaves):
+        value = object.__new__(cls)
+        for name, leaf in zip(names, leaves, strict=True):
+            object.__setattr__(value, name, leaf)
+        return value
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+    return cls
+
+
+@_pytree_of_arrays
+@dataclasses.dataclass(frozen=True, eq=False)
+class Geometry:
+    """Voxel size and main-field direction of one volume.
+
+    Both are pytree leaves, so they may be traced: ``jax.grad`` with respect to head orientation,
+    ``jax.vmap`` over orientations.
+
+    Args:
+        voxel_size: edge lengths in mm along the three array axes. Default 1 mm isotropic.
+        b0_dir: direction of the main field in *voxel axes* (array axes, not scanner axes).
+            Any non-zero length is accepted; physics uses the unit vector. Default ``(0, 0, 1)``.
+
+    Raises:
+        ValueError: if either does not have three entries.
+
+    Example:
+        >>> geometry = Geometry(voxel_size=(1.0, 1.0, 2.0), b0_dir=(0.0, 0.5, 0.9))
+        >>> float(jnp.linalg.norm(geometry.unit_b0_dir))
+        1.0
+    """
+
+    voxel_size: Float[Array, "3"] = (1.0, 1.0, 1.0)  # type: ignore[assignment]
+    b0_dir: Float[Array, "3"] = (0.0, 0.0, 1.0)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name in ("voxel_size", "b0_dir"):
+            value = _as_floating(getattr(self, name))
+            if value.shape != (3,):
+                raise ValueError(f"Geometry.{name} needs three entries, got shape {value.shape}")
+            object.__setattr__(self, name, value)
+
+    @property
+    def unit_b0_dir(self) -> Float[Array, "3"]:
+        """``b0_dir`` scaled to length one, so that gradients are tangent to the sphere."""
+        return self.b0_dir / jnp.linalg.norm(self.b0_dir)
+
+    @property
+    def voxel_volume(self) -> Float[Array, ""]:
+        """Volume of one voxel in mm³."""
+        return jnp.prod(self.voxel_size)
+
+
+@_pytree_of_arrays
+@dataclasses.dataclass(frozen=True, eq=False)
+class Acquisition:
+    """Echo times and field strength of one multi-echo gradient-echo scan.
+
+    Args:
+        echo_times: echo times in seconds, shape ``(echo,)``.
+        field_strength: main field in tesla.
+
+    Raises:
+        ValueError: if ``echo_times`` is not one-dimensional.
+
+    Example:
+        >>> Acquisition(echo_times=(0.004, 0.008, 0.012), field_strength=7.0).echo_times.shape
+        (3,)
+    """
+
+    echo_times: Float[Array, "echo"]
+    field_strength: Float[Array, ""]
+
+    def __post_init__(self) -> None:
+        echo_times = _as_floating(self.echo_times)
+        if echo_times.ndim != 1:
+            raise ValueError(
+                f"Acquisition.echo_times needs shape (echo,), got shape {echo_times.shape}"
+            )
+        object.__setattr__(self, "echo_times", echo_times)
+        object.__setattr__(self, "field_strength", _as_floating(self.field_strength))
+
+    @property
+    def hertz_per_ppm(self) -> Float[Array, ""]:
+        """Larmor frequency shift in Hz of a field of 1 ppm."""
+        return GYROMAGNETIC_RATIO * self.field_strength
+
+    @property
+    def phase_per_ppm(self) -> Float[Array, "echo"]:
+        """Phase in rad that a field of 1 ppm accrues until each echo, shape ``(echo,)``."""
+        return 2 * jnp.pi * self.hertz_per_ppm * self.echo_times
+
+
+def _as_floating(value: ArrayLike) -> Array:
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)

@@ -1,0 +1,39 @@
+"""What all inversions share: the padded grid, data weights, and the reference of χ."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.operators import fast_shape
+from jaxqsm.operators.padding import Shape
+
+MARGIN = 0.25
+"""Zeros added beyond the image, as a part of its length, so that χ does not act across the border
+of the periodic grid. At a quarter, a source feels its periodic image at less than 1 % of the field
+it makes at its own surface."""
+
+
+def padded_shape(shape: tuple[int, ...]) -> Shape:
+    """FFT-friendly grid with a margin of zeros."""
+    return fast_shape(shape, [round(MARGIN * n) for n in shape])
+
+
+def data_weights(
+    mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+) -> Float[Array, "x y z"]:
+    """Confidence in the field: the mask, or the magnitude in it scaled to a root mean square of 1."""
+    inside = mask.astype(float)
+    if magnitude is None:
+        return inside
+    weights = jnp.abs(magnitude) * inside
+    mean_square = jnp.sum(weights**2) / jnp.maximum(inside.sum(), 1)
+    # Above three times the typical signal more magnitude is no more certainty (vessels, coil rims).
+    return jnp.minimum(weights / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1)), 3.0)
+
+
+def referenced(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    """χ in the mask, relative to its mean there; zero outside."""
+    inside = mask.astype(chi.dtype)
+    mean = jnp.sum(chi * inside) / jnp.maximum(inside.sum(), 1)
+    return (chi - mean) * inside

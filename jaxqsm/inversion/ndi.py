@@ -1,0 +1,62 @@
+"""Nonlinear dipole inversion."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion._common import data_weights, padded_shape, referenced
+from jaxqsm.operators import crop, pad
+from jaxqsm.physics import dipole_convolve, dipole_kernel
+from jaxqsm.solvers import iterate
+
+
+@partial(jax.jit, static_argnames="iterations")
+def ndi(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    radians_per_ppm: float = 16.0,
+    step_size: float = 2.0,
+    iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Gradient descent on ½ |W (exp(i s Dχ) − exp(i s field))|², stopped early.
+
+    The data term sees phase only modulo 2π, so unwrapping errors and very noisy voxels pull less
+    than in a linear fit. The number of iterations is the regularisation.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        radians_per_ppm: s, the phase of 1 ppm; default 16, i.e. 20 ms at 3 T.
+        step_size: default 2, as published.
+        iterations: default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; gradients unroll
+        the iterations with about 2 √iterations stored states.
+
+    References:
+        Polak et al. 2020, NMR Biomed 33:e4271, doi:10.1002/nbm.4271.
+    """
+    shape = padded_shape(local_field.shape)
+    weights = data_weights(mask, magnitude) ** 2
+    # Weights above 1 would need a shorter step; only their ratio matters.
+    weights = pad(weights / jnp.maximum(weights.max(), 1e-30), shape)
+    phase = pad(radians_per_ppm * local_field * mask, shape)
+    kernel = dipole_kernel(shape, geometry)
+
+    def step(chi):
+        misfit = jnp.sin(dipole_convolve(chi, kernel, shape) - phase)
+        return chi - step_size * dipole_convolve(weights * misfit, kernel, shape)
+
+    chi = iterate(step, jnp.zeros_like(phase), iterations) / radians_per_ppm
+    return referenced(crop(chi, local_field.shape), mask)

@@ -1,0 +1,21 @@
+"""Linear maps that are not the dipole: differences, spherical means, padding, frequencies."""
+
+from jaxqsm.operators.differences import divergence, gradient, laplacian
+from jaxqsm.operators.erosion import erode
+from jaxqsm.operators.frequencies import frequencies, laplacian_symbol
+from jaxqsm.operators.padding import crop, fast_shape, pad
+from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
+
+__all__ = [
+    "crop",
+    "divergence",
+    "erode",
+    "fast_shape",
+    "frequencies",
+    "gradient",
+    "laplacian",
+    "laplacian_symbol",
+    "pad",
+    "spherical_kernel",
+    "spherical_mean",
+]

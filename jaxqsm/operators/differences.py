@@ -1,0 +1,64 @@
+"""Finite differences, their exact adjoint, and the Laplacian."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxqsm.geometry import Geometry
+
+Boundary = Literal["periodic", "neumann"]
+
+
+def gradient(
+    image: Float[Array, "x y z"], geometry: Geometry, *, boundary: Boundary = "periodic"
+) -> Float[Array, "3 x y z"]:
+    """Forward differences along the three axes, per mm.
+
+    Args:
+        image: shape ``(x, y, z)``, any unit.
+        geometry: voxel size in mm; differentiable.
+        boundary: ``"periodic"`` (default: diagonal in k-space, as the solvers need) wraps the last
+            difference; ``"neumann"`` sets it to zero.
+
+    Returns:
+        Shape ``(3, x, y, z)``, unit of ``image`` per mm.
+    """
+    return jnp.stack(
+        [_forward(image, axis, boundary) / geometry.voxel_size[axis] for axis in range(3)]
+    )
+
+
+def divergence(
+    vectors: Float[Array, "3 x y z"], geometry: Geometry, *, boundary: Boundary = "periodic"
+) -> Float[Array, "x y z"]:
+    """Minus the adjoint of :func:`gradient`: backward differences, summed over the axes, per mm."""
+    return sum(
+        _backward(vectors[axis], axis, boundary) / geometry.voxel_size[axis] for axis in range(3)
+    )  # type: ignore[return-value]
+
+
+def laplacian(
+    image: Float[Array, "x y z"], geometry: Geometry, *, boundary: Boundary = "periodic"
+) -> Float[Array, "x y z"]:
+    """Second differences (7 points), unit of ``image`` per mm²; equals divergence of gradient."""
+    return divergence(gradient(image, geometry, boundary=boundary), geometry, boundary=boundary)
+
+
+def _forward(image: Array, axis: int, boundary: Boundary) -> Array:
+    difference = jnp.roll(image, -1, axis) - image
+    return difference if boundary == "periodic" else _zero_last(difference, axis)
+
+
+def _backward(image: Array, axis: int, boundary: Boundary) -> Array:
+    if boundary == "neumann":
+        image = _zero_last(image, axis)
+    return image - jnp.roll(image, 1, axis)
+
+
+def _zero_last(image: Array, axis: int) -> Array:
+    last = [slice(None)] * image.ndim
+    last[axis] = slice(-1, None)
+    return image.at[tuple(last)].set(0)

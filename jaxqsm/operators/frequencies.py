@@ -1,0 +1,48 @@
+"""Frequency coordinates of the real-to-complex transform, and symbols of difference operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxqsm.geometry import Geometry
+
+
+def _cycles(shape: Sequence[int]) -> tuple[Array, Array, Array]:
+    """Cycles per voxel on the half spectrum of ``rfftn``, one broadcastable array an axis."""
+    x, y, z = shape
+    return (
+        jnp.fft.fftfreq(x)[:, None, None],
+        jnp.fft.fftfreq(y)[None, :, None],
+        jnp.fft.rfftfreq(z)[None, None, :],
+    )
+
+
+def frequencies(
+    shape: Sequence[int], geometry: Geometry
+) -> tuple[Float[Array, "x 1 1"], Float[Array, "1 y 1"], Float[Array, "1 1 h"]]:
+    """Spatial frequencies in cycles/mm on the half spectrum of ``jnp.fft.rfftn``.
+
+    Args:
+        shape: shape ``(x, y, z)`` of the image.
+        geometry: voxel size in mm; differentiable.
+
+    Returns:
+        Three broadcastable arrays; the last axis has ``h = z // 2 + 1`` entries.
+    """
+    kx, ky, kz = _cycles(shape)
+    dx, dy, dz = geometry.voxel_size
+    return kx / dx, ky / dy, kz / dz
+
+
+def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "x y h"]:
+    """Fourier symbol of minus the periodic 7-point Laplacian: Σ (2 − 2 cos 2πk) / d² ≥ 0, in mm⁻².
+
+    It is also the symbol of gradientᵀ·gradient of :func:`jaxqsm.operators.gradient` with periodic
+    boundary, which is what makes regularised inversions diagonal in k-space.
+    """
+    kx, ky, kz = (2 - 2 * jnp.cos(2 * jnp.pi * cycles) for cycles in _cycles(shape))
+    dx, dy, dz = geometry.voxel_size
+    return kx / dx**2 + ky / dy**2 + kz / dz**2

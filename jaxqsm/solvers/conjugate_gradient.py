@@ -1,0 +1,51 @@
+"""Conjugate gradients with a fixed number of iterations, for problems that early stopping regularises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxqsm.solvers.iterate import iterate
+
+
+def conjugate_gradient(
+    operator: Callable[[Float[Array, "..."]], Float[Array, "..."]],
+    right: Float[Array, "..."],
+    *,
+    iterations: int,
+) -> Float[Array, "..."]:
+    """``iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
+
+    Unlike ``jax.scipy.sparse.linalg.cg`` the derivative is that of the iterate returned, not of the
+    converged solution, which for an ill-posed problem is another (and useless) image.
+
+    Args:
+        operator: linear, symmetric, positive semi-definite.
+        right: right-hand side.
+        iterations: number of steps (static). A step after exact convergence changes nothing.
+
+    Returns:
+        The iterate; same shape as ``right``.
+
+    References:
+        Hestenes & Stiefel 1952, J Res Natl Bur Stand 49:409, doi:10.6028/jres.049.044.
+    """
+
+    def step(state):
+        solution, residual, direction, energy = state
+        image = operator(direction)
+        length = _ratio(energy, jnp.vdot(direction, image))
+        residual = residual - length * image
+        new_energy = jnp.vdot(residual, residual)
+        new_direction = residual + _ratio(new_energy, energy) * direction
+        return solution + length * direction, residual, new_direction, new_energy
+
+    start = (jnp.zeros_like(right), right, right, jnp.vdot(right, right))
+    return iterate(step, start, iterations)[0]
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)

@@ -1,0 +1,6 @@
+"""Phase unwrapping. Every function takes ``(x, y, z)`` or ``(x, y, z, echo)`` and keeps the shape."""
+
+from jaxqsm.unwrapping.laplacian import laplacian
+from jaxqsm.unwrapping.romeo import romeo
+
+__all__ = ["laplacian", "romeo"]
