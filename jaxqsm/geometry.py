@@ -55,8 +55,8 @@ class Geometry:
         1.0
     """
 
-    voxel_size: Float[Array, "3"] = (1.0, 1.0, 1.0)  # type: ignore[assignment]
-    b0_dir: Float[Array, "3"] = (0.0, 0.0, 1.0)  # type: ignore[assignment]
+    voxel_size: Float[Array, 3] = (1.0, 1.0, 1.0)  # type: ignore[assignment]
+    b0_dir: Float[Array, 3] = (0.0, 0.0, 1.0)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         for name in ("voxel_size", "b0_dir"):
@@ -66,7 +66,7 @@ class Geometry:
             object.__setattr__(self, name, value)
 
     @property
-    def unit_b0_dir(self) -> Float[Array, "3"]:
+    def unit_b0_dir(self) -> Float[Array, 3]:
         """``b0_dir`` scaled to length one, so that gradients are tangent to the sphere."""
         return self.b0_dir / jnp.linalg.norm(self.b0_dir)
 
@@ -93,15 +93,13 @@ class Acquisition:
         (3,)
     """
 
-    echo_times: Float[Array, "echo"]
+    echo_times: Float[Array, echo]
     field_strength: Float[Array, ""]
 
     def __post_init__(self) -> None:
         echo_times = _as_floating(self.echo_times)
         if echo_times.ndim != 1:
-            raise ValueError(
-                f"Acquisition.echo_times needs shape (echo,), got shape {echo_times.shape}"
-            )
+            raise ValueError(f"Acquisition.echo_times needs shape (echo,), got shape {echo_times.shape}")
         object.__setattr__(self, "echo_times", echo_times)
         object.__setattr__(self, "field_strength", _as_floating(self.field_strength))
 
@@ -111,7 +109,7 @@ class Acquisition:
         return GYROMAGNETIC_RATIO * self.field_strength
 
     @property
-    def phase_per_ppm(self) -> Float[Array, "echo"]:
+    def phase_per_ppm(self) -> Float[Array, echo]:
         """Phase in rad that a field of 1 ppm accrues until each echo, shape ``(echo,)``."""
         return 2 * jnp.pi * self.hertz_per_ppm * self.echo_times
 

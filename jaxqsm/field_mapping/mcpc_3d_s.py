@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, fast_shape, frequencies, pad
+from jaxqsm.physics import wrap_phase
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="passes")
 def mcpc_3d_s(
     phase: Float[Array, "x y z echo"],
     unwrapped_difference: Float[Array, "x y z"],
@@ -19,7 +22,8 @@ def mcpc_3d_s(
     geometry: Geometry,
     acquisition: Acquisition,
     *,
-    smoothing: float = 8.0,
+    smoothing: float = 3.0,
+    passes: int = 4,
 ) -> Float[Array, "x y z"]:
     """Phase at TE = 0: extrapolate the first two echoes back, then smooth in the complex plane.
 
@@ -30,10 +34,14 @@ def mcpc_3d_s(
         mask: where phase is meaningful.
         geometry: voxel size (mm).
         acquisition: echo times.
-        smoothing: standard deviation of the Gaussian in mm; default 8, since coil phase is smooth.
+        smoothing: standard deviation of the Gaussian in mm; default 3, which still averages over
+            hundreds of voxels.
+        passes: how often the smoothed remainder is added. Default 4: one pass of 8 mm errs by 0.4 rad
+            where the offset bends by π across 2.4 cm, four of 3 mm by 0.03 rad.
 
     Returns:
-        Offset in rad, wrapped; subtract it from every echo. Differentiable, four complex FFTs.
+        Offset in rad, wrapped; subtract it from every echo. Differentiable, four real
+        FFTs a pass.
 
     References:
         Eckstein et al. 2018, MRM 79:2996, doi:10.1002/mrm.26963.
@@ -50,6 +58,14 @@ def mcpc_3d_s(
     def smooth(image: Array) -> Array:
         return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * gauss, s=shape), mask.shape)
 
-    real, imaginary = smooth(weight * jnp.cos(offset)), smooth(weight * jnp.sin(offset))
-    defined = real**2 + imaginary**2 > 0
-    return jnp.arctan2(jnp.where(defined, imaginary, 0), jnp.where(defined, real, 1))
+    def smooth_angle(angle: Array) -> Array:
+        real, imaginary = smooth(weight * jnp.cos(angle)), smooth(weight * jnp.sin(angle))
+        defined = real**2 + imaginary**2 > 0
+        return jnp.arctan2(jnp.where(defined, imaginary, 0), jnp.where(defined, real, 1))
+
+    # What a pass leaves is smoothed and added: bent phase, and phase at the border of the mask,
+    # would be flattened by a single one.
+    smoothed = smooth_angle(offset)
+    for _ in range(passes - 1):
+        smoothed = smoothed + smooth_angle(offset - smoothed)
+    return wrap_phase(smoothed)

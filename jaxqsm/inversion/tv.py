@@ -22,8 +22,8 @@ def tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    weight: float = 2e-4,
-    tolerance: float = 1e-3,
+    weight: float = 3e-4,
+    tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² + weight Σ |∇χ| over χ on a zero-padded periodic grid.
@@ -37,8 +37,10 @@ def tv(
         mask: where the field is valid; W is zero elsewhere, so χ may explain nothing there.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
-        weight: regularisation weight in ppm · mm. Default 2e-4; about proportional to the noise.
-        tolerance: relative change of the iterate at which to stop. Default 1e-3.
+        weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4, best
+            on the head phantom at 3 T after background removal (2e-4 for its true local field).
+        tolerance: relative change of the iterate at which to stop. Default 1e-2:
+            on the head phantom the error to the truth no longer falls below it.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:
@@ -81,12 +83,11 @@ def tv(
         predicted = jnp.fft.irfftn(spectrum * kernel, s=shape)
         gradients, fields = split(state)
         # new multiplier = old multiplier + constraint violation, old multiplier = state − split
-        return (
-            gradient(chi, geometry) + state[0] - gradients,
-            predicted + state[1] - fields,
-        )
+        now = (gradient(chi, geometry), predicted)
+        return jax.tree.map(lambda a, z, v: a + z - v, now, state, (gradients, fields))
 
-    initial = (jnp.zeros((3, *shape), field.dtype), field)
+    zeros = jnp.zeros_like(field)
+    initial = ((zeros, zeros, zeros), field)
     state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
     chi = jnp.fft.irfftn(chi_spectrum(state), s=shape)
     return referenced(crop(chi, local_field.shape), mask)

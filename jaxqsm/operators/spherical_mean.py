@@ -11,9 +11,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators.padding import crop, fast_shape, pad
 
 
-def spherical_kernel(
-    shape: Sequence[int], radius: ArrayLike, geometry: Geometry
-) -> Float[Array, "x y z"]:
+def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry) -> Float[Array, "x y z"]:
     """Normalised ball of ``radius`` mm centred on voxel (0, 0, 0), wrapped around periodically.
 
     A voxel that the surface cuts counts by the part of its width inside, measured along the

@@ -11,7 +11,12 @@ from jaxqsm.geometry import Geometry
 
 
 def sphere(
-    shape: Sequence[int], geometry: Geometry, *, radius: float, chi: float = 1.0, supersampling: int = 4
+    shape: Sequence[int],
+    geometry: Geometry,
+    *,
+    radius: float,
+    chi: float = 1.0,
+    supersampling: int = 4,
 ) -> Float[Array, "x y z"]:
     """Sphere in the middle of the array, voxels at its surface filled by the part inside.
 

@@ -11,6 +11,7 @@ are millimetres in the templates' space (x to the right, y to the front, z up).
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -72,9 +73,7 @@ def _millimetres(shape: tuple[int, ...]) -> list[np.ndarray]:
 
 def _ellipsoid(shape: tuple[int, ...], centre: tuple, radii: tuple) -> np.ndarray:
     axes = _millimetres(shape)
-    return (
-        sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radii, strict=True)) <= 1
-    )
+    return sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radii, strict=True)) <= 1
 
 
 def _box(shape: tuple[int, ...], x: tuple, y: tuple, z: tuple) -> np.ndarray:
@@ -218,7 +217,7 @@ def _label_veins(labels, t1, intracranial) -> None:
         veins[part] |= ndimage.distance_transform_edt(line[part]) <= radius
 
     def connect(points: list, radius: float) -> None:
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in itertools.pairwise(points):
             path, _ = graph.route_through_array(cost, voxel(start), voxel(end))
             tube(np.array(path), radius)
 
@@ -255,7 +254,7 @@ def _label_veins(labels, t1, intracranial) -> None:
     for side in (-1, 1):
         for y in range(-34, 26, 6):
             corner = np.array([side * 17, y, 24 if y > -20 else 20])
-            reach = corner + (side * random.uniform(14, 24), random.uniform(-3, 3), random.uniform(6, 20))
+            reach = (*corner, side * random.uniform(14, 24), random.uniform(-3, 3), random.uniform(6, 20))
             line = np.linspace(voxel(corner), voxel(reach), 40).round().astype(int)
             tube(line, 0.6)
     labels[veins & intracranial] = Tissue.VEIN

@@ -45,7 +45,10 @@ class HeadPhantom:
 
 
 def head(
-    voxel_size: Sequence[float] = (1.0, 1.0, 1.0), *, field_strength: float = 3.0, texture: float = 1.0
+    voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
+    *,
+    field_strength: float = 3.0,
+    texture: float = 1.0,
 ) -> HeadPhantom:
     """Whole head with 16 tissues, lesions included, sampled at any voxel size.
 
@@ -71,9 +74,7 @@ def head(
     matrices = [_averaging(n, v) for n, v in zip(labels.shape, size, strict=True)]
 
     def resample(image: np.ndarray) -> Array:
-        return jnp.einsum(
-            "xyz,ax,by,cz->abc", jnp.asarray(image, jnp.float32), *matrices, optimize="optimal"
-        )
+        return jnp.einsum("xyz,ax,by,cz->abc", jnp.asarray(image, jnp.float32), *matrices, optimize="optimal")
 
     intensity = resample(t1_image)
     zeros = jnp.zeros_like(intensity)
@@ -105,7 +106,7 @@ def head(
         labels=np.asarray(likeliest),
         mask=np.asarray(resample(brain) > 0.5),
         voxel_size=size,  # type: ignore[arg-type]
-        origin=tuple(origin),
+        origin=tuple(map(float, origin)),  # type: ignore[arg-type]
     )
 
 

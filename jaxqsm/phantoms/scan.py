@@ -73,9 +73,7 @@ def simulate_scan(
     )
     key_offset, key_noise = jax.random.split(key)
     offset = _coil_phase(key_offset, phantom.chi.shape)
-    signal = gre_signal(
-        total, acquisition, m0=amplitude, r2star=phantom.r2star, phase_offset=offset
-    )
+    signal = gre_signal(total, acquisition, m0=amplitude, r2star=phantom.r2star, phase_offset=offset)
     if np.isfinite(snr):
         level = jnp.vdot(mask, jnp.abs(signal[..., 0])) / mask.sum()
         signal = add_complex_noise(key_noise, signal, level / snr)

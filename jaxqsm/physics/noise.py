@@ -8,8 +8,8 @@ from jaxtyping import Array, ArrayLike, Complex, PRNGKeyArray
 
 
 def add_complex_noise(
-    key: PRNGKeyArray, signal: Complex[Array, "..."], standard_deviation: ArrayLike
-) -> Complex[Array, "..."]:
+    key: PRNGKeyArray, signal: Complex[Array, ...], standard_deviation: ArrayLike
+) -> Complex[Array, ...]:
     """Add white Gaussian noise to the real and the imaginary channel.
 
     Args:

@@ -55,7 +55,7 @@ def gre_signal_from_chi(
 
 def spoiled_gre_amplitude(
     proton_density: ArrayLike, t1: ArrayLike, *, repetition_time: float, flip_angle: float
-) -> Float[Array, "..."]:
+) -> Float[Array, ...]:
     """Steady-state amplitude of a spoiled gradient echo at TE = 0 (the Ernst formula).
 
     Args:
@@ -76,6 +76,6 @@ def spoiled_gre_amplitude(
     )
 
 
-def wrap_phase(phase: Float[Array, "..."]) -> Float[Array, "..."]:
+def wrap_phase(phase: Float[Array, ...]) -> Float[Array, ...]:
     """Phase in rad modulo 2π into [−π, π]; the gradient is 1 everywhere it is defined."""
     return phase - 2 * jnp.pi * jnp.round(phase / (2 * jnp.pi))

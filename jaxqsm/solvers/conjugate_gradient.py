@@ -11,11 +11,11 @@ from jaxqsm.solvers.iterate import iterate
 
 
 def conjugate_gradient(
-    operator: Callable[[Float[Array, "..."]], Float[Array, "..."]],
-    right: Float[Array, "..."],
+    operator: Callable[[Float[Array, ...]], Float[Array, ...]],
+    right: Float[Array, ...],
     *,
     iterations: int,
-) -> Float[Array, "..."]:
+) -> Float[Array, ...]:
     """``iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
 
     Unlike ``jax.scipy.sparse.linalg.cg`` the derivative is that of the iterate returned, not of the

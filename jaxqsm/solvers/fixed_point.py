@@ -64,9 +64,7 @@ def fixed_point(
         return repeat(update, right)
 
     def tangent_solve(linear_residual: Callable[[State], State], right: State) -> State:
-        return jax.lax.custom_linear_solve(
-            linear_residual, right, solve=neumann, transpose_solve=neumann
-        )
+        return jax.lax.custom_linear_solve(linear_residual, right, solve=neumann, transpose_solve=neumann)
 
     return jax.lax.custom_root(residual, initial, solve, tangent_solve)
 

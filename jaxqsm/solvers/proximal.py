@@ -5,11 +5,22 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+Component = Float[Array, "*shape"]
 
-def shrink_vectors(vectors: Float[Array, "3 *shape"], threshold: ArrayLike) -> Float[Array, "3 *shape"]:
-    """Shorten every vector (axis 0) by ``threshold``: the proximal map of the sum of lengths."""
-    squared = jnp.sum(vectors**2, axis=0)
+
+def shrink_vectors(vectors: tuple[Component, ...], threshold: ArrayLike) -> tuple[Component, ...]:
+    """Shorten every vector by ``threshold``: the proximal map of the sum of lengths.
+
+    Args:
+        vectors: one array a component, all of one shape.
+        threshold: how much shorter, unit of ``vectors``; shorter vectors become zero.
+
+    Returns:
+        The components of the shortened vectors.
+    """
+    squared = sum(component**2 for component in vectors)
     longer = squared > jnp.asarray(threshold) ** 2
-    # The second `where` keeps the gradient finite where the vector is zero.
+    # The inner `where` keeps the gradient finite where the vector is zero.
     length = jnp.sqrt(jnp.where(longer, squared, 1))
-    return vectors * jnp.where(longer, 1 - threshold / length, 0)
+    factor = jnp.where(longer, 1 - threshold / length, 0)
+    return tuple(component * factor for component in vectors)

@@ -37,15 +37,13 @@ def laplacian(
     """
     if wrapped.ndim == 4:
         return jax.vmap(laplacian, (-1, None, None), -1)(wrapped, mask, geometry)
-    flow = jnp.stack(
-        [
-            wrap_phase(jnp.roll(wrapped, -1, axis) - wrapped)
-            * (mask & jnp.roll(mask, -1, axis))
-            / geometry.voxel_size[axis]
-            for axis in range(3)
-        ]
+    x, y, z = (
+        wrap_phase(jnp.roll(wrapped, -1, axis) - wrapped)
+        * (mask & jnp.roll(mask, -1, axis))
+        / geometry.voxel_size[axis]
+        for axis in range(3)
     )
-    source = jax.scipy.fft.dctn(divergence(flow, geometry, boundary="neumann"))
+    source = jax.scipy.fft.dctn(divergence((x, y, z), geometry, boundary="neumann"))
     symbol = 0.0
     for axis, (n, size) in enumerate(zip(wrapped.shape, geometry.voxel_size, strict=True)):
         eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2

@@ -22,7 +22,7 @@ def romeo(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z *echo"] | None = None,
-    echo_times: Float[Array, "echo"] | None = None,
+    echo_times: Float[Array, echo] | None = None,
     template: int = 1,
 ) -> Float[Array, "x y z *echo"]:
     """Add the multiple of 2π to every voxel that region growing from the surest edges finds.

@@ -1,0 +1,1 @@
+"""Speed against what a user would use otherwise, side by side in one run."""

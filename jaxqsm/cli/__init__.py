@@ -1,0 +1,5 @@
+"""The ``jaxqsm`` command."""
+
+from jaxqsm.cli.app import main
+
+__all__ = ["main"]

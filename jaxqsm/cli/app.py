@@ -1,0 +1,66 @@
+"""The commands and what they have in common: caches, exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cyclopts
+import jax
+import platformdirs
+
+import jaxqsm
+from jaxqsm.cli import console
+from jaxqsm.cli.bids import bids
+from jaxqsm.cli.demo import demo
+from jaxqsm.cli.evaluate import evaluate
+from jaxqsm.cli.methods import methods
+from jaxqsm.cli.run import run
+from jaxqsm.cli.simulate import simulate
+from jaxqsm.cli.stages import background, field, invert, mask, unwrap
+from jaxqsm.io import InputError
+
+app = cyclopts.App(
+    name="jaxqsm",
+    help="Quantitative susceptibility maps from multi-echo MRI phase.",
+    version=jaxqsm.__version__,
+    help_format="plaintext",
+)
+for command in (
+    demo,
+    run,
+    bids,
+    mask,
+    unwrap,
+    field,
+    background,
+    invert,
+    evaluate,
+    simulate,
+    methods,
+):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 some scans failed, 2 bad input or usage, 130 interrupted."""
+    # Compiled code is kept between runs: the second scan of a size starts at once.
+    jax.config.update("jax_compilation_cache_dir", str(Path(platformdirs.user_cache_dir("jaxqsm"), "xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    try:
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        console.fail(f"{_one_line(error)} (see jaxqsm --help)")
+        sys.exit(2)
+    except InputError as error:
+        console.fail(_one_line(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.fail("interrupted; nothing was written")
+        sys.exit(130)
+    sys.exit(status or 0)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

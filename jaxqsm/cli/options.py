@@ -1,0 +1,104 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from jaxqsm.io import InputError
+from jaxqsm.pipeline import Config, Method
+
+Several = Parameter(consume_multiple=True, negative="")
+Flag = Parameter(negative="")
+Overwrite = Annotated[bool, Flag]
+Direction = Annotated[tuple[float, float, float] | None, Parameter(allow_leading_hyphen=True, negative="")]
+Range = Annotated[tuple[float, float] | None, Parameter(allow_leading_hyphen=True, negative="")]
+Settings = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative="")]
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class ReadingOptions:
+    """How stored values are to be understood."""
+
+    b0_dir: Direction = None
+    "Field direction in voxel axes, X Y Z. Default: from the NIfTI affine."
+    phase_range: Range = None
+    "Stored values that stand for −π and π. Default: recognised from data and sidecar."
+    invert_phase: Annotated[bool, Flag] = False
+    "Flip the sign of the phase (scanners whose phase falls where the field is higher)."
+    replace_nonfinite: Annotated[bool, Flag] = False
+    "Treat NaN and infinite voxels as 0 instead of refusing the file."
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """Which methods, with which options."""
+
+    unwrapping: str = Config.unwrapping
+    "Unwrapping method (jaxqsm methods lists all)."
+    phase_offset: str = Config.phase_offset
+    "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
+    background: str = Config.background
+    "Background removal method."
+    inversion: str = Config.inversion
+    "Dipole inversion method."
+    settings: Settings = ()
+    "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
+
+    def config(self) -> Config:
+        """The pipeline's configuration.
+
+        Raises:
+            InputError: unknown method or option, or a value that does not fit.
+        """
+        try:
+            bare = Config(self.unwrapping, self.phase_offset, self.background, self.inversion)
+            stages = ("unwrapping", "phase_offset", "field_mapping", "background", "inversion")
+            used = {m.name: m for stage in stages if (m := bare.method(stage, 2)) is not None}
+            options: dict[str, dict[str, Any]] = {}
+            for setting in self.settings:
+                name, dot, assignment = setting.partition(".")
+                if not dot or name not in used:
+                    raise ValueError(
+                        f"--set {setting}: needs METHOD.OPTION=VALUE with one of {', '.join(used)}"
+                    )
+                options.setdefault(name, {}).update(_assignment(used[name], assignment))
+            return dataclasses.replace(bare, options=options)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+
+def settings_of(method: Method, settings: Sequence[str]) -> dict[str, Any]:
+    """``OPTION=VALUE`` settings of one method.
+
+    Raises:
+        InputError: unknown option, or a value that does not fit.
+    """
+    values: dict[str, Any] = {}
+    try:
+        for setting in settings:
+            values |= _assignment(method, setting)
+    except ValueError as error:
+        raise InputError(f"--set: {error}") from error
+    return values
+
+
+def _assignment(method: Method, text: str) -> dict[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} needs the form OPTION=VALUE")
+    return {name: method.option(name).parse(value)}
+
+
+def require_nifti_name(option: str, path: Path) -> None:
+    """Raises:
+    InputError: the output is not named as NIfTI.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{option} {path}: the name must end in .nii or .nii.gz")

@@ -1,0 +1,334 @@
+"""Single stages, exchanging files in rad and ppm as the QSM-CI contract names them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxqsm import masking
+from jaxqsm.cli import console
+from jaxqsm.cli.options import (
+    Direction,
+    MethodOptions,
+    Overwrite,
+    Range,
+    ReadingOptions,
+    Settings,
+    Several,
+    require_nifti_name,
+    settings_of,
+)
+from jaxqsm.io import (
+    Image,
+    InputError,
+    geometry_from,
+    load,
+    load_mask,
+    load_scan,
+    refuse_existing,
+    require_same_grid,
+    save,
+    staging,
+    to_radians,
+)
+from jaxqsm.pipeline import METHODS, Method, find_method, reconstruct_scan
+
+
+def mask(
+    magnitude: Path,
+    /,
+    *,
+    out: Path,
+    erosion: float = 0.0,
+    neck: float = 18.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Mask of brain (or of all signal, in phantoms and crops) from a magnitude image.
+
+    Parameters
+    ----------
+    magnitude
+        3-D or 4-D (echoes) NIfTI file.
+    out
+        Mask to write, .nii or .nii.gz.
+    erosion
+        Taken off the border, in mm.
+    neck
+        Half width in mm of the bridges to skull and neck that are cut.
+    overwrite
+        Replace the file.
+    """
+    _check(out, overwrite)
+    image = load(magnitude)
+    geometry = geometry_from(image.affine, path=magnitude)
+
+    def find() -> np.ndarray:
+        try:
+            return masking.magnitude(image.data, geometry, erosion=erosion, neck=neck)
+        except ValueError as error:
+            raise InputError(f"{magnitude}: {error}") from error
+
+    _write({out: console.stage("mask", find)}, image.affine)
+
+
+def unwrap(
+    phase: Path,
+    /,
+    *,
+    out: Path,
+    mask: Path | None = None,
+    magnitude: Path | None = None,
+    echo_times: Annotated[tuple[float, ...], Several] = (),
+    method: str = "romeo",
+    settings: Settings = (),
+    phase_range: Range = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Unwrapped phase in rad.
+
+    Parameters
+    ----------
+    phase
+        3-D or 4-D (echoes) NIfTI file; the scale is recognised.
+    out
+        Unwrapped phase to write.
+    mask
+        Where phase is meaningful. Default: everywhere.
+    magnitude
+        Of the same shape; makes bright neighbours preferred (romeo).
+    echo_times
+        Seconds, one an echo; needed for a 4-D file (romeo).
+    method
+        romeo or laplacian.
+    settings
+        Options of the method: OPTION=VALUE.
+    phase_range
+        Stored values that stand for −π and π. Default: recognised.
+    overwrite
+        Replace the file.
+    """
+    chosen = _method("unwrapping", method)
+    keywords = settings_of(chosen, settings)
+    _check(out, overwrite)
+    image = load(phase)
+    radians, recognised = to_radians(image.data, phase_range=phase_range, name=str(phase))
+    console.note(recognised)
+    inside = _mask_for(image, mask)
+    if chosen.takes_magnitude:
+        keywords |= {"magnitude": _magnitude_for(image, magnitude, same_echoes=True)}
+        if image.data.ndim == 4:
+            if len(echo_times) != image.data.shape[-1]:
+                raise InputError(
+                    f"{phase}: has {image.data.shape[-1]} echoes; pass as many --echo-times in seconds"
+                )
+            keywords["echo_times"] = jnp.asarray(echo_times)
+    geometry = geometry_from(image.affine, path=phase)
+    unwrapped = console.stage(
+        method, lambda: chosen.function(jnp.asarray(radians), inside, geometry, **keywords)
+    )
+    _write({out: unwrapped}, image.affine)
+
+
+def field(
+    *,
+    phase: Annotated[tuple[Path, ...], Several],
+    out: Path,
+    magnitude: Annotated[tuple[Path, ...], Several] = (),
+    mask: Path | None = None,
+    out_mask: Path | None = None,
+    echo_times: Annotated[tuple[float, ...], Several] = (),
+    field_strength: float | None = None,
+    methods: MethodOptions = MethodOptions(),
+    reading: ReadingOptions = ReadingOptions(),
+    overwrite: Overwrite = False,
+) -> None:
+    """Total field in ppm from multi-echo phase: offset removal, unwrapping, weighted fit.
+
+    Parameters
+    ----------
+    phase
+        One 4-D NIfTI file, or one 3-D file an echo.
+    out
+        Total field to write.
+    magnitude
+        Likewise; needed unless a mask is given.
+    mask
+        Where to fit. Default: made from the magnitude.
+    out_mask
+        Also write the mask that was used.
+    echo_times
+        Seconds, one an echo. Default: EchoTime of the JSON sidecars.
+    field_strength
+        Tesla. Default: MagneticFieldStrength of a JSON sidecar.
+    overwrite
+        Replace the files.
+    """
+    _check(out, overwrite)
+    if out_mask is not None:
+        _check(out_mask, overwrite, option="--out-mask")
+    scan = load_scan(
+        phase,
+        magnitude,
+        mask=mask,
+        echo_times=echo_times or None,
+        field_strength=field_strength,
+        **dataclasses.asdict(reading),
+    )
+    for text in (*scan.notes, *scan.warnings):
+        console.note(text)
+    # The cheapest later stages: only the total field is kept.
+    config = dataclasses.replace(methods, background="v_sharp", inversion="tkd").config()
+    result = reconstruct_scan(scan, config, announce=console.stage)
+    outputs = {out: result.maps.total_field}
+    if out_mask is not None:
+        outputs[out_mask] = result.mask
+    _write(outputs, scan.affine)
+
+
+def background(
+    total_field: Path,
+    /,
+    *,
+    mask: Path,
+    out: Path,
+    out_mask: Path | None = None,
+    method: str = "v_sharp",
+    magnitude: Path | None = None,
+    b0_dir: Direction = None,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Local field in ppm from a total field in ppm.
+
+    Parameters
+    ----------
+    total_field
+        3-D NIfTI file, ppm.
+    mask
+        Where the total field is valid.
+    out
+        Local field to write.
+    out_mask
+        Also write the mask where the local field is valid.
+    method
+        v_sharp or pdf.
+    magnitude
+        Weights, for methods that take them.
+    b0_dir
+        Field direction in voxel axes. Default: from the affine.
+    settings
+        Options of the method: OPTION=VALUE.
+    overwrite
+        Replace the files.
+    """
+    chosen = _method("background", method)
+    keywords = settings_of(chosen, settings)
+    _check(out, overwrite)
+    if out_mask is not None:
+        _check(out_mask, overwrite, option="--out-mask")
+    image, inside, keywords = _field_inputs(chosen, total_field, mask, magnitude, keywords)
+    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=total_field)
+    local, valid = console.stage(
+        method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
+    )
+    if not valid.any():
+        raise InputError(f"{mask}: background removal left no valid voxel; pass a larger --mask")
+    _write({out: local} | ({} if out_mask is None else {out_mask: valid}), image.affine)
+
+
+def invert(
+    local_field: Path,
+    /,
+    *,
+    mask: Path,
+    out: Path,
+    method: str = "tv",
+    magnitude: Path | None = None,
+    b0_dir: Direction = None,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Susceptibility in ppm from a local field in ppm.
+
+    Parameters
+    ----------
+    local_field
+        3-D NIfTI file, ppm.
+    mask
+        Where the local field is valid.
+    out
+        χ to write; its mean in the mask is zero.
+    method
+        tv, ndi, tikhonov or tkd.
+    magnitude
+        Weights, for methods that take them.
+    b0_dir
+        Field direction in voxel axes. Default: from the affine.
+    settings
+        Options of the method: OPTION=VALUE, e.g. weight=0.0001.
+    overwrite
+        Replace the file.
+    """
+    chosen = _method("inversion", method)
+    keywords = settings_of(chosen, settings)
+    _check(out, overwrite)
+    image, inside, keywords = _field_inputs(chosen, local_field, mask, magnitude, keywords)
+    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
+    chi = console.stage(
+        method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
+    )
+    _write({out: chi}, image.affine)
+
+
+def _method(stage: str, name: str) -> Method:
+    if name not in METHODS[stage]:
+        raise InputError(f"--method {name}: unknown; use one of {', '.join(METHODS[stage])}")
+    return find_method(stage, name)
+
+
+def _check(out: Path, overwrite: bool, *, option: str = "--out") -> None:
+    require_nifti_name(option, out)
+    refuse_existing([out], overwrite=overwrite)
+
+
+def _field_inputs(
+    method: Method, field_path: Path, mask: Path, magnitude: Path | None, keywords: dict[str, Any]
+) -> tuple[Image, np.ndarray, dict[str, Any]]:
+    image = load(field_path)
+    if image.data.ndim != 3:
+        raise InputError(f"{field_path}: a field needs 3 dimensions, this has {image.data.ndim}")
+    if method.takes_magnitude and magnitude is not None:
+        keywords = keywords | {"magnitude": _magnitude_for(image, magnitude, same_echoes=False)}
+    return image, _mask_for(image, mask), keywords
+
+
+def _mask_for(image: Image, mask: Path | None) -> np.ndarray:
+    if mask is None:
+        return np.ones(image.data.shape[:3], bool)
+    loaded = load_mask(mask)
+    require_same_grid(image, loaded)
+    return loaded.data
+
+
+def _magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
+    if magnitude is None:
+        return None
+    loaded = load(magnitude)
+    require_same_grid(image, loaded)
+    values = loaded.data
+    if same_echoes and values.shape != image.data.shape:
+        raise InputError(f"{magnitude}: shape {values.shape} differs from {image.data.shape} of {image.path}")
+    if not same_echoes and values.ndim == 4:
+        values = np.sqrt((values**2).sum(axis=-1))
+    return jnp.asarray(values)
+
+
+def _write(outputs: dict[Path, Any], affine: np.ndarray) -> None:
+    for path, volume in outputs.items():
+        with staging(path.parent) as partial:
+            save(partial / path.name, np.asarray(volume), affine)
+        console.note(f"wrote {path}")

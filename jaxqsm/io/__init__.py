@@ -1,0 +1,32 @@
+"""Files in and out, and the only place where units are converted."""
+
+from jaxqsm.io.bids import BidsScan, find_scans, write_dataset_description
+from jaxqsm.io.errors import InputError
+from jaxqsm.io.nifti import Image, load, load_mask, require_same_grid, save, save_json
+from jaxqsm.io.orientation import affine_from, geometry_from
+from jaxqsm.io.phase import to_radians
+from jaxqsm.io.scan import ScanData, load_scan
+from jaxqsm.io.simulation import TRUTH, write_simulation
+from jaxqsm.io.staging import refuse_existing, staging
+
+__all__ = [
+    "TRUTH",
+    "BidsScan",
+    "Image",
+    "InputError",
+    "ScanData",
+    "affine_from",
+    "find_scans",
+    "geometry_from",
+    "load",
+    "load_mask",
+    "load_scan",
+    "refuse_existing",
+    "require_same_grid",
+    "save",
+    "save_json",
+    "staging",
+    "to_radians",
+    "write_dataset_description",
+    "write_simulation",
+]

@@ -1,0 +1,19 @@
+"""How close a map is to the truth. All take χ (or a field) in ppm and a mask."""
+
+from jaxqsm.metrics.error import correlation, detrended_nrmse, nrmse, slope
+from jaxqsm.metrics.regions import regional_means, regional_slope
+from jaxqsm.metrics.structure import hfen, ssim, xsim
+from jaxqsm.metrics.summary import summary
+
+__all__ = [
+    "correlation",
+    "detrended_nrmse",
+    "hfen",
+    "nrmse",
+    "regional_means",
+    "regional_slope",
+    "slope",
+    "ssim",
+    "summary",
+    "xsim",
+]

@@ -1,0 +1,25 @@
+"""One scan through the chosen stages: a frozen configuration in, maps and provenance out."""
+
+from jaxqsm.pipeline.box import box_around, cut, put_back
+from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.methods import METHODS, Method, Option, find_method
+from jaxqsm.pipeline.provenance import versions
+from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
+from jaxqsm.pipeline.run import Result, reconstruct_scan
+
+__all__ = [
+    "METHODS",
+    "Config",
+    "Maps",
+    "Method",
+    "Option",
+    "Result",
+    "Stage",
+    "box_around",
+    "cut",
+    "find_method",
+    "put_back",
+    "reconstruct",
+    "reconstruct_scan",
+    "versions",
+]

@@ -1,0 +1,62 @@
+"""What to do with a scan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxqsm.pipeline.methods import Method, find_method
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The chosen method of every stage and the options that differ from their defaults.
+
+    Attributes:
+        unwrapping: default ``"romeo"``: exact multiples of 2π.
+        phase_offset: ``"mcpc_3d_s"``, ``"none"``, or ``"auto"`` (default: the former with two echoes
+            or more).
+        background: default ``"v_sharp"``: fast, and it needs no tuning.
+        inversion: default ``"tv"``: the most accurate here on the head phantom.
+        options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
+
+    Raises:
+        ValueError: unknown method or option.
+    """
+
+    unwrapping: str = "romeo"
+    phase_offset: str = "auto"
+    background: str = "v_sharp"
+    inversion: str = "tv"
+    options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        used = [
+            self.method("unwrapping", 2),
+            self.method("background", 2),
+            self.method("inversion", 2),
+        ]
+        used += [self.method("field_mapping", 2), self.method("phase_offset", 2)]
+        names = {method.name: method for method in used if method is not None}
+        for name, options in self.options.items():
+            if name not in names:
+                raise ValueError(f"options for {name!r}, which is not in use; in use: {', '.join(names)}")
+            for option in options:
+                names[name].option(option)
+
+    def method(self, stage: str, echoes: int) -> Method | None:
+        """The method of a stage for a scan of that many echoes; None to leave the stage out."""
+        if stage == "field_mapping":
+            return find_method(stage, "weighted_fit")
+        name = getattr(self, stage)
+        if stage == "phase_offset":
+            if name == "none" or (name == "auto" and echoes < 2):
+                return None
+            name = "mcpc_3d_s" if name == "auto" else name
+        return find_method(stage, name)
+
+    def options_of(self, method: Method) -> dict[str, Any]:
+        """All options of a method: its defaults, and those set here."""
+        defaults = {option.name: option.default for option in method.options}
+        return defaults | dict(self.options.get(method.name, {}))

@@ -1,0 +1,119 @@
+"""Names of methods, for configuration and command line; their options come from their signatures."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from jaxqsm import background, field_mapping, inversion, unwrapping
+
+FROM_SCAN = frozenset({"magnitude", "echo_times"})
+"""Keyword arguments that the pipeline fills from the scan; not options of a person."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One keyword option of a method: its name, default and type (that of the default)."""
+
+    name: str
+    default: Any
+
+    def parse(self, text: str) -> Any:
+        """Value of the option from text such as ``0.001``, ``true`` or ``[8, 4, 2]``.
+
+        Raises:
+            ValueError: the text does not fit the type of the default.
+        """
+        if isinstance(self.default, bool):
+            if text.lower() in ("true", "false"):
+                return text.lower() == "true"
+            raise ValueError(f"{self.name} needs true or false, got {text!r}")
+        if isinstance(self.default, str):
+            return text
+        try:
+            value = ast.literal_eval(text)
+            if isinstance(self.default, tuple):
+                return tuple(float(v) for v in value)
+            converted = type(self.default)(value)
+            if converted != value:
+                raise ValueError
+        except (ValueError, TypeError, SyntaxError):
+            kind = {int: "a whole number", float: "a number", tuple: "a list of numbers"}
+            raise ValueError(f"{self.name} needs {kind[type(self.default)]}, got {text!r}") from None
+        return converted
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One method of one stage."""
+
+    stage: str
+    name: str
+    function: Callable[..., Any]
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return inspect.getdoc(self.function).splitlines()[0]  # type: ignore[union-attr]
+
+    @property
+    def source(self) -> str:
+        """The references of the docstring, on one line."""
+        text = inspect.getdoc(self.function) or ""
+        block = text.partition("References:")[2].partition("\n\n")[0]
+        return " ".join(block.split())
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Keyword options with their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(
+            Option(p.name, p.default)
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
+        )
+
+    @property
+    def takes_magnitude(self) -> bool:
+        """Whether the method weights by magnitude."""
+        return "magnitude" in inspect.signature(self.function).parameters
+
+    def option(self, name: str) -> Option:
+        """The option of that name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for option in self.options:
+            if option.name == name:
+                return option
+        known = ", ".join(o.name for o in self.options) or "none"
+        raise ValueError(f"{self.name} has no option {name!r}; it has: {known}")
+
+
+def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
+    return {f.__name__: Method(stage, f.__name__, f) for f in functions}
+
+
+METHODS: dict[str, dict[str, Method]] = {
+    "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian),
+    "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
+    "field_mapping": _stage("field_mapping", field_mapping.weighted_fit),
+    "background": _stage("background", background.v_sharp, background.pdf),
+    "inversion": _stage("inversion", inversion.tv, inversion.ndi, inversion.tikhonov, inversion.tkd),
+}
+"""Methods by stage; the first of each is the default."""
+
+
+def find_method(stage: str, name: str) -> Method:
+    """Look a method up.
+
+    Raises:
+        ValueError: no such method in that stage.
+    """
+    if name not in METHODS[stage]:
+        raise ValueError(f"{stage} method {name!r} is unknown; use one of {', '.join(METHODS[stage])}")
+    return METHODS[stage][name]

@@ -1,0 +1,185 @@
+"""From the complex signal to χ: the composition that everything else wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Complex, Float
+
+from jaxqsm.field_mapping import precision
+from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.methods import Method
+from jaxqsm.unwrapping import align_echoes
+
+
+class Maps(NamedTuple):
+    """What a reconstruction yields; all arrays ``(x, y, z)``.
+
+    Attributes:
+        total_field: ppm, zero outside the given mask.
+        local_field: ppm, zero outside ``mask``.
+        chi: ppm, mean zero in ``mask``, zero outside.
+        residual: local field minus the field of ``chi``, ppm, mean zero in ``mask``.
+        mask: where ``local_field`` and ``chi`` are valid.
+    """
+
+    total_field: Float[Array, "x y z"]
+    local_field: Float[Array, "x y z"]
+    chi: Float[Array, "x y z"]
+    residual: Float[Array, "x y z"]
+    mask: Bool[Array, "x y z"]
+
+
+class Stage(Protocol):
+    """How a stage is carried out: e.g. timed, or announced to a person."""
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any: ...
+
+
+def _carry_out(name: str, work: Callable[[], Any]) -> Any:
+    del name
+    return work()
+
+
+def reconstruct(
+    signal: Complex[Array, "x y z echo"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    acquisition: Acquisition,
+    config: Config = Config(),
+    *,
+    stage: Stage = _carry_out,
+) -> Maps:
+    """Unwrap, remove the phase offset, fit the field, remove the background, invert.
+
+    Works under ``jit``, ``grad`` and ``vmap`` (close over ``config``). Unwrapping adds whole turns,
+    whose derivative is zero; all else is differentiated, so a loss on χ has a gradient with respect
+    to the complex signal, the field direction and the voxel size.
+
+    Args:
+        signal: complex, any unit, phase as received.
+        mask: where the signal is meaningful.
+        geometry: voxel size and field direction.
+        acquisition: echo times and field strength.
+        config: methods and options.
+        stage: wraps every stage: called with its name and the work.
+
+    Returns:
+        The maps.
+
+    Raises:
+        ValueError: a method needs two echoes and there is one.
+
+    Example:
+        >>> loss = lambda s: jnp.sum(reconstruct(s, mask, geometry, acquisition).chi ** 2)
+        >>> gradient = jax.grad(loss)(signal)  # doctest: +SKIP
+    """
+    echoes = signal.shape[-1]
+    offset_method = config.method("phase_offset", echoes)
+    if echoes < 2 and offset_method is not None:
+        raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")
+    fit = _chosen(config, "field_mapping", echoes)
+    if echoes < 2 and config.options_of(fit)["intercept"]:
+        raise ValueError("weighted_fit with intercept needs two echoes; this scan has one")
+
+    # A voxel without signal has no phase: atan2(0, 0) would poison gradients with NaN.
+    empty = signal == 0
+    safe = jnp.where(empty, 1, signal)
+    magnitude = jnp.where(empty, 0, jnp.abs(safe))
+    if offset_method is not None:
+        offset = stage(
+            "phase offset",
+            lambda: _phase_offset(safe, magnitude, mask, geometry, acquisition, config),
+        )
+        safe = safe * jnp.exp(-1j * offset)[..., None]
+    phase = stage(
+        "unwrapping",
+        lambda: _unwrap(jnp.angle(safe), magnitude, mask, geometry, acquisition.echo_times, config),
+    )
+    total = stage(
+        "field mapping",
+        lambda: fit.function(phase, magnitude, mask, acquisition, **config.options_of(fit)),
+    )
+    weights = precision(magnitude, acquisition)
+    remove = _chosen(config, "background", echoes)
+    local, valid = stage(
+        f"background ({remove.name})",
+        lambda: remove.function(total, mask, geometry, **_keywords(remove, config, weights)),
+    )
+    invert = _chosen(config, "inversion", echoes)
+    chi = stage(
+        f"inversion ({invert.name})",
+        lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
+    )
+    residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
+    return Maps(total, local, chi, residual, valid)
+
+
+def _chosen(config: Config, stage: str, echoes: int) -> Method:
+    method = config.method(stage, echoes)
+    assert method is not None  # only the phase offset may be left out
+    return method
+
+
+def _keywords(method: Method, config: Config, magnitude: Array) -> dict[str, Any]:
+    keywords = config.options_of(method)
+    return keywords | {"magnitude": magnitude} if method.takes_magnitude else keywords
+
+
+def _phase_offset(
+    signal: Array,
+    magnitude: Array,
+    mask: Array,
+    geometry: Geometry,
+    acquisition: Acquisition,
+    config: Config,
+) -> Array:
+    method = _chosen(config, "phase_offset", 2)
+    difference = jnp.angle(signal[..., 1] * jnp.conj(signal[..., 0]))
+    unwrap = _chosen(config, "unwrapping", 2)
+    smaller = jnp.minimum(magnitude[..., 0], magnitude[..., 1])
+    difference = unwrap.function(
+        difference, mask, geometry, **_unwrapping_keywords(unwrap, config, smaller, None)
+    )
+    return method.function(
+        jnp.angle(signal),
+        difference,
+        magnitude,
+        mask,
+        geometry,
+        acquisition,
+        **config.options_of(method),
+    )
+
+
+def _unwrap(
+    phase: Array,
+    magnitude: Array,
+    mask: Array,
+    geometry: Geometry,
+    echo_times: Array,
+    config: Config,
+) -> Array:
+    unwrap = _chosen(config, "unwrapping", 2)
+    keywords = _unwrapping_keywords(unwrap, config, magnitude, echo_times)
+    return align_echoes(unwrap.function(phase, mask, geometry, **keywords), mask, echo_times)
+
+
+def _unwrapping_keywords(
+    method: Method, config: Config, magnitude: Array, echo_times: Array | None
+) -> dict[str, Any]:
+    keywords = config.options_of(method)
+    if method.takes_magnitude:
+        keywords |= {"magnitude": magnitude, "echo_times": echo_times}
+    return keywords
+
+
+@jax.jit
+def _residual(local_field: Array, chi: Array, mask: Array, geometry: Geometry) -> Array:
+    residual = (local_field - dipole_field(chi, geometry)) * mask
+    return (residual - residual.sum() / jnp.maximum(mask.sum(), 1)) * mask

@@ -1,0 +1,143 @@
+"""One scan from its arrays on the host to named maps, with what a report must tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxqsm import masking
+from jaxqsm.io import InputError, ScanData
+from jaxqsm.pipeline.box import box_around, cut, put_back
+from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.provenance import versions
+from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Maps on the scan's own grid and their history.
+
+    Attributes:
+        maps: NumPy arrays, shape of the scan.
+        mask: the mask that went in.
+        seconds: time of every stage.
+        notes: see :class:`~jaxqsm.io.ScanData`; more may be added.
+        warnings: likewise.
+        provenance: methods, options, geometry, versions …: what the JSON beside the map says.
+    """
+
+    maps: Maps
+    mask: np.ndarray
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Stage | None = None) -> Result:
+    """Mask if there is none, cut to the mask, :func:`reconstruct`, and put back.
+
+    Args:
+        scan: from :func:`jaxqsm.io.load_scan`.
+        config: methods and options.
+        announce: wraps every stage, e.g. to show it to a person.
+
+    Raises:
+        InputError: no mask can be found, or a method cannot serve this scan.
+    """
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = jax.block_until_ready(work() if announce is None else announce(name, work))
+        seconds[name] = round(time.perf_counter() - start, 2)
+        return result
+
+    notes, warnings = list(scan.notes), list(scan.warnings)
+    try:
+        mask = timed("mask", lambda: _mask(scan))
+        box = box_around(mask)
+        signal = cut(scan.magnitude, box) * np.exp(1j * cut(scan.phase, box))
+        maps = reconstruct(
+            jnp.asarray(signal, jnp.complex64),
+            jnp.asarray(cut(mask, box)),
+            scan.geometry,
+            scan.acquisition,
+            config,
+            stage=timed,
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{scan.files[0]}: {error}") from error
+    maps = Maps(*(put_back(np.asarray(m), box, mask.shape) for m in maps))
+    notes.append("mask made from the magnitude" if scan.mask is None else "mask as given by the user")
+    if scan.acquisition.echo_times.size == 1:
+        notes.append("one echo: its phase offset stays in the total field")
+    warnings += _doubts(maps, mask)
+    return Result(
+        maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds)
+    )
+
+
+def _mask(scan: ScanData) -> np.ndarray:
+    mask = scan.mask if scan.mask is not None else masking.magnitude(scan.magnitude, scan.geometry)
+    mask = mask & (scan.magnitude > 0).any(axis=-1)
+    if not mask.any():
+        raise InputError(f"{scan.files[0]}: no voxel of the mask has signal; pass another --mask")
+    return mask
+
+
+def _doubts(maps: Maps, mask: np.ndarray) -> list[str]:
+    """What in the result should make a person look twice."""
+    if not maps.mask.any():
+        raise InputError("background removal left no valid voxel: the mask is too thin; pass a larger --mask")
+    doubts = []
+    kept = maps.mask.sum() / mask.sum()
+    if kept < 0.5:
+        doubts.append(f"background removal kept only {100 * kept:.0f} % of the mask")
+    if not np.isfinite(maps.chi).all():
+        doubts.append("χ has NaN or infinite voxels")
+    spread = np.std(maps.chi[maps.mask])
+    if spread > 0.3:
+        doubts.append(f"χ varies by {spread:.2f} ppm (standard deviation); tissue is near 0.05 ppm")
+    field = np.std(maps.local_field[maps.mask])
+    misfit = np.std(maps.residual[maps.mask])
+    if misfit > 0.7 * field > 0:
+        doubts.append(f"χ explains little of the local field: residual {100 * misfit / field:.0f} %")
+    return doubts
+
+
+def _provenance(scan: ScanData, config: Config, maps: Maps, seconds: dict[str, float]) -> dict[str, Any]:
+    echoes = int(scan.acquisition.echo_times.size)
+    methods = {}
+    for stage in ("phase_offset", "unwrapping", "field_mapping", "background", "inversion"):
+        method = config.method(stage, echoes)
+        if method is not None:
+            methods[stage] = {
+                "method": method.name,
+                "options": config.options_of(method),
+                "source": method.source,
+            }
+    return {
+        "units": {"chi": "ppm", "total_field": "ppm", "local_field": "ppm"},
+        "chi_reference": "mean of the valid mask is zero",
+        "methods": methods,
+        "voxel_size_mm": [round(float(v), 6) for v in scan.geometry.voxel_size],
+        "b0_dir_voxel_axes": [round(float(v), 6) for v in scan.geometry.unit_b0_dir],
+        "echo_times_s": [round(float(t), 7) for t in scan.acquisition.echo_times],
+        "field_strength_t": float(scan.acquisition.field_strength),
+        "sources": [str(f) for f in scan.files],
+        "residual_percent_of_local_field": round(
+            100 * float(np.std(maps.residual[maps.mask]) / max(np.std(maps.local_field[maps.mask]), 1e-12)),
+            2,
+        ),
+        "seconds": seconds,
+        "versions": versions(),
+    }

@@ -1,0 +1,5 @@
+"""What a person reads: one self-contained HTML page per scan."""
+
+from jaxqsm.report.page import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,96 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_gradient, ball, relative_error
+
+from jaxqsm import Geometry
+from jaxqsm.background import pdf, v_sharp
+from jaxqsm.operators import erode
+from jaxqsm.physics import dipole_field
+
+SHAPE = (48, 44, 40)
+GEOMETRY = Geometry((1.0, 1.1, 1.3), (0.2, -0.3, 0.93))
+METHODS = {"pdf": pdf, "v_sharp": v_sharp}
+
+
+@pytest.fixture(scope="module")
+def fields():
+    """Small sources inside a ball, strong ones outside it."""
+    mask = ball(SHAPE, 15)
+    inside, outside = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32)
+    inside[20:24, 20:24, 18:22] = 0.3
+    inside[28:31, 24:26, 20:24] = -0.2
+    outside[2:6, 20:26, 18:24] = 9.0
+    outside[24:28, 38:42, 8:12] = -6.0
+    local = dipole_field(jnp.asarray(inside), GEOMETRY, kernel="integrated")
+    background = dipole_field(jnp.asarray(outside), GEOMETRY, kernel="integrated")
+    return local, background, jnp.asarray(mask)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_background_goes_and_local_stays(fields, name):
+    local, background, mask = fields
+    found, valid = METHODS[name](local + background, mask, GEOMETRY)
+    core = np.asarray(erode(mask, 3.0, GEOMETRY) & valid)
+    before = float(np.linalg.norm(np.asarray(background)[core]))
+    left = float(np.linalg.norm(np.asarray(METHODS[name](background, mask, GEOMETRY)[0])[core]))
+    assert left < 0.05 * before
+    assert np.corrcoef(np.asarray(found)[core], np.asarray(local)[core])[0, 1] > 0.93
+    assert (np.asarray(found)[~np.asarray(valid)] == 0).all()
+    assert (np.asarray(valid) <= np.asarray(mask)).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_linear_in_the_field(fields, name):
+    local, background, mask = fields
+    once, _ = METHODS[name](local + background, mask, GEOMETRY)
+    thrice, _ = METHODS[name](3 * (local + background), mask, GEOMETRY)
+    assert relative_error(thrice, 3 * once) < 1e-3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_constant_is_background(fields, name):
+    local, background, mask = fields
+    plain, valid = METHODS[name](local + background, mask, GEOMETRY)
+    shifted, _ = METHODS[name](local + background + 1.0, mask, GEOMETRY)
+    core = np.asarray(erode(mask, 2.0, GEOMETRY) & valid)
+    assert np.abs(np.asarray(shifted - plain))[core].max() < 0.01
+
+
+def test_v_sharp_knows_the_voxel_size(fields):
+    """The ball is round in mm: with a wrong voxel size harmonic fields are not removed."""
+    _, background, mask = fields
+    core = np.asarray(erode(mask, 4.0, GEOMETRY))
+    right, _ = v_sharp(background, mask, GEOMETRY)
+    wrong, _ = v_sharp(background, mask, Geometry((1.0, 1.1, 3.0)))
+    assert np.linalg.norm(np.asarray(right)[core]) < 0.5 * np.linalg.norm(np.asarray(wrong)[core])
+
+
+def test_v_sharp_returns_the_mask_eroded_by_the_smallest_ball(fields):
+    _, background, mask = fields
+    _, valid = v_sharp(background, mask, GEOMETRY, radii=(6.0, 4.0))
+    np.testing.assert_array_equal(valid, erode(mask, 4.0, GEOMETRY))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradient(name, x64):
+    shape = (14, 14, 12)
+    mask = jnp.asarray(ball(shape, 5))
+    field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
+    options = {"v_sharp": {"radii": (3.0, 2.0)}, "pdf": {"iterations": 6}}[name]
+
+    def loss(f):
+        return jnp.sum(METHODS[name](f, mask, Geometry(), **options)[0] ** 2)
+
+    assert_gradient(loss, field, rtol=1e-4)
+
+
+def test_pdf_gradient_with_respect_to_the_field_direction(x64):
+    shape = (14, 14, 12)
+    mask = jnp.asarray(ball(shape, 5))
+    field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
+    assert_gradient(
+        lambda b: jnp.sum(pdf(field, mask, Geometry(b0_dir=b), iterations=6)[0] ** 2),
+        jnp.array([0.2, 0.3, 0.9]),
+        rtol=1e-4,
+    )

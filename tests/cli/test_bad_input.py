@@ -1,0 +1,159 @@
+"""Bad input gets one clear line, exit code 2, and leaves nothing half-written."""
+
+import os
+import resource
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import INVIVO, assert_refused, jaxqsm
+
+PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
+GIVEN = ("--echo-times", 0.004, 0.008, 0.012, "--field-strength", 7, "--inversion", "tkd")
+
+
+def _changed(path, source, change=lambda data: data, affine=None):
+    image = nib.load(source)
+    data = change(np.asarray(image.dataobj).astype(np.float32))
+    nib.save(nib.Nifti1Image(data, image.affine if affine is None else affine), path)
+    return path
+
+
+def _run(out, *arguments, phase=PHASE, magnitude=MAGNITUDE, given=GIVEN, **options):
+    return jaxqsm(
+        "run",
+        "--phase",
+        phase,
+        "--magnitude",
+        magnitude,
+        "--out",
+        out,
+        *given,
+        *arguments,
+        **options,
+    )
+
+
+def _assert_nothing_written(folder, allowed=()):
+    left = {str(p.relative_to(folder)) for p in folder.rglob("*")}
+    assert left <= set(allowed), left
+
+
+def test_no_sidecar_and_no_echo_times(tmp_path):
+    done = _run(tmp_path / "out", given=("--field-strength", 7))
+    assert_refused(done, "phase.nii.gz", "EchoTime", "--echo-times")
+    _assert_nothing_written(tmp_path)
+
+
+def test_no_field_strength(tmp_path):
+    done = _run(tmp_path / "out", given=("--echo-times", 0.004, 0.008, 0.012))
+    assert_refused(done, "MagneticFieldStrength", "--field-strength")
+
+
+def test_magnitude_and_phase_of_different_shape(tmp_path):
+    magnitude = _changed(tmp_path / "m.nii.gz", MAGNITUDE, lambda d: d[:-1])
+    done = _run(tmp_path / "out", magnitude=magnitude)
+    assert_refused(done, "m.nii.gz", "phase.nii.gz", "(50, 51, 41)", "(51, 51, 41)")
+    _assert_nothing_written(tmp_path, ["m.nii.gz"])
+
+
+def test_differing_affines(tmp_path):
+    affine = nib.load(MAGNITUDE).affine.copy()
+    affine[0, 3] += 1
+    magnitude = _changed(tmp_path / "m.nii.gz", MAGNITUDE, affine=affine)
+    done = _run(tmp_path / "out", magnitude=magnitude)
+    assert_refused(done, "m.nii.gz", "affine", "resample")
+    _assert_nothing_written(tmp_path, ["m.nii.gz"])
+
+
+def test_all_zero_mask(tmp_path):
+    mask = _changed(tmp_path / "mask.nii.gz", MAGNITUDE, lambda d: 0 * d[..., 0])
+    done = _run(tmp_path / "out", "--mask", mask)
+    assert_refused(done, "mask.nii.gz", "empty")
+    _assert_nothing_written(tmp_path, ["mask.nii.gz"])
+
+
+def _spoil(data):
+    data[20, 20, 20, 0], data[21, 20, 20, 1] = np.nan, np.inf
+    return data
+
+
+def test_nan_voxels_are_refused_or_replaced_when_asked(tmp_path):
+    phase = _changed(tmp_path / "p.nii.gz", PHASE, _spoil)
+    done = _run(tmp_path / "out", phase=phase)
+    assert_refused(done, "p.nii.gz", "2 voxels", "--replace-nonfinite")
+    _assert_nothing_written(tmp_path, ["p.nii.gz"])
+    done = _run(tmp_path / "out", "--replace-nonfinite", phase=phase)
+    assert done.returncode == 0, done.stderr
+    assert np.isfinite(nib.load(tmp_path / "out" / "chimap.nii.gz").get_fdata()).all()
+
+
+def test_truncated_file(tmp_path):
+    (tmp_path / "p.nii.gz").write_bytes(PHASE.read_bytes()[:100_000])
+    done = _run(tmp_path / "out", phase=tmp_path / "p.nii.gz")
+    assert_refused(done, "p.nii.gz", "truncated")
+    _assert_nothing_written(tmp_path, ["p.nii.gz"])
+
+
+def test_one_echo_where_two_are_needed(tmp_path):
+    phase = _changed(tmp_path / "p.nii.gz", PHASE, lambda d: d[..., 0])
+    magnitude = _changed(tmp_path / "m.nii.gz", MAGNITUDE, lambda d: d[..., 0])
+    given = ("--echo-times", 0.004, "--field-strength", 7, "--inversion", "tkd")
+    files = {"phase": phase, "magnitude": magnitude, "given": given}
+    done = _run(tmp_path / "out", "--phase-offset", "mcpc_3d_s", **files)
+    assert_refused(done, "p.nii.gz", "two echoes")
+    _assert_nothing_written(tmp_path, ["p.nii.gz", "m.nii.gz"])
+    done = _run(tmp_path / "out", **files)
+    assert done.returncode == 0, done.stderr
+
+
+def test_existing_output_stays(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "chimap.nii.gz").write_text("precious")
+    (out / "notes.txt").write_text("mine")
+    done = _run(out)
+    assert_refused(done, "out", "--overwrite")
+    assert (out / "chimap.nii.gz").read_text() == "precious"
+    done = _run(out, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert nib.load(out / "chimap.nii.gz").shape == (51, 51, 41)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_read_only_output_folder(tmp_path):
+    # Root may write anywhere, except into a file system that has no files to make.
+    locked = "/proc" if os.geteuid() == 0 else str(tmp_path / "locked")
+    if os.geteuid() != 0:
+        os.mkdir(locked, 0o555)
+    done = _run(f"{locked}/out")
+    assert_refused(done, locked, "cannot be written", "permissions")
+
+
+def test_full_disk(tmp_path):
+    """A limit on file size stands in for a full disk: writing fails midway."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    done = _run(tmp_path / "out", preexec_fn=limit)
+    assert_refused(done, "out", "free space")
+    _assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentions"),
+    [
+        (("run",), "--phase"),
+        (("run", "--phase", PHASE, "--out", "x", "--frobnicate"), "--frobnicate"),
+        (("invert", PHASE, "--mask", PHASE, "--out", "x.nii.gz", "--method", "magic"), "magic"),
+        (("invert", PHASE, "--mask", PHASE, "--out", "x.nii.gz", "--set", "weight=heavy"), "heavy"),
+        (("invert", PHASE, "--mask", PHASE, "--out", "x.mat"), ".nii.gz"),
+        (("bids", "/nowhere", "out", "participant"), "/nowhere"),
+        (("simulate", "--out", "x", "--echo-times", "4"), "seconds"),
+    ],
+)
+def test_wrong_usage(tmp_path, arguments, mentions):
+    done = jaxqsm(*arguments, cwd=tmp_path)
+    assert_refused(done, mentions)
+    _assert_nothing_written(tmp_path)

@@ -1,0 +1,124 @@
+"""Single stages chained by files give what run gives; evaluate and demo."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import INVIVO, jaxqsm
+from qsm_ci import qsm_eval
+
+PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
+TIMES = ("--echo-times", 0.004, 0.008, 0.012)
+
+
+def _ok(*arguments):
+    done = jaxqsm(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_stages_chain_to_the_same_map(tmp_path):
+    common = ("--phase", PHASE, "--magnitude", MAGNITUDE, *TIMES, "--field-strength", 7)
+    _ok("mask", MAGNITUDE, "--out", tmp_path / "mask.nii.gz")
+    _ok(
+        "field",
+        *common,
+        "--mask",
+        tmp_path / "mask.nii.gz",
+        "--out",
+        tmp_path / "totalfield.nii.gz",
+    )
+    _ok(
+        "background", tmp_path / "totalfield.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--method", "v_sharp",
+        "--out", tmp_path / "localfield.nii.gz", "--out-mask", tmp_path / "valid.nii.gz",
+    )  # fmt: skip
+    _ok(
+        "invert", tmp_path / "localfield.nii.gz", "--mask", tmp_path / "valid.nii.gz", "--method", "tkd",
+        "--set", "threshold=0.15", "--out", tmp_path / "chimap.nii.gz",
+    )  # fmt: skip
+    _ok(
+        "run",
+        *common,
+        "--inversion",
+        "tkd",
+        "--set",
+        "tkd.threshold=0.15",
+        "--out",
+        tmp_path / "run",
+    )
+    chained = nib.load(tmp_path / "chimap.nii.gz").get_fdata()
+    whole = nib.load(tmp_path / "run" / "chimap.nii.gz").get_fdata()
+    inside = whole != 0
+    # The two differ only by how much zero-padding surrounds the volume.
+    assert np.corrcoef(chained[inside], whole[inside])[0, 1] > 0.98
+    table = _ok(
+        "evaluate", tmp_path / "chimap.nii.gz", tmp_path / "run" / "chimap.nii.gz", "--mask",
+        tmp_path / "valid.nii.gz", "--json",
+    )  # fmt: skip
+    ours = json.loads(table.stdout)
+    mask = nib.load(tmp_path / "valid.nii.gz").get_fdata()
+    theirs, _ = qsm_eval.score_arrays(chained, whole, mask)
+    assert ours["nrmse"] == pytest.approx(theirs["nrmse"], rel=1e-6)
+    assert ours["xsim"] == pytest.approx(theirs["xsim"], rel=1e-6)
+
+
+def test_unwrap_adds_whole_turns(tmp_path):
+    _ok("unwrap", PHASE, "--magnitude", MAGNITUDE, *TIMES, "--out", tmp_path / "u.nii.gz")
+    unwrapped = nib.load(tmp_path / "u.nii.gz").get_fdata()
+    wrapped = nib.load(PHASE).get_fdata() * np.pi / 0.0036743774290988462
+    turns = (unwrapped - wrapped) / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-4)
+
+
+def test_methods_lists_every_method():
+    listed = _ok("methods").stdout
+    for name in ("romeo", "laplacian", "v_sharp", "pdf", "tkd", "tikhonov", "tv", "ndi", "doi:"):
+        assert name in listed
+
+
+def test_demo_writes_maps_metrics_and_report(tmp_path):
+    """Coarse and quick here; the targets are tested at 1 mm in the slow run."""
+    _ok("demo", "--out", tmp_path / "demo", "--voxel-size", "3")
+    written = {p.name for p in (tmp_path / "demo").iterdir()}
+    assert {"chimap.nii.gz", "metrics.json", "report.html", "sub-demo", "derivatives"} <= written
+    scores = json.loads((tmp_path / "demo" / "metrics.json").read_text())
+    # At 3 mm the mask's rim, where the field is steep, spoils the voxels beside it.
+    assert scores["end_to_end"]["correlation"] > 0.4
+    assert scores["inversion_alone"]["tv"]["nrmse"] < 40
+
+
+@pytest.mark.slow
+def test_demo_reaches_its_targets_at_full_resolution(tmp_path):
+    _ok("demo", "--out", tmp_path / "demo")
+    scores = json.loads((tmp_path / "demo" / "metrics.json").read_text())
+    assert scores["end_to_end"]["correlation"] > 0.85
+    assert scores["end_to_end"]["detrended_nrmse"] < 65
+    assert scores["inversion_alone"]["tv"]["nrmse"] < 30
+    assert scores["inversion_alone"]["tkd"]["nrmse"] < 45
+
+
+def test_simulate_any_geometry(tmp_path):
+    _ok(
+        "simulate", "--out", tmp_path / "d", "--voxel-size", 3, 4, 5, "--b0-dir", 0.3, -0.2, 0.9, "--echo-times",
+        0.005, "--field-strength", 7, "--snr", "inf", "--seed", 3,
+    )  # fmt: skip
+    phase = tmp_path / "d" / "sub-1" / "anat" / "sub-1_echo-1_part-phase_MEGRE.nii.gz"
+    image = nib.load(phase)
+    np.testing.assert_allclose(image.header.get_zooms(), (3, 4, 5), rtol=1e-5)
+    direction = np.array([0.3, -0.2, 0.9]) / np.linalg.norm([0.3, -0.2, 0.9])
+    np.testing.assert_allclose((image.affine[:3, :3] / [3, 4, 5]).T[:, 2], direction, atol=1e-5)
+    sidecar = json.loads(phase.with_name(phase.name[:-7] + ".json").read_text())
+    assert sidecar["EchoTime"] == 0.005
+    assert sidecar["MagneticFieldStrength"] == 7
+    assert sidecar["Units"] == "rad"
+    truth = tmp_path / "d" / "derivatives" / "truth" / "sub-1" / "anat"
+    names = {p.name for p in truth.iterdir()}
+    for suffix in (
+        "Chimap",
+        "desc-total_fieldmap",
+        "desc-local_fieldmap",
+        "desc-brain_mask",
+        "dseg",
+    ):
+        assert f"sub-1_{suffix}.nii.gz" in names

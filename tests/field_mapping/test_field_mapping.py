@@ -1,0 +1,66 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers import assert_gradient, ball, smooth_blobs
+
+from jaxqsm import Acquisition, Geometry
+from jaxqsm.field_mapping import mcpc_3d_s, precision, weighted_fit
+from jaxqsm.physics import add_complex_noise, gre_signal, wrap_phase
+
+SHAPE = (24, 24, 20)
+ACQUISITION = Acquisition((0.004, 0.012, 0.020), 3.0)
+MASK = jnp.asarray(ball(SHAPE, 9))
+
+
+def test_fit_recovers_the_field_in_ppm():
+    field = jnp.asarray(0.3 * smooth_blobs(SHAPE), jnp.float32)
+    phase = field[..., None] * ACQUISITION.phase_per_ppm
+    magnitude = jnp.ones_like(phase)
+    np.testing.assert_allclose(weighted_fit(phase, magnitude, MASK, ACQUISITION), field * MASK, atol=1e-6)
+    # A constant offset biases the fit through the origin, and does not touch that with intercept.
+    shifted = phase + 0.5
+    with_intercept = weighted_fit(shifted, magnitude, MASK, ACQUISITION, intercept=True)
+    np.testing.assert_allclose(with_intercept, field * MASK, atol=1e-6)
+    assert jnp.abs(weighted_fit(shifted, magnitude, MASK, ACQUISITION) - field * MASK).max() > 0.01
+
+
+def test_fit_ignores_echoes_without_signal():
+    field = jnp.full(SHAPE, 0.2)
+    phase = (field[..., None] * ACQUISITION.phase_per_ppm).at[..., 2].set(99.0)
+    magnitude = jnp.ones_like(phase).at[..., 2].set(0.0)
+    np.testing.assert_allclose(weighted_fit(phase, magnitude, MASK, ACQUISITION), field * MASK, atol=1e-5)
+
+
+def test_fit_noise_is_one_over_the_precision():
+    """The spread of the fitted field over noise realisations is 1 / precision, voxel by voxel."""
+    field = jnp.zeros((40, 40, 40))
+    rate = jnp.linspace(10, 80, 40)[:, None, None] * jnp.ones((40, 40, 40))
+    clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=rate)
+    noisy = add_complex_noise(jax.random.key(0), clean, 1.0)
+    fitted = weighted_fit(jnp.angle(noisy), jnp.abs(noisy), jnp.ones((40, 40, 40), bool), ACQUISITION)
+    expected = 1 / precision(jnp.abs(clean), ACQUISITION)
+    normalised = np.asarray(fitted / expected).std(axis=(1, 2))
+    np.testing.assert_allclose(normalised, 1, atol=0.1)
+
+
+def test_fit_gradient(x64):
+    acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
+    phase = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4, 4, 3)))
+    magnitude = jnp.abs(phase) + 1
+    mask = jnp.ones((4, 4, 4), bool)
+    assert_gradient(lambda p: jnp.sum(weighted_fit(p, magnitude, mask, acquisition) ** 2), phase)
+    assert_gradient(lambda m: jnp.sum(weighted_fit(phase, m, mask, acquisition) ** 2), magnitude)
+
+
+def test_offset_is_found_where_it_is_smooth():
+    x, y, z = np.indices(SHAPE)
+    offset = 1.5 + 0.05 * (x - 12) - 0.03 * (y - 12) + 0.02 * (z - 10)
+    field = jnp.asarray(0.2 * smooth_blobs(SHAPE), jnp.float32)
+    signal = gre_signal(field, ACQUISITION, m0=1.0, phase_offset=jnp.asarray(offset, jnp.float32))
+    difference = field * (ACQUISITION.phase_per_ppm[1] - ACQUISITION.phase_per_ppm[0])
+    found = mcpc_3d_s(
+        jnp.angle(signal), difference, jnp.abs(signal), MASK, Geometry(), ACQUISITION, smoothing=3.0
+    )
+    error = np.asarray(wrap_phase(found - offset))[np.asarray(ball(SHAPE, 6))]
+    # Smoothing in a mask pulls a ramp to its mean near the border; the offset itself spans 1 rad.
+    assert np.abs(error).max() < 0.1

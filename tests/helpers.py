@@ -1,0 +1,89 @@
+"""Checks that every operator and method goes through."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+INVIVO = SHARED / "data" / "invivo_megre"
+
+
+def assert_adjoint(
+    forward: Callable, adjoint: Callable, domain: tuple[int, ...], *, rtol: float = 1e-9
+) -> None:
+    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for random x, y; and ``adjoint`` is JAX's own transpose. Use under x64."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal(domain))
+    image = forward(x)
+    y = jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape)), image)
+    back = adjoint(y)
+    left = sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(image), jax.tree.leaves(y), strict=True))
+    np.testing.assert_allclose(left, jnp.vdot(x, back), rtol=rtol)
+    (transposed,) = jax.linear_transpose(forward, x)(y)
+    np.testing.assert_allclose(transposed, back, atol=rtol * float(jnp.abs(back).max()) + 1e-13)
+
+
+def assert_gradient(
+    function: Callable, at: jax.Array, *, step: float = 1e-5, rtol: float = 1e-5, seed: int = 0
+) -> None:
+    """The gradient of a scalar function agrees with central differences along a random direction."""
+    rng = np.random.default_rng(seed)
+    direction = rng.standard_normal(at.shape)
+    if jnp.iscomplexobj(at):
+        direction = direction + 1j * rng.standard_normal(at.shape)
+    direction = jnp.asarray(direction / np.linalg.norm(direction))
+    numeric = (function(at + step * direction) - function(at - step * direction)) / (2 * step)
+    # JAX's gradient of a real function of complex input is the conjugate of the steepest ascent.
+    analytic = jnp.real(jnp.sum(jax.grad(function)(at) * direction))
+    assert jnp.isfinite(analytic)
+    np.testing.assert_allclose(analytic, numeric, rtol=rtol)
+
+
+def relative_error(value, truth, where=None) -> float:
+    """Norm of the difference over the norm of the truth."""
+    value, truth = np.asarray(value), np.asarray(truth)
+    if where is not None:
+        value, truth = value[np.asarray(where)], truth[np.asarray(where)]
+    return float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
+
+
+def smooth_blobs(shape: tuple[int, int, int], seed: int = 0, count: int = 6) -> np.ndarray:
+    """A few Gaussian blobs of either sign well inside the array: a test object without edges."""
+    rng = np.random.default_rng(seed)
+    grid = np.indices(shape)
+    image = np.zeros(shape)
+    for _ in range(count):
+        centre = [rng.uniform(0.35, 0.65) * n for n in shape]
+        width = [rng.uniform(0.06, 0.12) * n for n in shape]
+        exponent = sum(((grid[i] - centre[i]) / width[i]) ** 2 for i in range(3))
+        image += rng.uniform(-1, 1) * np.exp(-0.5 * exponent)
+    return image
+
+
+def ball(shape: tuple[int, int, int], radius: float) -> np.ndarray:
+    """Boolean ball in voxels about the middle."""
+    grid = np.indices(shape)
+    return sum((grid[i] - n // 2) ** 2 for i, n in enumerate(shape)) <= radius**2
+
+
+def jaxqsm(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-m", "jaxqsm", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *mentions: str) -> None:
+    """Exit code 2, one error line that mentions what it must, no traceback."""
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("jaxqsm: error:")]
+    assert len(errors) == 1, done.stderr
+    for text in mentions:
+        assert text in errors[0], errors[0]

@@ -1,0 +1,48 @@
+import jax
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import INVIVO, ball
+
+from jaxqsm import Acquisition, Geometry
+from jaxqsm.masking import magnitude
+from jaxqsm.phantoms import head, simulate_scan
+
+
+def test_head_keeps_the_brain_and_leaves_the_scalp():
+    phantom = head((2.0, 2.0, 2.0))
+    geometry = Geometry((2.0, 2.0, 2.0))
+    scan = simulate_scan(jax.random.key(0), phantom, geometry, Acquisition((0.004, 0.02), 3.0))
+    mask = magnitude(np.abs(scan.signal), geometry)
+    overlap = 2 * (mask & phantom.mask).sum() / (mask.sum() + phantom.mask.sum())
+    assert overlap > 0.92
+    assert (mask & phantom.mask).sum() / phantom.mask.sum() > 0.97
+
+
+def test_ball_under_a_receive_field_on_anisotropic_voxels():
+    shape = (48, 48, 24)
+    truth = ball((48, 48, 48), 16)[:, :, ::2]
+    x = np.indices(shape)[0]
+    rng = np.random.default_rng(0)
+    image = np.abs(truth * (0.4 + 1.2 * x / 48) + 0.03 * rng.standard_normal(shape))
+    mask = magnitude(image, Geometry((2.0, 2.0, 4.0)))
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.95
+
+
+def test_crop_of_brain_is_all_signal():
+    image = nib.load(INVIVO / "mag.nii.gz")
+    mask = magnitude(np.asarray(image.dataobj), Geometry(image.header.get_zooms()[:3]))
+    assert mask.mean() > 0.9
+
+
+def test_erosion_is_in_mm():
+    image = ball((40, 40, 40), 14).astype(float) + 0.01 * np.random.default_rng(0).random((40, 40, 40))
+    plain = magnitude(image, Geometry((2.0, 2.0, 2.0)))
+    eroded = magnitude(image, Geometry((2.0, 2.0, 2.0)), erosion=4.0)
+    radii = [(3 * m.sum() / (4 * np.pi)) ** (1 / 3) * 2 for m in (plain, eroded)]
+    assert radii[0] - radii[1] == pytest.approx(4, abs=1)
+
+
+def test_nothing_to_find_is_said():
+    with pytest.raises(ValueError, match="constant"):
+        magnitude(np.ones((8, 8, 8)), Geometry())

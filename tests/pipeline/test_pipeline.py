@@ -1,0 +1,181 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_gradient, ball, smooth_blobs
+
+from jaxqsm import Acquisition, Geometry
+from jaxqsm.phantoms import head, simulate_scan
+from jaxqsm.physics import dipole_field, gre_signal
+from jaxqsm.pipeline import METHODS, Config, Option, box_around, cut, put_back, reconstruct
+
+SHAPE = (16, 16, 14)
+ACQUISITION = ((0.004, 0.012, 0.020), 3.0)
+MASK = ball(SHAPE, 6)
+
+
+def _signal(direction=(0.2, 0.1, 0.95)):
+    """Sources inside and outside the mask, smooth coil phase, decay."""
+    chi = 0.3 * smooth_blobs(SHAPE)
+    chi[1:3, 6:9, 5:8] = 3.0
+    geometry = Geometry((1.0, 1.1, 1.3), direction)
+    field = dipole_field(jnp.asarray(chi), geometry, kernel="integrated")
+    x = jnp.asarray(np.indices(SHAPE)[0])
+    return gre_signal(field, Acquisition(*ACQUISITION), m0=1.0, r2star=25.0, phase_offset=0.3 + 0.02 * x)
+
+
+GRADIENT_CASES = {
+    "v_sharp, tkd": Config(
+        background="v_sharp", inversion="tikhonov", options={"v_sharp": {"radii": (3.0, 2.0)}}
+    ),
+    "pdf, ndi": Config(
+        background="pdf",
+        inversion="ndi",
+        options={"pdf": {"iterations": 5}, "ndi": {"iterations": 5}},
+    ),
+    "laplacian, tv": Config(
+        unwrapping="laplacian",
+        background="pdf",
+        inversion="tv",
+        options={
+            "pdf": {"iterations": 4},
+            "tv": {"tolerance": 1e-11, "max_iterations": 20000, "weight": 2e-3},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENT_CASES)
+def test_gradient_from_chi_to_complex_signal_and_field_direction(name, x64):
+    """The whole chain: offset, unwrapping, fit, background, inversion; against finite differences."""
+    config = GRADIENT_CASES[name]
+    direction = jnp.array([0.2, 0.1, 0.95])
+    signal = jnp.asarray(np.asarray(_signal()), complex)
+    mask = jnp.asarray(MASK)
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal(SHAPE))
+
+    def loss(s, b):
+        geometry = Geometry((1.0, 1.1, 1.3), b)
+        return jnp.sum(weights * reconstruct(s, mask, geometry, Acquisition(*ACQUISITION), config).chi)
+
+    assert_gradient(lambda s: loss(s, direction), signal, step=1e-5, rtol=5e-3)
+    assert_gradient(lambda b: loss(signal, b), direction, step=1e-5, rtol=5e-3)
+
+
+def test_gradient_is_finite_where_there_is_no_signal():
+    signal = _signal().at[0].set(0)
+    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+
+    def loss(s):
+        maps = reconstruct(s, jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION), config)
+        return jnp.sum(maps.chi**2)
+
+    gradient = jax.grad(loss)(signal)
+    assert jnp.isfinite(gradient).all()
+    assert jnp.abs(gradient).max() > 0
+
+
+def test_jit_equals_plain_and_stages_are_told():
+    config = Config(inversion="tikhonov", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    arguments = (_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION))
+    seen = []
+
+    def stage(name, work):
+        seen.append(name)
+        return work()
+
+    plain = reconstruct(*arguments, config, stage=stage)
+    assert seen == [
+        "phase offset",
+        "unwrapping",
+        "field mapping",
+        "background (v_sharp)",
+        "inversion (tikhonov)",
+        "forward model",
+    ]
+    jitted = jax.jit(lambda *a: reconstruct(*a, config))(*arguments)
+    np.testing.assert_allclose(jitted.chi, plain.chi, atol=1e-5)
+
+
+def test_residual_is_what_chi_does_not_explain():
+    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    maps = reconstruct(_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION), config)
+    expected = np.asarray(maps.local_field - dipole_field(maps.chi, Geometry()))
+    inside = np.asarray(maps.mask)
+    expected = np.where(inside, expected - expected[inside].mean(), 0)
+    np.testing.assert_allclose(maps.residual, expected, atol=1e-5)
+
+
+def test_head_end_to_end_oblique_and_anisotropic():
+    """A coarse head, tilted: the map correlates with the truth."""
+    phantom = head((3.0, 2.5, 3.0))
+    geometry = Geometry((3.0, 2.5, 3.0), (0.3, 0.2, 0.93))
+    acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
+    scan = simulate_scan(jax.random.key(0), phantom, geometry, acquisition)
+    maps = reconstruct(scan.signal, jnp.asarray(phantom.mask), geometry, acquisition)
+    inside = np.asarray(maps.mask)
+    assert np.corrcoef(np.asarray(maps.chi)[inside], np.asarray(scan.chi)[inside])[0, 1] > 0.8
+    wrong = reconstruct(
+        scan.signal,
+        jnp.asarray(phantom.mask),
+        Geometry((3.0, 2.5, 3.0), (-0.3, -0.2, 0.93)),
+        acquisition,
+    )
+    worse = np.corrcoef(np.asarray(wrong.chi)[inside], np.asarray(scan.chi)[inside])[0, 1]
+    assert worse < np.corrcoef(np.asarray(maps.chi)[inside], np.asarray(scan.chi)[inside])[0, 1] - 0.03
+
+
+def test_one_echo_works_and_two_are_asked_for_where_needed():
+    one = _signal()[..., 1:2]
+    acquisition = Acquisition((0.012,), 3.0)
+    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    maps = reconstruct(one, jnp.asarray(MASK), Geometry(), acquisition, config)
+    assert jnp.isfinite(maps.chi).all()
+    for needs_two in (
+        Config(phase_offset="mcpc_3d_s"),
+        Config(options={"weighted_fit": {"intercept": True}}),
+    ):
+        with pytest.raises(ValueError, match="two echoes"):
+            reconstruct(one, jnp.asarray(MASK), Geometry(), acquisition, needs_two)
+
+
+def test_configuration_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="'magic' is unknown"):
+        Config(inversion="magic")
+    with pytest.raises(ValueError, match="no option 'wait'"):
+        Config(options={"tv": {"wait": 1}})
+    with pytest.raises(ValueError, match="not in use"):
+        Config(options={"ndi": {"iterations": 1}})
+
+
+def test_options_are_parsed_by_their_default():
+    assert Option("weight", 0.1).parse("1e-3") == 0.001
+    assert Option("iterations", 10).parse("20") == 20
+    assert Option("radii", (1.0,)).parse("[3, 2]") == (3.0, 2.0)
+    assert Option("intercept", False).parse("True") is True
+    assert Option("penalty", "gradient").parse("identity") == "identity"
+    for default, text in ((0.1, "much"), (10, "1.5"), (False, "1"), ((1.0,), "4")):
+        with pytest.raises(ValueError, match="needs"):
+            Option("x", default).parse(text)
+
+
+def test_every_method_documents_itself():
+    for members in METHODS.values():
+        for name, method in members.items():
+            assert method.name == name
+            assert method.summary.endswith((".", ":"))
+            assert "doi:" in method.source, name
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (20, 3, 9)])
+def test_box_round_trip(corner):
+    shape = (30, 20, 25)
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(c, c + 9) for c in corner)] = True
+    box = box_around(mask)
+    part = cut(mask, box)
+    assert all(n % 8 == 0 for n in part.shape)
+    assert part.sum() == mask.sum()
+    np.testing.assert_array_equal(put_back(part, box, shape), mask)
+    assert not part[0].any()
+    assert not part[:, :, -1].any()

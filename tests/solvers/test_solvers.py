@@ -1,0 +1,68 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers import assert_gradient
+
+from jaxqsm.solvers import conjugate_gradient, fixed_point, iterate, shrink_vectors
+
+
+def _matrix(size: int = 12, seed: int = 0):
+    root = np.random.default_rng(seed).standard_normal((size, size))
+    return jnp.asarray(root @ root.T / size + 0.5 * np.eye(size))
+
+
+def test_conjugate_gradient_solves_and_matches_numpy(x64):
+    matrix = _matrix()
+    right = jnp.arange(12.0)
+    solution = conjugate_gradient(lambda v: matrix @ v, right, iterations=12)
+    np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-6)
+
+
+def test_conjugate_gradient_stays_put_after_convergence(x64):
+    solution = conjugate_gradient(lambda v: v, jnp.ones(5), iterations=20)
+    np.testing.assert_allclose(solution, 1)
+
+
+def test_conjugate_gradient_differentiates_the_early_iterate(x64):
+    matrix = _matrix()
+    assert_gradient(
+        lambda r: jnp.sum(conjugate_gradient(lambda v: matrix @ v, r, iterations=4) ** 3),
+        jnp.arange(1.0, 13.0) / 12,
+    )
+
+
+def test_fixed_point_value_and_implicit_derivatives(x64):
+    """x = cos(a x): derivative from the implicit function theorem, in both modes."""
+
+    def solve(a):
+        return fixed_point(lambda x: jnp.cos(a * x), jnp.zeros(3), tolerance=1e-13, max_iterations=500)
+
+    a = jnp.array([0.3, 0.6, 0.9])
+    x = solve(a)
+    np.testing.assert_allclose(x, jnp.cos(a * x), rtol=1e-10)
+    expected = -x * jnp.sin(a * x) / (1 + a * jnp.sin(a * x))
+    np.testing.assert_allclose(jax.grad(lambda v: solve(v).sum())(a), expected, rtol=1e-8)
+    np.testing.assert_allclose(jax.jvp(solve, (a,), (jnp.ones(3),))[1], expected, rtol=1e-8)
+
+
+def test_fixed_point_stops_at_the_limit():
+    count = fixed_point(lambda x: x + 1, jnp.zeros(()), tolerance=0.0, max_iterations=7)
+    assert count == 7
+
+
+def test_iterate_equals_a_loop_for_every_count(x64):
+    for count in (0, 1, 2, 7, 16, 23):
+        expected = 1.0
+        for _ in range(count):
+            expected = np.cos(expected)
+        np.testing.assert_allclose(iterate(jnp.cos, jnp.ones(()), count), expected)
+    assert_gradient(lambda x: iterate(jnp.sin, x, 10), jnp.asarray(0.7))
+
+
+def test_shrink_vectors_is_the_proximal_map_of_length(x64):
+    vectors = tuple(jnp.asarray(np.random.default_rng(0).standard_normal((3, 50))))
+    shrunk = shrink_vectors(vectors, 0.8)
+    before, after = (np.linalg.norm(np.stack(v), axis=0) for v in (vectors, shrunk))
+    np.testing.assert_allclose(after, np.maximum(before - 0.8, 0), atol=1e-12)
+    gradient = jax.grad(lambda v: sum(c.sum() for c in shrink_vectors(v, 0.8)))(tuple(jnp.zeros((3, 4))))
+    assert all(bool(jnp.all(g == 0)) for g in gradient)

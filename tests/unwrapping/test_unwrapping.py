@@ -1,0 +1,108 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ball, smooth_blobs
+from skimage.restoration import unwrap_phase
+
+from jaxqsm import Geometry
+from jaxqsm.physics import wrap_phase
+from jaxqsm.unwrapping import align_echoes, laplacian, romeo
+
+SHAPE = (32, 28, 24)
+GEOMETRY = Geometry((1.0, 1.2, 1.5))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    x, y, z = np.indices(SHAPE)
+    ramp = 0.7 * (x - 16) - 0.4 * (y - 14) + 0.5 * (z - 12)
+    return (ramp + 6 * smooth_blobs(SHAPE)).astype(np.float32)
+
+
+def test_romeo_gives_exact_multiples_and_the_truth(truth):
+    mask = ball(SHAPE, 11)
+    wrapped = wrap_phase(jnp.asarray(truth))
+    unwrapped = np.asarray(romeo(wrapped, jnp.asarray(mask), GEOMETRY))
+    turns = (unwrapped - np.asarray(wrapped))[mask] / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-5)
+    gap = (unwrapped - truth)[mask]
+    np.testing.assert_allclose(gap, np.median(gap), atol=1e-4)
+    assert (unwrapped[~mask] == 0).all()
+
+
+def test_romeo_agrees_with_scikit_image_under_noise(truth):
+    mask = ball(SHAPE, 11)
+    noise = 0.3 * np.random.default_rng(0).standard_normal(SHAPE)
+    wrapped = np.array(wrap_phase(jnp.asarray(truth + noise, jnp.float32)))
+    ours = np.asarray(romeo(jnp.asarray(wrapped), jnp.asarray(mask), GEOMETRY))
+    theirs = unwrap_phase(np.ma.array(wrapped, mask=~mask))
+    gap = np.asarray(ours - theirs)[mask]
+    turns = np.rint((gap - np.median(gap)) / (2 * np.pi))
+    assert (turns != 0).mean() < 0.002
+
+
+def test_romeo_follows_echoes_in_time(truth):
+    mask = jnp.asarray(ball(SHAPE, 11))
+    times = jnp.array([0.004, 0.008, 0.020])
+    field = truth / 8 / 0.004
+    phase = jnp.asarray(field[..., None] * np.asarray(times), jnp.float32)
+    unwrapped = romeo(wrap_phase(phase), mask, GEOMETRY, echo_times=times)
+    gap = (unwrapped - phase)[np.asarray(mask)]
+    np.testing.assert_allclose(gap, 0, atol=1e-3)
+    with pytest.raises(ValueError, match="echo_times"):
+        romeo(wrap_phase(phase), mask, GEOMETRY)
+
+
+def test_romeo_unwraps_parts_that_do_not_touch(truth):
+    mask = ball(SHAPE, 11)
+    mask[14:18] = False
+    wrapped = wrap_phase(jnp.asarray(truth))
+    unwrapped = np.asarray(romeo(wrapped, jnp.asarray(mask), GEOMETRY))
+    for part in (mask & (np.indices(SHAPE)[0] < 14), mask & (np.indices(SHAPE)[0] >= 18)):
+        gap = (unwrapped - truth)[part]
+        np.testing.assert_allclose(gap, np.median(gap), atol=1e-4)
+
+
+def test_romeo_under_jit_and_grad_is_the_identity_plus_whole_turns(truth):
+    mask = jnp.asarray(ball(SHAPE, 11))
+    wrapped = wrap_phase(jnp.asarray(truth))
+    plain = romeo(wrapped, mask, GEOMETRY)
+    np.testing.assert_allclose(jax.jit(lambda w: romeo(w, mask, GEOMETRY))(wrapped), plain, atol=1e-5)
+    gradient = jax.grad(lambda w: jnp.sum(romeo(w, mask, GEOMETRY)))(wrapped)
+    np.testing.assert_array_equal(gradient, mask.astype(jnp.float32))
+
+
+def test_laplacian_recovers_smooth_phase_on_anisotropic_voxels(truth):
+    mask = np.ones(SHAPE, bool)
+    unwrapped = np.asarray(laplacian(wrap_phase(jnp.asarray(truth)), jnp.asarray(mask), GEOMETRY))
+    np.testing.assert_allclose(unwrapped - truth, np.median(unwrapped - truth), atol=2e-3)
+
+
+def test_laplacian_in_a_mask_leaves_a_harmonic_error(truth):
+    mask = ball(SHAPE, 11)
+    unwrapped = laplacian(wrap_phase(jnp.asarray(truth)), jnp.asarray(mask), GEOMETRY)
+    core = ball(SHAPE, 8)
+    second = np.asarray(unwrapped) - truth
+    curvature = sum(
+        (np.roll(second, 1, a) + np.roll(second, -1, a) - 2 * second) / float(d) ** 2
+        for a, d in enumerate(GEOMETRY.voxel_size)
+    )
+    assert np.abs(curvature[core]).max() < 1e-3
+
+
+def test_laplacian_of_echoes_is_that_of_each(truth):
+    mask = jnp.asarray(ball(SHAPE, 11))
+    echoes = jnp.stack([wrap_phase(jnp.asarray(truth)), wrap_phase(jnp.asarray(2 * truth))], -1)
+    together = laplacian(echoes, mask, GEOMETRY)
+    np.testing.assert_allclose(together[..., 1], laplacian(echoes[..., 1], mask, GEOMETRY), atol=1e-3)
+
+
+def test_align_echoes_settles_whole_turns():
+    rng = np.random.default_rng(0)
+    field = 1.0 + 0.2 * rng.standard_normal((8, 8, 8))
+    times = jnp.array([1.0, 2.0, 3.5])
+    truth = jnp.asarray(field[..., None] * np.asarray(times), jnp.float32)
+    shifted = truth + 2 * np.pi * jnp.array([0, -3, 2])
+    mask = jnp.ones((8, 8, 8), bool)
+    np.testing.assert_allclose(align_echoes(shifted, mask, times), truth, atol=1e-4)
