@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -50,6 +51,8 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: Overwr
             snr=100.0,
         )
         scan = load_scan(files.phase, files.magnitude)
+        # Provenance names the files where they will be when this block ends.
+        scan = dataclasses.replace(scan, files=tuple(out / f.relative_to(partial) for f in scan.files))
         result = reconstruct_and_tell(scan, Config())
         write_maps(partial, scan, result)
         scores = {

@@ -44,6 +44,8 @@ class MethodOptions:
     "Unwrapping method (jaxqsm methods lists all)."
     phase_offset: str = Config.phase_offset
     "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
+    reliability: float = Config.reliability
+    "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
     background: str = Config.background
     "Background removal method."
     inversion: str = Config.inversion
@@ -58,7 +60,13 @@ class MethodOptions:
             InputError: unknown method or option, or a value that does not fit.
         """
         try:
-            bare = Config(self.unwrapping, self.phase_offset, self.background, self.inversion)
+            bare = Config(
+                unwrapping=self.unwrapping,
+                phase_offset=self.phase_offset,
+                reliability=self.reliability,
+                background=self.background,
+                inversion=self.inversion,
+            )
             stages = ("unwrapping", "phase_offset", "field_mapping", "background", "inversion")
             used = {m.name: m for stage in stages if (m := bare.method(stage, 2)) is not None}
             options: dict[str, dict[str, Any]] = {}

@@ -43,7 +43,7 @@ def mask(
     /,
     *,
     out: Path,
-    erosion: float = 0.0,
+    erosion: int = 1,
     neck: float = 18.0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -56,7 +56,7 @@ def mask(
     out
         Mask to write, .nii or .nii.gz.
     erosion
-        Taken off the border, in mm.
+        Layers of voxels taken off the border, which hold part bone or air.
     neck
         Half width in mm of the bridges to skull and neck that are cut.
     overwrite

@@ -1,7 +1,7 @@
 """Linear maps that are not the dipole: differences, spherical means, padding, frequencies."""
 
 from jaxqsm.operators.differences import divergence, gradient, laplacian
-from jaxqsm.operators.erosion import erode
+from jaxqsm.operators.erosion import erode, peel
 from jaxqsm.operators.frequencies import frequencies, laplacian_symbol
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
@@ -16,6 +16,7 @@ __all__ = [
     "laplacian",
     "laplacian_symbol",
     "pad",
+    "peel",
     "spherical_kernel",
     "spherical_mean",
 ]

@@ -17,6 +17,8 @@ class Config:
         unwrapping: default ``"romeo"``: exact multiples of 2π.
         phase_offset: ``"mcpc_3d_s"``, ``"none"``, or ``"auto"`` (default: the former with two echoes
             or more).
+        reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
+            0.9: below it are residuals above half a radian; 0 lets every voxel count.
         background: default ``"v_sharp"``: fast, and it needs no tuning.
         inversion: default ``"tv"``: the most accurate here on the head phantom.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
@@ -27,6 +29,7 @@ class Config:
 
     unwrapping: str = "romeo"
     phase_offset: str = "auto"
+    reliability: float = 0.9
     background: str = "v_sharp"
     inversion: str = "tv"
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxqsm.field_mapping import precision
+from jaxqsm.field_mapping import precision, reliability
 from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.operators import peel
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.methods import Method
@@ -22,6 +23,7 @@ class Maps(NamedTuple):
 
     Attributes:
         total_field: ppm, zero outside the given mask.
+        reliability: how far the echoes agree on the total field, 0 to 1; zero outside the given mask.
         local_field: ppm, zero outside ``mask``.
         chi: ppm, mean zero in ``mask``, zero outside.
         residual: local field minus the field of ``chi``, ppm, mean zero in ``mask``.
@@ -29,6 +31,7 @@ class Maps(NamedTuple):
     """
 
     total_field: Float[Array, "x y z"]
+    reliability: Float[Array, "x y z"]
     local_field: Float[Array, "x y z"]
     chi: Float[Array, "x y z"]
     residual: Float[Array, "x y z"]
@@ -55,7 +58,10 @@ def reconstruct(
     *,
     stage: Stage = _carry_out,
 ) -> Maps:
-    """Unwrap, remove the phase offset, fit the field, remove the background, invert.
+    """Remove the phase offset, unwrap, fit the field, remove the background, invert.
+
+    Voxels whose echoes disagree (wrong turns, noise) are peeled off the mask where they reach its
+    border, and weigh nothing in what follows where they lie within.
 
     Works under ``jit``, ``grad`` and ``vmap`` (close over ``config``). Unwrapping adds whole turns,
     whose derivative is zero; all else is differentiated, so a loss on χ has a gradient with respect
@@ -105,11 +111,13 @@ def reconstruct(
         "field mapping",
         lambda: fit.function(phase, magnitude, mask, acquisition, **config.options_of(fit)),
     )
-    weights = precision(magnitude, acquisition)
+    reliable = reliability(jnp.angle(safe), magnitude, total, acquisition) * mask
+    kept = peel(mask, reliable < config.reliability)
+    weights = jnp.where(reliable < config.reliability, 0, precision(magnitude, acquisition))
     remove = _chosen(config, "background", echoes)
     local, valid = stage(
         f"background ({remove.name})",
-        lambda: remove.function(total, mask, geometry, **_keywords(remove, config, weights)),
+        lambda: remove.function(total * kept, kept, geometry, **_keywords(remove, config, weights)),
     )
     invert = _chosen(config, "inversion", echoes)
     chi = stage(
@@ -117,7 +125,7 @@ def reconstruct(
         lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
     )
     residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
-    return Maps(total, local, chi, residual, valid)
+    return Maps(total, reliable, local, chi, residual, valid)
 
 
 def _chosen(config: Config, stage: str, echoes: int) -> Method:

@@ -80,6 +80,11 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
     notes.append("mask made from the magnitude" if scan.mask is None else "mask as given by the user")
     if scan.acquisition.echo_times.size == 1:
         notes.append("one echo: its phase offset stays in the total field")
+    unreliable = mask & (maps.reliability < config.reliability)
+    if unreliable.any():
+        notes.append(
+            f"{100 * unreliable.sum() / mask.sum():.2g} % of the mask do not count: their echoes disagree"
+        )
     warnings += _doubts(maps, mask)
     return Result(
         maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds)
@@ -107,11 +112,20 @@ def _doubts(maps: Maps, mask: np.ndarray) -> list[str]:
     spread = np.std(maps.chi[maps.mask])
     if spread > 0.3:
         doubts.append(f"χ varies by {spread:.2f} ppm (standard deviation); tissue is near 0.05 ppm")
-    field = np.std(maps.local_field[maps.mask])
-    misfit = np.std(maps.residual[maps.mask])
-    if misfit > 0.7 * field > 0:
-        doubts.append(f"χ explains little of the local field: residual {100 * misfit / field:.0f} %")
+    misfit = _residual_percent(maps)
+    if misfit > 70:
+        doubts.append(f"χ explains little of the local field: residual {misfit:.0f} %")
     return doubts
+
+
+def _residual_percent(maps: Maps) -> float:
+    """Median size of the residual in percent of that of the local field.
+
+    Medians, because what background removal leaves at the border would outweigh all tissue.
+    """
+    residual = np.median(np.abs(maps.residual[maps.mask]))
+    field = np.median(np.abs(maps.local_field[maps.mask]))
+    return 100 * float(residual) / max(float(field), 1e-12)
 
 
 def _provenance(scan: ScanData, config: Config, maps: Maps, seconds: dict[str, float]) -> dict[str, Any]:
@@ -129,15 +143,13 @@ def _provenance(scan: ScanData, config: Config, maps: Maps, seconds: dict[str, f
         "units": {"chi": "ppm", "total_field": "ppm", "local_field": "ppm"},
         "chi_reference": "mean of the valid mask is zero",
         "methods": methods,
+        "least_reliability": config.reliability,
         "voxel_size_mm": [round(float(v), 6) for v in scan.geometry.voxel_size],
         "b0_dir_voxel_axes": [round(float(v), 6) for v in scan.geometry.unit_b0_dir],
         "echo_times_s": [round(float(t), 7) for t in scan.acquisition.echo_times],
         "field_strength_t": float(scan.acquisition.field_strength),
         "sources": [str(f) for f in scan.files],
-        "residual_percent_of_local_field": round(
-            100 * float(np.std(maps.residual[maps.mask]) / max(np.std(maps.local_field[maps.mask]), 1e-12)),
-            2,
-        ),
+        "residual_percent_of_local_field": round(_residual_percent(maps), 2),
         "seconds": seconds,
         "versions": versions(),
     }

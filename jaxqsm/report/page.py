@@ -87,6 +87,9 @@ def _panels(scan: ScanData, result: Result) -> list[dict[str, str]]:
               window=(-np.pi, np.pi), unit="rad"),
         panel("Total field", "After unwrapping and the fit over echoes.", maps.total_field, result.mask,
               window=(middle - reach, middle + reach), **field),
+        panel("Reliability", "Agreement of the echoes of each voxel with one field, 0 to 1; voxels below "
+              f"{result.provenance['least_reliability']:g} do not count.", maps.reliability, result.mask,
+              window=(0.0, 1.0), unit="coherence"),
         panel("Local field", "After background field removal.", maps.local_field, maps.mask,
               window=(-local, local), **field),
         panel("Residual of the forward model", "Local field minus the field that χ makes, same window.",
@@ -103,5 +106,5 @@ def _numbers(result: Result) -> dict[str, str]:
         "valid volume": f"{maps.mask.sum() * volume:.1f} cm³ of {result.mask.sum() * volume:.1f} cm³ in the mask",
         "χ, standard deviation": f"{inside.std():.4f} ppm",
         "χ, 1st and 99th percentile": f"{low:.3f} and {high:.3f} ppm",
-        "forward-model residual": f"{result.provenance['residual_percent_of_local_field']:.1f} % of the local field",
+        "forward-model residual": f"{result.provenance['residual_percent_of_local_field']:.1f} % of the local field (medians)",
     }

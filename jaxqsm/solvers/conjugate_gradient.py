@@ -15,6 +15,7 @@ def conjugate_gradient(
     right: Float[Array, ...],
     *,
     iterations: int,
+    preconditioner: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda residual: residual,
 ) -> Float[Array, ...]:
     """``iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
 
@@ -25,6 +26,8 @@ def conjugate_gradient(
         operator: linear, symmetric, positive semi-definite.
         right: right-hand side.
         iterations: number of steps (static). A step after exact convergence changes nothing.
+        preconditioner: linear, symmetric, positive semi-definite approximation of the operator's
+            inverse. Default: the identity.
 
     Returns:
         The iterate; same shape as ``right``.
@@ -38,11 +41,13 @@ def conjugate_gradient(
         image = operator(direction)
         length = _ratio(energy, jnp.vdot(direction, image))
         residual = residual - length * image
-        new_energy = jnp.vdot(residual, residual)
-        new_direction = residual + _ratio(new_energy, energy) * direction
+        steepest = preconditioner(residual)
+        new_energy = jnp.vdot(residual, steepest)
+        new_direction = steepest + _ratio(new_energy, energy) * direction
         return solution + length * direction, residual, new_direction, new_energy
 
-    start = (jnp.zeros_like(right), right, right, jnp.vdot(right, right))
+    steepest = preconditioner(right)
+    start = (jnp.zeros_like(right), right, steepest, jnp.vdot(right, steepest))
     return iterate(step, start, iterations)[0]
 
 

@@ -1,55 +1,81 @@
-"""Laplacian unwrapping: a Poisson equation for the wrapped phase differences."""
+"""Laplacian unwrapping: a Poisson equation, on the mask, for the wrapped phase differences."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import divergence
+from jaxqsm.operators import divergence, gradient
+from jaxqsm.operators.differences import Vectors
 from jaxqsm.physics import wrap_phase
+from jaxqsm.solvers import conjugate_gradient
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="iterations")
 def laplacian(
-    wrapped: Float[Array, "x y z *echo"], mask: Bool[Array, "x y z"], geometry: Geometry
+    wrapped: Float[Array, "x y z *echo"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    iterations: int = 10,
 ) -> Float[Array, "x y z *echo"]:
-    """Phase whose Laplacian is the divergence of the wrapped differences of ``wrapped``.
+    """Phase whose differences between neighbours in the mask come nearest to the wrapped ones.
 
-    Differences that leave the mask count as zero, and the Poisson equation is solved by cosine
-    transforms on the whole array (no flux across its border). Noise never spreads as a wrap, but
-    the result is smooth: it is *not* the input plus multiples of 2π, and carries a harmonic error
-    that background removal takes out again. Use :func:`romeo` for exact multiples.
+    The normal equation of that least-squares fit is Poisson's with no flux across the border of the
+    mask. It is solved by conjugate gradients, preconditioned by the same equation on the whole
+    array, which cosine transforms solve. Where every true difference is below π the result is the
+    true phase; elsewhere the error is spread smoothly. It is therefore *not* the input plus
+    multiples of 2π: use :func:`romeo` for those.
 
     Args:
         wrapped: phase in rad.
-        mask: where phase is meaningful.
+        mask: where phase is meaningful; its parts should touch, as the constant is one for all.
         geometry: voxel size (mm).
+        iterations: default 10, which leaves 1e-4 of the residual in a head; 1 would be the plain
+            Laplacian method with the mask as its only data, wrong by radians near the border.
 
     Returns:
         Unwrapped phase in rad, zero outside the mask. Its constant makes it agree with ``wrapped``
-        modulo 2π on average. Works on any device; linear in the differences, so differentiable.
+        modulo 2π on average. Works on any device; linear in the differences, so differentiable. Two
+        cosine transforms an iteration.
 
     References:
         Schofield & Zhu 2003, Opt Lett 28:1194, doi:10.1364/OL.28.001194;
-        Ghiglia & Romero 1994, JOSA A 11:107, doi:10.1364/JOSAA.11.000107 (cosine transform).
+        Ghiglia & Romero 1994, JOSA A 11:107, doi:10.1364/JOSAA.11.000107 (weights, cosine transform).
     """
     if wrapped.ndim == 4:
-        return jax.vmap(laplacian, (-1, None, None), -1)(wrapped, mask, geometry)
+        unwrap = partial(laplacian, iterations=iterations)
+        return jax.vmap(unwrap, (-1, None, None), -1)(wrapped, mask, geometry)
+    joined = [mask & jnp.roll(mask, -1, axis) for axis in range(3)]
+
+    def minus_divergence(vectors: Vectors) -> Array:
+        x, y, z = (v * j for v, j in zip(vectors, joined, strict=True))
+        return -divergence((x, y, z), geometry, boundary="neumann")
+
     x, y, z = (
-        wrap_phase(jnp.roll(wrapped, -1, axis) - wrapped)
-        * (mask & jnp.roll(mask, -1, axis))
-        / geometry.voxel_size[axis]
-        for axis in range(3)
+        wrap_phase(jnp.roll(wrapped, -1, axis) - wrapped) / geometry.voxel_size[axis] for axis in range(3)
     )
-    source = jax.scipy.fft.dctn(divergence((x, y, z), geometry, boundary="neumann"))
-    symbol = 0.0
-    for axis, (n, size) in enumerate(zip(wrapped.shape, geometry.voxel_size, strict=True)):
-        eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2
-        symbol = symbol + eigenvalues.reshape([-1 if i == axis else 1 for i in range(3)])
-    symbol = jnp.asarray(symbol).at[0, 0, 0].set(1)
-    phase = jax.scipy.fft.idctn((-source / symbol).at[0, 0, 0].set(0))
+    phase = conjugate_gradient(
+        lambda image: minus_divergence(gradient(image, geometry, boundary="neumann")),
+        minus_divergence((x, y, z)),
+        iterations=iterations,
+        preconditioner=_poisson_solver(wrapped.shape, geometry),
+    )
     rest = (wrapped - phase) * mask
     constant = jnp.angle(jnp.sum(mask * jnp.exp(1j * rest)))
     return (phase + constant) * mask
+
+
+def _poisson_solver(shape: tuple[int, ...], geometry: Geometry) -> Callable[[Array], Array]:
+    """Inverse of minus the Laplacian on the whole array, no flux across its border, mean zero."""
+    symbol: Array | float = 0.0
+    for axis, (n, size) in enumerate(zip(shape, geometry.voxel_size, strict=True)):
+        eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2
+        symbol = symbol + eigenvalues.reshape([-1 if i == axis else 1 for i in range(3)])
+    divisor = jnp.asarray(symbol).at[0, 0, 0].set(jnp.inf)
+    return lambda source: jax.scipy.fft.idctn(jax.scipy.fft.dctn(source) / divisor)

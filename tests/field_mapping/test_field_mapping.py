@@ -4,7 +4,7 @@ import numpy as np
 from helpers import assert_gradient, ball, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.field_mapping import mcpc_3d_s, precision, weighted_fit
+from jaxqsm.field_mapping import mcpc_3d_s, precision, reliability, weighted_fit
 from jaxqsm.physics import add_complex_noise, gre_signal, wrap_phase
 
 SHAPE = (24, 24, 20)
@@ -41,6 +41,26 @@ def test_fit_noise_is_one_over_the_precision():
     expected = 1 / precision(jnp.abs(clean), ACQUISITION)
     normalised = np.asarray(fitted / expected).std(axis=(1, 2))
     np.testing.assert_allclose(normalised, 1, atol=0.1)
+
+
+def test_reliability_tells_wrong_turns_and_noise_from_good_phase():
+    field = jnp.asarray(0.1 * smooth_blobs(SHAPE), jnp.float32)
+    clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=25.0, phase_offset=0.7)
+    signal = add_complex_noise(jax.random.key(0), clean, 1.0)
+    phase = field[..., None] * ACQUISITION.phase_per_ppm
+    wrong = phase.at[..., 1].add(2 * jnp.pi)
+    fits = [weighted_fit(p, jnp.abs(signal), MASK, ACQUISITION) for p in (phase, wrong)]
+    good, bad = (
+        np.asarray(reliability(jnp.angle(signal), jnp.abs(signal), fit, ACQUISITION))[MASK] for fit in fits
+    )
+    assert good.min() > 0.98  # the constant offset does not matter
+    assert bad.max() < 0.9
+    noise = add_complex_noise(jax.random.key(1), jnp.zeros_like(signal), 1.0)
+    random = reliability(jnp.angle(noise), jnp.abs(noise), fits[0], ACQUISITION)
+    assert (random < 0.9).mean() > 0.6
+    one = Acquisition((0.004,), 3.0)
+    assert (reliability(phase[..., :1], jnp.ones((*SHAPE, 1)), field, one) == 1).all()
+    assert (reliability(phase, jnp.zeros_like(phase), field, ACQUISITION) == 0).all()
 
 
 def test_fit_gradient(x64):

@@ -1,5 +1,6 @@
 import hypothesis
 import hypothesis.strategies as st
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from jaxqsm.operators import (
     laplacian,
     laplacian_symbol,
     pad,
+    peel,
     spherical_kernel,
     spherical_mean,
 )
@@ -122,6 +124,18 @@ def test_erosion_agrees_with_distance_transform():
     # The soft-edged ball reaches up to half a voxel beyond its radius.
     assert eroded[distance > 5.5].all()
     assert not eroded[distance < 3.5].any()
+
+
+def test_peel_takes_bad_voxels_from_the_border_and_leaves_them_within():
+    mask = ball((24, 24, 24), 9)
+    bad = np.random.default_rng(0).random(mask.shape) < 0.35
+    bad[8:12, 8:12, 8:12] = True  # a hole that must stay
+    expected = mask & ~ndimage.binary_propagation(~mask, mask=~mask | bad)
+    peeled = jax.jit(peel)(jnp.asarray(mask), jnp.asarray(bad))
+    np.testing.assert_array_equal(peeled, expected)
+    assert 0 < (mask & bad & expected).sum() < (mask & bad).sum()
+    whole = jnp.ones((6, 6, 6), bool)
+    assert not peel(whole, whole).any()  # beyond the array counts as outside
 
 
 def test_erosion_treats_the_outside_of_the_array_as_outside():

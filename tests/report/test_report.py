@@ -12,7 +12,7 @@ def _result(shape=(12, 14, 10)):
     rng = np.random.default_rng(0)
     mask = np.zeros(shape, bool)
     mask[2:-2, 2:-2, 2:-2] = True
-    maps = Maps(*(np.where(mask, 0.05 * rng.standard_normal(shape), 0) for _ in range(4)), mask)
+    maps = Maps(*(np.where(mask, 0.05 * rng.standard_normal(shape), 0) for _ in range(5)), mask)
     scan = ScanData(
         phase=rng.uniform(-3, 3, (*shape, 2)),
         magnitude=rng.random((*shape, 2)),
@@ -26,6 +26,7 @@ def _result(shape=(12, 14, 10)):
     )
     provenance = {
         "chi_reference": "mean",
+        "least_reliability": 0.9,
         "methods": {"inversion": {"method": "tv", "options": {"weight": 3e-4}, "source": "A 2020"}},
         "voxel_size_mm": [1.0, 1.0, 2.0],
         "b0_dir_voxel_axes": [0.0, 0.0, 1.0],
@@ -42,7 +43,7 @@ def test_page_is_whole_self_contained_and_escaped(tmp_path):
     scan, result = _result()
     write_report(tmp_path / "r.html", scan, result, title="sub-1 & co", scores={"nrmse": "40"})
     page = (tmp_path / "r.html").read_text()
-    assert page.count("data:image/png;base64,") == 7  # six maps and the histogram
+    assert page.count("data:image/png;base64,") == 8  # seven maps and the histogram
     for text in (
         "look here",
         "phase rescaled",

@@ -18,6 +18,19 @@ def test_conjugate_gradient_solves_and_matches_numpy(x64):
     np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-6)
 
 
+def test_preconditioner_hastens_to_the_same_solution(x64):
+    matrix = _matrix() * jnp.outer(2.0 ** jnp.arange(12), 2.0 ** jnp.arange(12))
+    right = jnp.arange(12.0)
+    exact = np.linalg.solve(matrix, right)
+    scale = 1 / jnp.diag(matrix)
+    plain = conjugate_gradient(lambda v: matrix @ v, right, iterations=12)
+    helped = conjugate_gradient(
+        lambda v: matrix @ v, right, iterations=12, preconditioner=lambda r: scale * r
+    )
+    np.testing.assert_allclose(helped, exact, rtol=1e-6)
+    assert np.linalg.norm(plain - exact) > 1e-3 * np.linalg.norm(exact)
+
+
 def test_conjugate_gradient_stays_put_after_convergence(x64):
     solution = conjugate_gradient(lambda v: v, jnp.ones(5), iterations=20)
     np.testing.assert_allclose(solution, 1)
