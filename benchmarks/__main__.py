@@ -128,11 +128,11 @@ def _run() -> Row:
 def _per_iteration(label: str, ours: Callable[[int], jax.Array], theirs: Callable[[int], np.ndarray]) -> Row:
     difference = _difference(ours(FEW), theirs(FEW))
     ours(MANY)
-    seconds = [
-        (_best(lambda f=function: f(MANY), 2) - _best(lambda f=function: f(FEW), 2)) / (MANY - FEW)
-        for function in (ours, theirs)
-    ]
-    return label, seconds[0], seconds[1], difference
+
+    def seconds(function: Callable[[int], object]) -> float:
+        return (_best(lambda: function(MANY), 2) - _best(lambda: function(FEW), 2)) / (MANY - FEW)
+
+    return label, seconds(ours), seconds(theirs), difference
 
 
 def _best(work: Callable[[], object], runs: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,12 @@ def _pytree_of_arrays(cls: type) -> type:
     """
     names = [field.name for field in dataclasses.fields(cls)]
 
-    def flatten_with_keys(value):
+    def flatten_with_keys(value: object) -> tuple[list, None]:
         children = [(jax.tree_util.GetAttrKey(name), getattr(value, name)) for name in names]
         return children, None
 
-    def unflatten(_, leaves):
-        value = object.__new__(cls)
+    def unflatten(_: None, leaves: Iterable) -> object:
+        value: object = object.__new__(cls)
         for name, leaf in zip(names, leaves, strict=True):
             object.__setattr__(value, name, leaf)
         return value
@@ -34,7 +35,7 @@ def _pytree_of_arrays(cls: type) -> type:
 
 
 @_pytree_of_arrays
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Geometry:
     """Voxel size and main-field direction of one volume.
 
@@ -55,12 +56,16 @@ class Geometry:
         1.0
     """
 
-    voxel_size: Float[Array, 3] = (1.0, 1.0, 1.0)  # type: ignore[assignment]
-    b0_dir: Float[Array, 3] = (0.0, 0.0, 1.0)  # type: ignore[assignment]
+    voxel_size: Float[Array, 3]
+    b0_dir: Float[Array, 3]
 
-    def __post_init__(self) -> None:
-        for name in ("voxel_size", "b0_dir"):
-            value = _as_floating(getattr(self, name))
+    def __init__(
+        self,
+        voxel_size: ArrayLike | Sequence[float] = (1.0, 1.0, 1.0),
+        b0_dir: ArrayLike | Sequence[float] = (0.0, 0.0, 1.0),
+    ) -> None:
+        for name, given in (("voxel_size", voxel_size), ("b0_dir", b0_dir)):
+            value = _as_floating(given)
             if value.shape != (3,):
                 raise ValueError(f"Geometry.{name} needs three entries, got shape {value.shape}")
             object.__setattr__(self, name, value)
@@ -77,7 +82,7 @@ class Geometry:
 
 
 @_pytree_of_arrays
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Acquisition:
     """Echo times and field strength of one multi-echo gradient-echo scan.
 
@@ -96,12 +101,12 @@ class Acquisition:
     echo_times: Float[Array, echo]
     field_strength: Float[Array, ""]
 
-    def __post_init__(self) -> None:
-        echo_times = _as_floating(self.echo_times)
-        if echo_times.ndim != 1:
-            raise ValueError(f"Acquisition.echo_times needs shape (echo,), got shape {echo_times.shape}")
-        object.__setattr__(self, "echo_times", echo_times)
-        object.__setattr__(self, "field_strength", _as_floating(self.field_strength))
+    def __init__(self, echo_times: ArrayLike | Sequence[float], field_strength: ArrayLike) -> None:
+        times = _as_floating(echo_times)
+        if times.ndim != 1:
+            raise ValueError(f"Acquisition.echo_times needs shape (echo,), got shape {times.shape}")
+        object.__setattr__(self, "echo_times", times)
+        object.__setattr__(self, "field_strength", _as_floating(field_strength))
 
     @property
     def hertz_per_ppm(self) -> Float[Array, ""]:
@@ -114,6 +119,6 @@ class Acquisition:
         return 2 * jnp.pi * self.hertz_per_ppm * self.echo_times
 
 
-def _as_floating(value: ArrayLike) -> Array:
+def _as_floating(value: ArrayLike | Sequence[float]) -> Array:
     array = jnp.asarray(value)
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)

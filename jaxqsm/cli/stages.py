@@ -183,7 +183,7 @@ def field(
     # The cheapest later stages: only the total field is kept.
     config = dataclasses.replace(methods, background="v_sharp", inversion="tkd").config()
     result = reconstruct_scan(scan, config, announce=console.stage)
-    outputs = {out: result.maps.total_field}
+    outputs: dict[Path, np.ndarray] = {out: result.maps.total_field}
     if out_mask is not None:
         outputs[out_mask] = result.mask
     _write(outputs, scan.affine)

@@ -45,14 +45,14 @@ def load(path: Path | str, *, replace_nonfinite: bool = False) -> Image:
         raise InputError(f"{path}: no such file; check the path")
     try:
         image = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+        data: np.ndarray = np.asarray(image.dataobj, np.float32)  # type: ignore[attr-defined]
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path}: cannot be read as NIfTI, it is truncated or another format ({reason}); "
             "copy or convert it again"
         ) from error
-    affine = np.asarray(image.affine, float)  # type: ignore[attr-defined]
+    affine: np.ndarray = np.asarray(image.affine, np.float64)  # type: ignore[attr-defined]
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim not in (3, 4):

@@ -45,7 +45,7 @@ def geometry_from(
 
 
 def affine_from(
-    geometry: Geometry, shape: Sequence[int], centre: Sequence[float] = (0.0, 0.0, 0.0)
+    geometry: Geometry, shape: Sequence[int], centre: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0)
 ) -> np.ndarray:
     """Affine whose :func:`geometry_from` is ``geometry``: the smallest tilt that puts B0 on z.
 

@@ -171,10 +171,11 @@ def _echo_times(
     for sidecars in sidecar_sets:
         if times:
             break
-        found = [s.get("EchoTime") for s in sidecars]
-        flat = [t for entry in found for t in (entry if isinstance(entry, list) else [entry])]
-        if flat and all(isinstance(t, int | float) for t in flat):
-            times, source = [float(t) for t in flat], f"EchoTime of {phase[0].name}'s JSON sidecar"
+        entries = [s.get("EchoTime") for s in sidecars]
+        flat = [t for entry in entries for t in (entry if isinstance(entry, list) else [entry])]
+        found = [float(t) for t in flat if isinstance(t, int | float)]
+        if found and len(found) == len(flat):
+            times, source = found, f"EchoTime of {phase[0].name}'s JSON sidecar"
     if not times:
         raise InputError(f"{phase[0]}: no EchoTime in a JSON sidecar beside it; pass --echo-times in seconds")
     if len(times) != echoes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Array
 
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io.bids import BidsScan, write_dataset_description
@@ -25,7 +27,7 @@ def write_simulation(
     *,
     subject: str,
     version: str,
-    parameters: dict[str, object],
+    parameters: Mapping[str, object],
 ) -> BidsScan:
     """Write ``sub-<subject>`` into ``folder``: part-mag and part-phase MEGRE with sidecars; χ, fields,
     mask and labels under ``derivatives/truth``.
@@ -70,14 +72,14 @@ def write_simulation(
             volumes[anat / f"{stem}.nii.gz"] = image
             save_json(anat / f"{stem}.json", sidecar | units)
             files[part].append(anat / f"{stem}.nii.gz")
-    maps = {
+    maps: dict[str, tuple[Array, dict[str, object]]] = {
         "Chimap": (scan.chi, {"Units": "ppm", "Reference": "water"}),
         "desc-total_fieldmap": (scan.total_field, {"Units": "ppm"}),
         "desc-local_fieldmap": (scan.local_field, {"Units": "ppm", "Sources": "χ inside the mask"}),
     }
-    for suffix, (image, sidecar) in maps.items():
-        volumes[truth / f"{name}_{suffix}.nii.gz"] = np.asarray(image)
-        save_json(truth / f"{name}_{suffix}.json", sidecar)
+    for suffix, (true, description) in maps.items():
+        volumes[truth / f"{name}_{suffix}.nii.gz"] = np.asarray(true)
+        save_json(truth / f"{name}_{suffix}.json", description)
     volumes[truth / f"{name}_desc-brain_mask.nii.gz"] = phantom.mask
     volumes[truth / f"{name}_dseg.nii.gz"] = phantom.labels
     with ThreadPoolExecutor() as threads:  # compression is most of the time, and lets others run

@@ -32,10 +32,11 @@ WHITE_ABOVE = 98
 
 def main(template_dir: str, out: str) -> None:
     folder = Path(template_dir)
-    t1 = nibabel.load(folder / "ch2.nii.gz").get_fdata(dtype=np.float32)
-    brain = nibabel.load(folder / "ch2bet.nii.gz").get_fdata(dtype=np.float32) > 0
-    aal = np.asarray(nibabel.load(folder / "aal.nii.gz").dataobj)
-    jhu = _onto_grid(nibabel.load(folder / "jhu189.nii.gz"), t1.shape)
+    read = nibabel.Nifti1Image.from_filename
+    t1 = read(folder / "ch2.nii.gz").get_fdata(dtype=np.float32)
+    brain = read(folder / "ch2bet.nii.gz").get_fdata(dtype=np.float32) > 0
+    aal = np.asarray(read(folder / "aal.nii.gz").dataobj)
+    jhu = _onto_grid(read(folder / "jhu189.nii.gz"), t1.shape)
 
     labels = np.full(t1.shape, Tissue.AIR, np.uint8)
     head = _head(t1)
@@ -134,7 +135,7 @@ def _label_outside_brain(labels, t1, head, intracranial) -> None:
     labels[pockets] = Tissue.AIR
     # Air that touches the skull base is within the shell: named by place, bounded by darkness.
     very_dark = outside & (smooth < 28)
-    for x, y, z in (
+    for sides in (
         ((-16, 16), (2, 30), (-44, -18)),  # sphenoid sinus
         ((-14, 14), (28, 66), (-46, -12)),  # ethmoid cells and upper nasal cavity
         ((-22, 22), (58, 84), (-18, 12)),  # frontal sinus
@@ -143,7 +144,7 @@ def _label_outside_brain(labels, t1, head, intracranial) -> None:
         ((-68, -38), (-52, -12), (-52, -26)),  # middle ear and mastoid cells
         ((38, 68), (-52, -12), (-52, -26)),
     ):
-        cavity = _box(shape, x, y, z) & very_dark
+        cavity = _box(shape, *sides) & very_dark
         cavity = morphology.remove_small_objects(cavity, max_size=30)
         # A millimetre of bone stays between air and brain.
         labels[cavity & (to_brain > 1.5)] = Tissue.AIR
@@ -223,12 +224,12 @@ def _label_veins(labels, t1, intracranial) -> None:
 
     # Superior sagittal sinus: the crest of the intracranial space on the midline.
     midline = int(ORIGIN[0])
-    crest = []
+    points = []
     for y in range(int(ORIGIN[1]) - 96, int(ORIGIN[1]) + 62):
         column = np.flatnonzero(intracranial[midline, y])
         if column.size:
-            crest.append((midline, y, column[-1] - 2))
-    crest = np.array(crest)
+            points.append((midline, y, column[-1] - 2))
+    crest = np.array(points)
     tube(crest, 3.0)
     torcula = (0, -93, -2)
     connect([crest[0] - ORIGIN, torcula], 3.0)
@@ -254,8 +255,8 @@ def _label_veins(labels, t1, intracranial) -> None:
     for side in (-1, 1):
         for y in range(-34, 26, 6):
             corner = np.array([side * 17, y, 24 if y > -20 else 20])
-            reach = (*corner, side * random.uniform(14, 24), random.uniform(-3, 3), random.uniform(6, 20))
-            line = np.linspace(voxel(corner), voxel(reach), 40).round().astype(int)
+            reach = np.array([side * random.uniform(14, 24), random.uniform(-3, 3), random.uniform(6, 20)])
+            line = np.linspace(voxel(corner), voxel(corner + reach), 40).round().astype(int)
             tube(line, 0.6)
     labels[veins & intracranial] = Tissue.VEIN
 

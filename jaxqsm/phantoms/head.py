@@ -67,9 +67,9 @@ def head(
     Raises:
         ValueError: a voxel size that is not positive.
     """
-    size = tuple(float(v) for v in voxel_size)
-    if len(size) != 3 or min(size) <= 0:
+    if len(voxel_size) != 3 or min(voxel_size) <= 0:
         raise ValueError(f"voxel_size needs three positive entries in mm, got {voxel_size}")
+    size = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
     labels, t1_image, brain = _template()
     matrices = [_averaging(n, v) for n, v in zip(labels.shape, size, strict=True)]
 
@@ -105,17 +105,17 @@ def head(
         r2star=r2star / signal,
         labels=np.asarray(likeliest),
         mask=np.asarray(resample(brain) > 0.5),
-        voxel_size=size,  # type: ignore[arg-type]
-        origin=tuple(map(float, origin)),  # type: ignore[arg-type]
+        voxel_size=size,
+        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
     )
 
 
 def _template() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, T1 intensity (6 bit) and brain mask on the 1 mm grid."""
-    with resources.as_file(resources.files("jaxqsm.phantoms") / "data" / "head.npz") as path:
-        with np.load(path) as data:
-            labels, t1 = data["labels"], data["t1"]
-            brain = np.unpackbits(data["brain"], count=labels.size).reshape(labels.shape)
+    packaged = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
+    with resources.as_file(packaged) as path, np.load(path) as data:
+        labels, t1 = data["labels"], data["t1"]
+        brain = np.unpackbits(data["brain"], count=labels.size).reshape(labels.shape)
     return labels, t1.astype(np.float32), brain.astype(bool)
 
 

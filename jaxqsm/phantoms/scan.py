@@ -100,7 +100,7 @@ def _linear_fit(field: Array, mask: Array) -> Array:
     normal = jnp.array([[jnp.sum(a * b * mask) for b in basis] for a in basis])
     right = jnp.array([jnp.sum(a * field * mask) for a in basis])
     weights = jnp.linalg.solve(normal, right)
-    return sum(w * b for w, b in zip(weights, basis, strict=True))  # type: ignore[return-value]
+    return sum(w * b for w, b in zip(weights, basis, strict=True))
 
 
 def _coil_phase(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:

@@ -14,7 +14,7 @@ Box = tuple[slice, slice, slice]
 
 def box_around(mask: np.ndarray) -> Box:
     """Box around a mask that is not empty, in whole multiples; it may reach beyond the array."""
-    x, y, z = (_range(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    x, y, z = (_range(np.any(mask, axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     return x, y, z
 
 

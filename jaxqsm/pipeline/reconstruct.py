@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex
 
 from jaxqsm.field_mapping import precision, reliability
 from jaxqsm.geometry import Acquisition, Geometry
@@ -17,9 +17,11 @@ from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.methods import Method
 from jaxqsm.unwrapping import align_echoes
 
+Volume = TypeVar("Volume")
 
-class Maps(NamedTuple):
-    """What a reconstruction yields; all arrays ``(x, y, z)``.
+
+class Maps(NamedTuple, Generic[Volume]):
+    """What a reconstruction yields; all arrays ``(x, y, z)``, of JAX or, on the host, of NumPy.
 
     Attributes:
         total_field: ppm, zero outside the given mask.
@@ -30,12 +32,12 @@ class Maps(NamedTuple):
         mask: where ``local_field`` and ``chi`` are valid.
     """
 
-    total_field: Float[Array, "x y z"]
-    reliability: Float[Array, "x y z"]
-    local_field: Float[Array, "x y z"]
-    chi: Float[Array, "x y z"]
-    residual: Float[Array, "x y z"]
-    mask: Bool[Array, "x y z"]
+    total_field: Volume
+    reliability: Volume
+    local_field: Volume
+    chi: Volume
+    residual: Volume
+    mask: Volume
 
 
 class Stage(Protocol):
@@ -57,7 +59,7 @@ def reconstruct(
     config: Config = Config(),
     *,
     stage: Stage = _carry_out,
-) -> Maps:
+) -> Maps[Array]:
     """Remove the phase offset, unwrap, fit the field, remove the background, invert.
 
     Voxels whose echoes disagree (wrong turns, noise) are peeled off the mask where they reach its

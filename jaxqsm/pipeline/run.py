@@ -32,7 +32,7 @@ class Result:
         provenance: methods, options, geometry, versions …: what the JSON beside the map says.
     """
 
-    maps: Maps
+    maps: Maps[np.ndarray]
     mask: np.ndarray
     seconds: dict[str, float]
     notes: tuple[str, ...]
@@ -64,7 +64,7 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         mask = timed("mask", lambda: _mask(scan))
         box = box_around(mask)
         signal = cut(scan.magnitude, box) * np.exp(1j * cut(scan.phase, box))
-        maps = reconstruct(
+        found = reconstruct(
             jnp.asarray(signal, jnp.complex64),
             jnp.asarray(cut(mask, box)),
             scan.geometry,
@@ -76,7 +76,7 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         raise
     except ValueError as error:
         raise InputError(f"{scan.files[0]}: {error}") from error
-    maps = Maps(*(put_back(np.asarray(m), box, mask.shape) for m in maps))
+    maps = Maps(*(put_back(np.asarray(m), box, mask.shape) for m in found))
     notes.append("mask made from the magnitude" if scan.mask is None else "mask as given by the user")
     if scan.acquisition.echo_times.size == 1:
         notes.append("one echo: its phase offset stays in the total field")
@@ -99,7 +99,7 @@ def _mask(scan: ScanData) -> np.ndarray:
     return mask
 
 
-def _doubts(maps: Maps, mask: np.ndarray) -> list[str]:
+def _doubts(maps: Maps[np.ndarray], mask: np.ndarray) -> list[str]:
     """What in the result should make a person look twice."""
     if not maps.mask.any():
         raise InputError("background removal left no valid voxel: the mask is too thin; pass a larger --mask")
@@ -118,7 +118,7 @@ def _doubts(maps: Maps, mask: np.ndarray) -> list[str]:
     return doubts
 
 
-def _residual_percent(maps: Maps) -> float:
+def _residual_percent(maps: Maps[np.ndarray]) -> float:
     """Median size of the residual in percent of that of the local field.
 
     Medians, because what background removal leaves at the border would outweigh all tissue.
@@ -128,7 +128,9 @@ def _residual_percent(maps: Maps) -> float:
     return 100 * float(residual) / max(float(field), 1e-12)
 
 
-def _provenance(scan: ScanData, config: Config, maps: Maps, seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(
+    scan: ScanData, config: Config, maps: Maps[np.ndarray], seconds: dict[str, float]
+) -> dict[str, Any]:
     echoes = int(scan.acquisition.echo_times.size)
     methods = {}
     for stage in ("phase_offset", "unwrapping", "field_mapping", "background", "inversion"):

@@ -50,14 +50,13 @@ def three_views(
         top=0.97,
         bottom=0.03,
     )
-    shown = None
     for column, (cut, sides, ends) in enumerate(views):
         axes = figure.add_subplot(grid[column], facecolor=BACKGROUND)
         axes.set_axis_off()
         horizontal, vertical = (a for a in range(3) if a != cut)
         plane = np.take(image, centre[cut], axis=cut).T[:, ::-1]
         edge = np.take(outline, centre[cut], axis=cut).T[:, ::-1]
-        shown = axes.imshow(
+        image_axes = axes.imshow(
             plane,
             cmap=colours,
             vmin=window[0],
@@ -85,7 +84,7 @@ def three_views(
                 va="center",
                 transform=axes.transAxes,
             )
-    bar = figure.colorbar(shown, cax=figure.add_subplot(grid[3]))
+    bar = figure.colorbar(image_axes, cax=figure.add_subplot(grid[3]))
     bar.set_label(unit, color=INK)
     bar.ax.tick_params(colors=INK, labelsize=8)
     return _as_url(figure)

@@ -102,9 +102,10 @@ def _numbers(result: Result) -> dict[str, str]:
     inside = maps.chi[maps.mask]
     low, high = np.percentile(inside, [1, 99])
     volume = float(np.prod(result.provenance["voxel_size_mm"])) / 1000
+    residual = result.provenance["residual_percent_of_local_field"]
     return {
-        "valid volume": f"{maps.mask.sum() * volume:.1f} cm³ of {result.mask.sum() * volume:.1f} cm³ in the mask",
+        "valid volume": f"{maps.mask.sum() * volume:.1f} of {result.mask.sum() * volume:.1f} cm³ of mask",
         "χ, standard deviation": f"{inside.std():.4f} ppm",
         "χ, 1st and 99th percentile": f"{low:.3f} and {high:.3f} ppm",
-        "forward-model residual": f"{result.provenance['residual_percent_of_local_field']:.1f} % of the local field (medians)",
+        "forward-model residual": f"{residual:.1f} % of the local field (medians)",
     }

@@ -31,8 +31,9 @@ def test_stages_chain_to_the_same_map(tmp_path):
         tmp_path / "totalfield.nii.gz",
     )
     _ok(
-        "background", tmp_path / "totalfield.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--method", "v_sharp",
-        "--out", tmp_path / "localfield.nii.gz", "--out-mask", tmp_path / "valid.nii.gz",
+        "background", tmp_path / "totalfield.nii.gz", "--mask", tmp_path / "mask.nii.gz",
+        "--method", "v_sharp", "--out", tmp_path / "localfield.nii.gz",
+        "--out-mask", tmp_path / "valid.nii.gz",
     )  # fmt: skip
     _ok(
         "invert", tmp_path / "localfield.nii.gz", "--mask", tmp_path / "valid.nii.gz", "--method", "tkd",
@@ -103,8 +104,8 @@ def test_demo_reaches_its_targets_at_full_resolution(tmp_path):
 
 def test_simulate_any_geometry(tmp_path):
     _ok(
-        "simulate", "--out", tmp_path / "d", "--voxel-size", 3, 4, 5, "--b0-dir", 0.3, -0.2, 0.9, "--echo-times",
-        0.005, "--field-strength", 7, "--snr", "inf", "--seed", 3,
+        "simulate", "--out", tmp_path / "d", "--voxel-size", 3, 4, 5, "--b0-dir", 0.3, -0.2, 0.9,
+        "--echo-times", 0.005, "--field-strength", 7, "--snr", "inf", "--seed", 3,
     )  # fmt: skip
     phase = tmp_path / "d" / "sub-1" / "anat" / "sub-1_echo-1_part-phase_MEGRE.nii.gz"
     image = nib.load(phase)

@@ -92,7 +92,7 @@ def test_broken_files_name_themselves_and_a_remedy(tmp_path):
     spoiled = np.ones((4, 4, 4))
     spoiled[1, 1, 1], spoiled[2, 2, 2] = np.nan, np.inf
     save(tmp_path / "nan.nii.gz", spoiled, np.eye(4))
-    with pytest.raises(InputError, match="2 voxels.*--replace-nonfinite"):
+    with pytest.raises(InputError, match=r"2 voxels.*--replace-nonfinite"):
         load(tmp_path / "nan.nii.gz")
     assert load(tmp_path / "nan.nii.gz", replace_nonfinite=True).data.sum() == 62
 
