@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
+@jax.jit
 def xsim(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
@@ -20,6 +24,7 @@ def xsim(
     return _similarity(image, truth, mask, window=5, c1=0.01**2, c2=0.001**2, unbiased=False)
 
 
+@jax.jit
 def ssim(
     image: Float[Array, "x y z"],
     truth: Float[Array, "x y z"],
@@ -44,6 +49,7 @@ def ssim(
     return _similarity(image, truth, mask, window=7, c1=c1, c2=c2, unbiased=True)
 
 
+@partial(jax.jit, static_argnames="sigma")
 def hfen(
     image: Float[Array, "x y z"],
     truth: Float[Array, "x y z"],
@@ -73,7 +79,7 @@ def _similarity(
     def mean(array: Array) -> Array:
         return _box_sum(array, window) / count
 
-    count = _box_sum(jnp.ones_like(image), window)
+    count = _voxels_in_window(image.shape, window)
     mean_a, mean_b = mean(image), mean(truth)
     sample = count / (count - 1) if unbiased else 1.0
     variances = sample * (mean(image**2) - mean_a**2 + mean(truth**2) - mean_b**2)
@@ -85,7 +91,13 @@ def _similarity(
 
 def _box_sum(array: Array, window: int) -> Array:
     """Sum over a centred cube; outside the array counts nothing."""
-    return jax.lax.reduce_window(array, 0.0, jax.lax.add, (window,) * 3, (1,) * 3, "SAME")
+    return _separable(array, [jnp.ones(window)] * 3, outside="constant")
+
+
+def _voxels_in_window(shape: tuple[int, ...], window: int) -> Array:
+    """How many voxels of the cube about each voxel lie within the array."""
+    x, y, z = (jnp.convolve(jnp.ones(n), jnp.ones(window), mode="same") for n in shape)
+    return x[:, None, None] * y[:, None] * z
 
 
 def _laplacian_of_gaussian(image: Array, sigma: float) -> Array:
@@ -95,16 +107,20 @@ def _laplacian_of_gaussian(image: Array, sigma: float) -> Array:
     gauss = gauss / gauss.sum()
     second = gauss * (x**2 / sigma**4 - 1 / sigma**2)
     return sum(  # type: ignore[return-value]
-        _separable(image, [second if axis == i else gauss for i in range(3)]) for axis in range(3)
+        _separable(image, [second if axis == i else gauss for i in range(3)], outside="symmetric")
+        for axis in range(3)
     )
 
 
-def _separable(image: Array, kernels: list[Array]) -> Array:
-    """Filter along each axis; the image is mirrored at its border, edge voxels repeated."""
+def _separable(image: Array, kernels: list[Array], *, outside: Literal["symmetric", "constant"]) -> Array:
+    """Filter along each axis; beyond its border the image is mirrored (edge voxels repeated) or zero.
+
+    A sum of shifted slices: XLA's window reductions take minutes for this on a CPU.
+    """
     for axis, kernel in enumerate(kernels):
         radius = kernel.size // 2
         widths = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
-        wide = jnp.pad(image, widths, mode="symmetric")
+        wide = jnp.pad(image, widths, mode=outside)
         size = image.shape[axis]
         image = sum(  # type: ignore[assignment]
             kernel[k] * jax.lax.slice_in_dim(wide, k, k + size, axis=axis) for k in range(kernel.size)

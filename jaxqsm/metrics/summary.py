@@ -28,10 +28,16 @@ def summary(
         ``regional_slope`` are 1 when values are right.
     """
     image, truth = image * mask, truth * mask
-    scores = {
-        metric.__name__: float(metric(image, truth, mask))
-        for metric in (nrmse, detrended_nrmse, hfen, xsim, ssim, correlation, slope)
+    metrics = {
+        "nrmse": nrmse,
+        "detrended_nrmse": detrended_nrmse,
+        "hfen": hfen,
+        "xsim": xsim,
+        "ssim": ssim,
+        "correlation": correlation,
+        "slope": slope,
     }
+    scores = {name: float(metric(image, truth, mask)) for name, metric in metrics.items()}
     if labels is not None:
         scores["regional_slope"] = float(regional_slope(image, truth, labels, mask))
     return scores

@@ -1,13 +1,15 @@
 import dataclasses
+from importlib import resources
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import relative_error
+from helpers import SHARED, relative_error
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.phantoms import TISSUES, Tissue, head, simulate_scan, sphere
+from jaxqsm.phantoms.derive_head_labels import main
 from jaxqsm.physics import wrap_phase
 
 
@@ -20,6 +22,17 @@ def test_sphere_has_its_volume_on_any_grid():
     geometry = Geometry((1.0, 1.5, 2.0))
     chi = sphere((40, 30, 24), geometry, radius=10.0, chi=2.0)
     np.testing.assert_allclose(chi.sum() * 3.0, 2 * 4 / 3 * np.pi * 10**3, rtol=0.01)
+
+
+@pytest.mark.slow
+def test_labels_are_what_the_script_derives_from_the_templates(tmp_path):
+    main(str(SHARED / "data" / "head_templates"), str(tmp_path / "head.npz"))
+    shipped = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
+    with resources.as_file(shipped) as path, np.load(path) as ours, np.load(tmp_path / "head.npz") as derived:
+        assert set(ours) == set(derived)
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], derived[name])
+        assert path.stat().st_size < 3_000_000
 
 
 def test_head_has_every_tissue_with_its_value(phantom):
