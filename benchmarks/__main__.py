@@ -1,12 +1,15 @@
-"""``python -m benchmarks [name ...]``: dipole, tv, ndi, run; each against SciPy's FFT in this process.
+"""``python -m benchmarks [name ...]``: dipole, tv, ndi, run; each against the same algorithm on SciPy's FFT.
 
-Every figure is the best of several runs after compilation, both sides on the same data in the same
-process; the ratio says how many times faster jaxqsm is. Results of both sides are compared first.
+Every time is the best of several runs after compilation, both sides on the same data in the same
+process; the ratio says how many times faster jaxqsm is. Results of both sides are compared as well.
+Peak memory is that of a process of its own which runs one side once, data and libraries included.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,123 +19,140 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import ndimage
 
 from benchmarks import reference
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import ndi, tv
 from jaxqsm.inversion._common import padded_shape
-from jaxqsm.phantoms import head
-from jaxqsm.physics import dipole_convolve, dipole_field, dipole_kernel, gre_signal
+from jaxqsm.physics import dipole_convolve, dipole_kernel, gre_signal
 from jaxqsm.pipeline import Config, reconstruct
 
 SHAPE = (160, 160, 160)
+PADDED = padded_shape(SHAPE)
 DIRECTION = np.array([0.2, -0.1, 0.97]) / np.linalg.norm([0.2, -0.1, 0.97])
 GEOMETRY = Geometry((1.0, 1.0, 1.0), DIRECTION)
 FEW, MANY = 5, 15
-Row = tuple[str, float, float, float]
+RUN_ITERATIONS = 40
 
 
-def main(names: list[str]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One algorithm on both sides: functions of the number of iterations.
+
+    Attributes:
+        label: row of the table.
+        ours: jaxqsm.
+        theirs: the same by :mod:`benchmarks.reference`.
+        per_iteration: whether time is that of one more iteration, or of a whole call.
+    """
+
+    label: str
+    ours: Callable[[int], jax.Array]
+    theirs: Callable[[int], np.ndarray]
+    per_iteration: bool = False
+
+
+def main(arguments: list[str]) -> None:
     """Run the named benchmarks, or all, and print a table."""
-    benchmarks = {"dipole": _dipole, "tv": _tv, "ndi": _ndi, "run": _run}
-    unknown = [n for n in names if n not in benchmarks]
+    if arguments[:1] == ["--peak"]:
+        _, name, side = arguments
+        getattr(CASES[name](), side)(FEW)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    unknown = [n for n in arguments if n not in CASES]
     if unknown:
-        sys.exit(f"unknown benchmark {unknown[0]}; use {', '.join(benchmarks)}")
-    table = Table("at 160³", "jaxqsm", "SciPy FFT", "times faster", "results differ by")
-    for name in names or benchmarks:
-        label, ours, theirs, difference = benchmarks[name]()
-        table.add_row(label, f"{ours:.3f} s", f"{theirs:.3f} s", f"{theirs / ours:.2f}", f"{difference:.1e}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    console = Console(width=110)
+        sys.exit(f"unknown benchmark {unknown[0]}; use {', '.join(CASES)}")
+    columns = ("jaxqsm", "SciPy FFT", "times faster", "peak jaxqsm", "peak SciPy", "results differ by")
+    table = Table("at 160³", *columns)
+    for name in arguments or CASES:
+        case = CASES[name]()
+        ours, theirs = _seconds(case.ours, case), _seconds(case.theirs, case)
+        difference = np.asarray(case.ours(FEW)) - case.theirs(FEW)
+        relative = float(np.linalg.norm(difference) / np.linalg.norm(case.theirs(FEW)))
+        table.add_row(
+            case.label,
+            f"{ours:.3f} s",
+            f"{theirs:.3f} s",
+            f"{theirs / ours:.2f}",
+            f"{_peak(name, 'ours'):.2f} GiB",
+            f"{_peak(name, 'theirs'):.2f} GiB",
+            f"{relative:.0e}",
+        )
+    console = Console(width=120)
     console.print(table)
-    console.print(f"{jax.devices()[0].device_kind}; peak memory of this process {peak:.1f} GiB")
+    console.print(f"{jax.devices()[0].device_kind}, {len(jax.devices())} device, jax {jax.__version__}")
 
 
-def _data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Brain of the head phantom, cut or padded to 160³: χ, its field, mask."""
-    phantom = head((1.05, 1.1, 1.05))
-    volumes = []
-    for volume in (phantom.mask, np.asarray(phantom.chi) * phantom.mask):
-        part = volume[
-            tuple(slice(max(0, (n - 160) // 2), max(0, (n - 160) // 2) + 160) for n in volume.shape)
-        ]
-        volumes.append(np.pad(part, [(0, 160 - n) for n in part.shape]))
-    mask, chi = volumes
-    return chi, np.asarray(dipole_field(jnp.asarray(chi), GEOMETRY)), mask
+def _volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ball the size of a brain with tissue-like χ, its field, and its mask: little memory to make."""
+    grid = np.ogrid[tuple(slice(-n // 2, n - n // 2) for n in SHAPE)]
+    mask = grid[0] ** 2 + grid[1] ** 2 + grid[2] ** 2 <= 70**2
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE, np.float32), 2)
+    chi = np.where(mask, 0.05 * texture / texture.std(), 0).astype(np.float32)
+    return chi, reference.convolve(chi, reference.dipole_kernel(SHAPE, DIRECTION)), mask
 
 
-def _dipole() -> Row:
-    chi = _data()[0]
-    ours_kernel = dipole_kernel(SHAPE, GEOMETRY)
-    theirs_kernel = reference.dipole_kernel(SHAPE, DIRECTION)
+def _dipole() -> Case:
+    chi = _volumes()[0]
     image = jnp.asarray(chi)
-    ours = jax.jit(lambda c: dipole_convolve(c, ours_kernel, SHAPE))
-    difference = _difference(ours(image), reference.convolve(chi, theirs_kernel))
-    return (
+    our_kernel = dipole_kernel(SHAPE, GEOMETRY)
+    their_kernel = reference.dipole_kernel(SHAPE, DIRECTION)
+    convolve = jax.jit(lambda c: dipole_convolve(c, our_kernel, SHAPE))
+    return Case(
         "dipole convolution",
-        _best(lambda: ours(image).block_until_ready(), 8),
-        _best(lambda: reference.convolve(chi, theirs_kernel), 8),
-        difference,
+        lambda _: convolve(image).block_until_ready(),
+        lambda _: reference.convolve(chi, their_kernel),
     )
 
 
-def _tv() -> Row:
-    _, field, mask = _data()
+def _tv() -> Case:
+    _, field, mask = _volumes()
     arrays = jnp.asarray(field), jnp.asarray(mask)
-    padded = padded_shape(SHAPE)
-
-    def ours(iterations: int) -> jax.Array:
-        return tv(*arrays, GEOMETRY, tolerance=0.0, max_iterations=iterations).block_until_ready()
-
-    def theirs(iterations: int) -> np.ndarray:
-        return reference.tv(field, mask, DIRECTION, padded, iterations)
-
-    return _per_iteration("TV, an iteration", ours, theirs)
+    weights = mask.astype(np.float32)
+    return Case(
+        "TV, an iteration",
+        lambda n: tv(*arrays, GEOMETRY, tolerance=0.0, max_iterations=n).block_until_ready(),
+        lambda n: reference.tv(field, mask, weights, DIRECTION, PADDED, n),
+        per_iteration=True,
+    )
 
 
-def _ndi() -> Row:
-    _, field, mask = _data()
+def _ndi() -> Case:
+    _, field, mask = _volumes()
     arrays = jnp.asarray(field), jnp.asarray(mask)
-    padded = padded_shape(SHAPE)
-
-    def ours(iterations: int) -> jax.Array:
-        return ndi(*arrays, GEOMETRY, iterations=iterations).block_until_ready()
-
-    def theirs(iterations: int) -> np.ndarray:
-        return reference.ndi(field, mask, DIRECTION, padded, iterations)
-
-    return _per_iteration("NDI, an iteration", ours, theirs)
+    return Case(
+        "NDI, an iteration",
+        lambda n: ndi(*arrays, GEOMETRY, iterations=n).block_until_ready(),
+        lambda n: reference.ndi(field, mask, DIRECTION, PADDED, n),
+        per_iteration=True,
+    )
 
 
-def _run() -> Row:
-    """All stages; the reference replaces only the inversion, by far the longest, with SciPy's."""
-    _, field, mask = _data()
+def _run() -> Case:
+    """Complex signal to χ by all default stages; region growing, compiled code, serves both sides."""
+    _, field, mask = _volumes()
     acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
-    signal = gre_signal(jnp.asarray(field), acquisition, r2star=25.0)
+    signal = gre_signal(jnp.asarray(field), acquisition, m0=1.0, r2star=25.0, phase_offset=0.5)
     inside = jnp.asarray(mask)
-    config = Config(options={"tv": {"tolerance": 0.0, "max_iterations": 40}})
-    before = Config(inversion="tkd")
-
-    def ours() -> jax.Array:
-        return reconstruct(signal, inside, GEOMETRY, acquisition, config).chi.block_until_ready()
-
-    def theirs() -> np.ndarray:
-        maps = reconstruct(signal, inside, GEOMETRY, acquisition, before)
-        local, valid = np.asarray(maps.local_field), np.asarray(maps.mask)
-        return reference.tv(local, valid, DIRECTION, padded_shape(SHAPE), 40)
-
-    difference = _difference(ours(), theirs())
-    return "whole run, TV with 40 iterations", _best(ours, 2), _best(theirs, 2), difference
+    config = Config(options={"tv": {"tolerance": 0.0, "max_iterations": RUN_ITERATIONS}})
+    on_host = np.asarray(signal)
+    return Case(
+        f"whole run, TV with {RUN_ITERATIONS} iterations",
+        lambda _: reconstruct(signal, inside, GEOMETRY, acquisition, config).chi.block_until_ready(),
+        lambda _: reference.run(on_host, mask, acquisition, DIRECTION, PADDED, RUN_ITERATIONS),
+    )
 
 
-def _per_iteration(label: str, ours: Callable[[int], jax.Array], theirs: Callable[[int], np.ndarray]) -> Row:
-    difference = _difference(ours(FEW), theirs(FEW))
-    ours(MANY)
+CASES: dict[str, Callable[[], Case]] = {"dipole": _dipole, "tv": _tv, "ndi": _ndi, "run": _run}
 
-    def seconds(function: Callable[[int], object]) -> float:
-        return (_best(lambda: function(MANY), 2) - _best(lambda: function(FEW), 2)) / (MANY - FEW)
 
-    return label, seconds(ours), seconds(theirs), difference
+def _seconds(side: Callable[[int], object], case: Case) -> float:
+    side(FEW)
+    if not case.per_iteration:
+        return _best(lambda: side(FEW), 2 if case.label.startswith("whole") else 8)
+    side(MANY)
+    return (_best(lambda: side(MANY), 3) - _best(lambda: side(FEW), 3)) / (MANY - FEW)
 
 
 def _best(work: Callable[[], object], runs: int) -> float:
@@ -144,8 +164,11 @@ def _best(work: Callable[[], object], runs: int) -> float:
     return min(times)
 
 
-def _difference(ours: jax.Array, theirs: np.ndarray) -> float:
-    return float(np.linalg.norm(np.asarray(ours) - theirs) / np.linalg.norm(theirs))
+def _peak(name: str, side: str) -> float:
+    """GiB that a process running one side once has used at most."""
+    command = [sys.executable, "-m", "benchmarks", "--peak", name, side]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1]) / 1024**2
 
 
 if __name__ == "__main__":

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
+
+from jaxqsm import Acquisition, Geometry
+from jaxqsm.background.v_sharp import RADII
+from jaxqsm.operators import fast_shape
+from jaxqsm.unwrapping import romeo
 
 WORKERS = 2
 
@@ -13,7 +19,7 @@ def dipole_kernel(shape: tuple[int, int, int], b0_dir: np.ndarray) -> np.ndarray
     kx = np.fft.fftfreq(shape[0])[:, None, None]
     ky = np.fft.fftfreq(shape[1])[None, :, None]
     kz = np.fft.rfftfreq(shape[2])[None, None, :]
-    squared = kx**2 + ky**2 + kz**2
+    squared = _squared_frequency(shape)
     squared[0, 0, 0] = 1
     kernel = 1 / 3 - (b0_dir[0] * kx + b0_dir[1] * ky + b0_dir[2] * kz) ** 2 / squared
     kernel[0, 0, 0] = 0
@@ -46,6 +52,7 @@ def ndi(
 def tv(
     field: np.ndarray,
     mask: np.ndarray,
+    confidence: np.ndarray,
     b0_dir: np.ndarray,
     shape: tuple[int, int, int],
     iterations: int,
@@ -53,7 +60,7 @@ def tv(
     """Total variation by ADMM with split gradient and split field, as the library does it."""
     weight = np.float32(3e-4)
     tight = 100 * weight
-    weights, data = _padded(mask.astype(np.float32), shape), _padded(field * mask, shape)
+    weights, data = _padded(confidence**2, shape), _padded(field * mask, shape)
     kernel = dipole_kernel(shape, b0_dir)
     divisor = kernel**2 + tight * _laplacian_symbol(shape)
     divisor[0, 0, 0] = 1
@@ -71,6 +78,104 @@ def tv(
         now = [np.roll(chi, -1, a) - chi for a in range(3)] + [_inverse(spectrum * kernel, shape)]
         state = [n + s - v for n, s, v in zip(now, state, split, strict=True)]
     return _cropped(chi, mask)
+
+
+def run(
+    signal: np.ndarray,
+    mask: np.ndarray,
+    acquisition: Acquisition,
+    b0_dir: np.ndarray,
+    shape: tuple[int, int, int],
+    iterations: int,
+) -> np.ndarray:
+    """Complex signal to χ by the library's default stages; only region growing is the library's own."""
+    magnitude, inside = np.abs(signal), jnp.asarray(mask)
+    difference = np.angle(signal[..., 1] * signal[..., 0].conj())
+    smaller = np.minimum(magnitude[..., 0], magnitude[..., 1])
+    unwrapped = np.asarray(romeo(difference, inside, Geometry(), magnitude=smaller))
+    times = np.asarray(acquisition.echo_times)
+    offset = _phase_offset(np.angle(signal[..., 0]), unwrapped, magnitude, mask, times)
+    wrapped = np.angle(signal * np.exp(-1j * offset)[..., None])
+    phase = np.array(
+        romeo(wrapped, inside, Geometry(), magnitude=magnitude, echo_times=acquisition.echo_times)
+    )
+    means = phase[mask].mean(axis=0)
+    for echo in range(1, len(times)):
+        turns = np.rint((means[echo - 1] * times[echo] / times[echo - 1] - means[echo]) / (2 * np.pi))
+        means[echo] += 2 * np.pi * turns
+        phase[..., echo] += np.float32(2 * np.pi * turns) * mask
+    ramp = np.asarray(acquisition.phase_per_ppm)
+    weights = magnitude**2
+    total = (weights * ramp * phase).sum(-1) / ((weights * ramp**2).sum(-1) + 1e-12) * mask
+    turning = np.exp(1j * (wrapped - total[..., None] * ramp))
+    bad = np.abs((weights * turning).sum(-1)) < 0.9 * weights.sum(-1)
+    kept = ~ndimage.binary_propagation(~mask, mask=~mask | bad)
+    local, valid = v_sharp(total * kept, kept)
+    confidence = np.where(bad, 0, np.sqrt((weights * ramp**2).sum(-1))) * valid
+    confidence = np.minimum(confidence / np.sqrt((confidence[valid] ** 2).mean()), 3)
+    return tv(local, valid, confidence.astype(np.float32), b0_dir, shape, iterations)
+
+
+def v_sharp(total_field: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """V-SHARP on 1 mm voxels with the library's radii, threshold and feedback."""
+    shape = fast_shape(mask.shape, 1)
+    field, inside = _padded(total_field * mask, shape), _padded(mask, shape)
+    spectrum, own_ball = _forward(inside), np.full(shape, -1, np.int8)
+    responses = []
+    for index, radius in enumerate(RADII):
+        responses.append(_forward(_ball(shape, radius)).real)
+        fits = (inside > 0) & (_inverse(spectrum * responses[-1], shape) > 0.999)
+        own_ball[fits & (own_ball < 0)] = index
+    valid = own_ball >= 0
+    widest = responses[own_ball[valid].min()]
+
+    def high_pass(image: np.ndarray) -> np.ndarray:
+        spectrum, filtered = _forward(image), np.zeros_like(image)
+        for index, response in enumerate(responses):
+            chosen = own_ball == index
+            filtered[chosen] = (image - _inverse(spectrum * response, shape))[chosen]
+        return filtered
+
+    divisor = 1 - widest
+    inverse = np.where(np.abs(divisor) > 0.1, 1 / np.where(np.abs(divisor) > 0.1, divisor, 1), 0)
+    filtered = high_pass(field)
+    local = _inverse(_forward(filtered) * inverse, shape) * valid
+    for _ in range(3):
+        local = local + (filtered - high_pass(local)) * valid
+    x, y, z = mask.shape
+    return local[:x, :y, :z], valid[:x, :y, :z]
+
+
+def _phase_offset(
+    first: np.ndarray, difference: np.ndarray, magnitude: np.ndarray, mask: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    offset = first - difference * times[0] / (times[1] - times[0])
+    weight = (mask * magnitude[..., 0] * magnitude[..., 1]).astype(np.float32)
+    shape = fast_shape(mask.shape, [n // 4 for n in mask.shape])
+    gauss = np.exp(-2 * (np.pi * 3) ** 2 * _squared_frequency(shape)).astype(np.float32)
+    x, y, z = mask.shape
+
+    def smooth(image: np.ndarray) -> np.ndarray:
+        return _inverse(_forward(_padded(image, shape)) * gauss, shape)[:x, :y, :z]
+
+    smoothed = np.zeros_like(offset)
+    for _ in range(4):
+        rest = offset - smoothed
+        smoothed = smoothed + np.arctan2(smooth(weight * np.sin(rest)), smooth(weight * np.cos(rest)))
+    return smoothed
+
+
+def _ball(shape: tuple[int, int, int], radius: float) -> np.ndarray:
+    axes = (np.fft.fftfreq(n, 1 / n) for n in shape)
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+    ball = np.clip(radius - np.sqrt(x**2 + y**2 + z**2) + 0.5, 0, 1)
+    return (ball / ball.sum()).astype(np.float32)
+
+
+def _squared_frequency(shape: tuple[int, int, int]) -> np.ndarray:
+    axes = (np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), np.fft.rfftfreq(shape[2]))
+    kx, ky, kz = np.meshgrid(*axes, indexing="ij", sparse=True)
+    return kx**2 + ky**2 + kz**2
 
 
 def _forward(image: np.ndarray) -> np.ndarray:

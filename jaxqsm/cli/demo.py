@@ -61,9 +61,9 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: Overwr
             for name in ("tv", "tkd")
         }
         save_json(partial / "metrics.json", {"end_to_end": whole, "inversion_alone": alone})
-        shown = {name: f"{value:.3f}" for name, value in whole.items()}
+        shown = {name: f"{value:.3f} {metrics.UNITS.get(name, '')}" for name, value in whole.items()}
         for name, values in alone.items():
-            shown[f"nrmse, {name} of the true local field"] = f"{values['nrmse']:.1f}"
+            shown[f"nrmse, {name} of the true local field"] = f"{values['nrmse']:.3f} %"
         console.stage(
             "report",
             lambda: write_report(

@@ -17,8 +17,6 @@ from rich.table import Table
 from jaxqsm import metrics
 from jaxqsm.io import load, load_mask, require_same_grid
 
-UNITS = {"nrmse": "%", "detrended_nrmse": "%", "hfen": "%"}
-
 
 def evaluate(
     chi: Path,
@@ -61,5 +59,5 @@ def evaluate(
         return
     table = Table("metric", "value", box=None)
     for name, value in scores.items():
-        table.add_row(name, f"{value:.4f} {UNITS.get(name, '')}")
+        table.add_row(name, f"{value:.4f} {metrics.UNITS.get(name, '')}")
     Console().print(table)

@@ -3,9 +3,10 @@
 from jaxqsm.metrics.error import correlation, detrended_nrmse, nrmse, slope
 from jaxqsm.metrics.regions import regional_means, regional_slope
 from jaxqsm.metrics.structure import hfen, ssim, xsim
-from jaxqsm.metrics.summary import summary
+from jaxqsm.metrics.summary import UNITS, summary
 
 __all__ = [
+    "UNITS",
     "correlation",
     "detrended_nrmse",
     "hfen",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxqsm.metrics.error import correlation, detrended_nrmse, nrmse, slope
 from jaxqsm.metrics.regions import regional_slope
 from jaxqsm.metrics.structure import hfen, ssim, xsim
+
+UNITS = {"nrmse": "%", "detrended_nrmse": "%", "hfen": "%"}
+"""Units of the scores that have one."""
 
 
 def summary(
@@ -28,7 +33,7 @@ def summary(
         ``regional_slope`` are 1 when values are right.
     """
     image, truth = image * mask, truth * mask
-    metrics = {
+    metrics: dict[str, Callable[..., Array]] = {
         "nrmse": nrmse,
         "detrended_nrmse": detrended_nrmse,
         "hfen": hfen,

@@ -100,9 +100,9 @@ def dipole_field(
         ``kernel="kspace"``.
 
     Example:
-        >>> chi = jnp.zeros((32, 32, 32)).at[16, 16, 16].set(1.0)
+        >>> chi = jnp.zeros((32, 32, 32)).at[14:19, 14:19, 14:19].set(1.0)
         >>> field = dipole_field(chi, Geometry())
-        >>> bool(field[16, 16, 20] > 0 > field[20, 16, 16])
+        >>> bool(field[16, 16, 24] > 0 > field[24, 16, 16])
         True
     """
     if boundary == "free":
