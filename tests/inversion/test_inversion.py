@@ -152,6 +152,14 @@ def test_gradients_with_respect_to_field_and_direction(name, x64):
     assert_gradient(lambda d: loss(field, d), direction, step=1e-6, rtol=10 * rtol)
 
 
+def test_fast_sine_is_the_sine():
+    from jaxqsm.inversion.ndi import _sine
+
+    angle = jnp.linspace(-40, 40, 100_001, dtype=jnp.float32)
+    np.testing.assert_allclose(_sine(angle), np.sin(np.asarray(angle, float)), atol=4e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(_sine))(angle), np.cos(np.asarray(angle, float)), atol=4e-6)
+
+
 def test_vmap_over_subjects(truth):
     _, field, mask = truth
     both = jax.vmap(lambda f: tv(f, mask, GEOMETRY, max_iterations=5))(jnp.stack([field, 2 * field]))
