@@ -72,6 +72,8 @@ def reconstruct_and_tell(scan: ScanData, config: Config) -> Result:
     for text in scan.notes:
         console.note(text)
     result = reconstruct_scan(scan, config, announce=console.stage)
+    for text in result.notes[len(scan.notes) :]:
+        console.note(text)
     for text in result.warnings:
         console.warn(text)
     return result
