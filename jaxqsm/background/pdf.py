@@ -53,7 +53,7 @@ def pdf(
     weights = pad(weights, shape)
     kernel = dipole_kernel(shape, geometry)
     # A constant (the scanner's centre frequency) is no field of sources nearby: take it out first.
-    mean = jnp.vdot(mask, total_field) / jnp.maximum(mask.sum(), 1)
+    mean = jnp.sum(mask * total_field) / jnp.maximum(mask.sum(), 1)
     field = pad((total_field - mean) * mask, shape)
 
     def convolve(image: Array) -> Array:

@@ -32,7 +32,7 @@ def correlation(
 ) -> Float[Array, ""]:
     """Pearson correlation in the mask."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
-    return jnp.vdot(a, b) / jnp.sqrt(jnp.vdot(a, a) * jnp.vdot(b, b))
+    return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
 
 
 def slope(
@@ -40,9 +40,9 @@ def slope(
 ) -> Float[Array, ""]:
     """Slope of the regression of the image on the truth: 1 is right, below 1 underestimates."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
-    return jnp.vdot(a, b) / jnp.vdot(b, b)
+    return jnp.sum(a * b) / jnp.sum(b * b)
 
 
 def _demeaned(image: Array, mask: Array) -> Array:
     inside = jnp.asarray(mask).astype(jnp.result_type(float))
-    return (image - jnp.vdot(inside, image) / inside.sum()) * inside
+    return (image - jnp.sum(inside * image) / inside.sum()) * inside

@@ -36,4 +36,4 @@ def regional_slope(
     count = present.sum()
     a = jnp.where(present, a - jnp.sum(a, where=present) / count, 0)
     b = jnp.where(present, b - jnp.sum(b, where=present) / count, 0)
-    return jnp.vdot(a, b) / jnp.vdot(b, b)
+    return jnp.sum(a * b) / jnp.sum(b * b)

@@ -74,7 +74,13 @@ def head(
     matrices = [_averaging(n, v) for n, v in zip(labels.shape, size, strict=True)]
 
     def resample(image: np.ndarray) -> Array:
-        return jnp.einsum("xyz,ax,by,cz->abc", jnp.asarray(image, jnp.float32), *matrices, optimize="optimal")
+        return jnp.einsum(
+            "xyz,ax,by,cz->abc",
+            jnp.asarray(image, jnp.float32),
+            *matrices,
+            optimize="optimal",
+            precision="highest",
+        )
 
     intensity = resample(t1_image)
     zeros = jnp.zeros_like(intensity)

@@ -62,7 +62,10 @@ def random_shapes(
         ratio = jnp.log(jnp.asarray(largest) / jnp.asarray(smallest))
         half_axes = smallest * jnp.exp(ratio * jax.random.uniform(half, (3,)))
         offset = grid - centre[:, None, None, None]
-        x, y, z = jnp.einsum("ij,jxyz->ixyz", _rotation(turn), offset) / half_axes[:, None, None, None]
+        x, y, z = (
+            jnp.einsum("ij,jxyz->ixyz", _rotation(turn), offset, precision="highest")
+            / half_axes[:, None, None, None]
+        )
         ellipsoid = jnp.sqrt(x**2 + y**2 + z**2)
         cuboid = jnp.maximum(jnp.maximum(jnp.abs(x), jnp.abs(y)), jnp.abs(z))
         cylinder = jnp.maximum(jnp.sqrt(x**2 + y**2), jnp.abs(z))

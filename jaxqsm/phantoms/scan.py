@@ -75,7 +75,7 @@ def simulate_scan(
     offset = _coil_phase(key_offset, phantom.chi.shape)
     signal = gre_signal(total, acquisition, m0=amplitude, r2star=phantom.r2star, phase_offset=offset)
     if np.isfinite(snr):
-        level = jnp.vdot(mask, jnp.abs(signal[..., 0])) / mask.sum()
+        level = jnp.sum(mask * jnp.abs(signal[..., 0])) / mask.sum()
         signal = add_complex_noise(key_noise, signal, level / snr)
     return Scan(signal, phantom.chi, total, local, offset)
 

@@ -39,15 +39,15 @@ def conjugate_gradient(
     def step(state):
         solution, residual, direction, energy = state
         image = operator(direction)
-        length = _ratio(energy, jnp.vdot(direction, image))
+        length = _ratio(energy, jnp.sum(direction * image))
         residual = residual - length * image
         steepest = preconditioner(residual)
-        new_energy = jnp.vdot(residual, steepest)
+        new_energy = jnp.sum(residual * steepest)
         new_direction = steepest + _ratio(new_energy, energy) * direction
         return solution + length * direction, residual, new_direction, new_energy
 
     steepest = preconditioner(right)
-    start = (jnp.zeros_like(right), right, steepest, jnp.vdot(right, steepest))
+    start = (jnp.zeros_like(right), right, steepest, jnp.sum(right * steepest))
     return iterate(step, start, iterations)[0]
 
 

@@ -22,11 +22,12 @@ def align_echoes(
     Returns:
         Phase in rad, zero outside the mask; the gradient is the identity inside.
     """
-    mean = jnp.einsum("xyze,xyz->e", phase, mask.astype(phase.dtype)) / jnp.maximum(mask.sum(), 1)
+    inside = mask[..., None]
+    mean = jnp.sum(phase * inside, axis=(0, 1, 2)) / jnp.maximum(mask.sum(), 1)
     turn = 2 * jnp.pi
     turns = [jnp.zeros_like(mean[0])]
     for echo in range(1, phase.shape[-1]):
         before = mean[echo - 1] + turn * turns[-1]
         expected = before * echo_times[echo] / echo_times[echo - 1]
         turns.append(jnp.round((expected - mean[echo]) / turn))
-    return (phase + turn * jnp.stack(turns)) * mask[..., None]
+    return (phase + turn * jnp.stack(turns)) * inside
