@@ -20,7 +20,7 @@ def reliability(
 
     The residual is the phase that the field does not explain. A voxel unwrapped by a wrong turn, or
     one whose phase is noise, does not fall on one line through its echoes: on the head phantom at
-    2 and 3 mm three of four such voxels are below 0.6, and 99.9 % of the others above 0.98.
+    2 and 3 mm three of four such voxels are below 0.75, and 99.9 % of the others above 0.98.
 
     Args:
         phase: rad, without phase offset; whole turns do not matter.

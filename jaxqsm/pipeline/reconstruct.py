@@ -105,21 +105,23 @@ def reconstruct(
             lambda: _phase_offset(safe, magnitude, mask, geometry, acquisition, config),
         )
         safe = safe * jnp.exp(-1j * offset)[..., None]
+    wrapped = jnp.angle(safe)
     phase = stage(
         "unwrapping",
-        lambda: _unwrap(jnp.angle(safe), magnitude, mask, geometry, acquisition.echo_times, config),
+        lambda: _unwrap(wrapped, magnitude, mask, geometry, acquisition.echo_times, config),
     )
     total = stage(
         "field mapping",
         lambda: fit.function(phase, magnitude, mask, acquisition, **config.options_of(fit)),
     )
-    reliable = reliability(jnp.angle(safe), magnitude, total, acquisition) * mask
-    kept = peel(mask, reliable < config.reliability)
-    weights = jnp.where(reliable < config.reliability, 0, precision(magnitude, acquisition))
+    coherence = reliability(wrapped, magnitude, total, acquisition) * mask
+    unreliable = coherence < config.reliability
+    kept = peel(mask, unreliable)
+    weights = jnp.where(unreliable, 0, precision(magnitude, acquisition))
     remove = _chosen(config, "background", echoes)
     local, valid = stage(
         f"background ({remove.name})",
-        lambda: remove.function(total * kept, kept, geometry, **_keywords(remove, config, weights)),
+        lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
     )
     invert = _chosen(config, "inversion", echoes)
     chi = stage(
@@ -127,7 +129,7 @@ def reconstruct(
         lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
     )
     residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
-    return Maps(total, reliable, local, chi, residual, valid)
+    return Maps(total, coherence, local, chi, residual, valid)
 
 
 def _chosen(config: Config, stage: str, echoes: int) -> Method:
