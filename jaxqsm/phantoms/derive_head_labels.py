@@ -3,10 +3,12 @@
     python -m jaxqsm.phantoms.derive_head_labels TEMPLATE_DIR OUT.npz
 
 ``TEMPLATE_DIR`` holds the images of Debian's package ``mricron-data``: ``ch2.nii.gz`` (T1-weighted
-head of one adult), ``ch2bet.nii.gz`` (its brain), ``aal.nii.gz`` and ``jhu189.nii.gz`` (regions).
+head of one adult), ``ch2bet.nii.gz`` (its brain), ``aal.nii.gz`` and ``jhu189.nii.gz`` (regions),
+``JHU-WhiteMatter-labels-1mm.nii.gz`` (tracts).
 Tissue borders come from the T1 image, deep nuclei from the atlases; what neither shows (cerebral
-veins, dentate nuclei, ear canals, the two lesions) is drawn at its anatomical place. Coordinates
-are millimetres in the templates' space (x to the right, y to the front, z up).
+veins, dentate nuclei, ear canals, the two lesions) is drawn at its anatomical place. Fibre directions
+are the local long axes of the tracts, spread into the white matter around them. Coordinates are
+millimetres in the templates' space (x to the right, y to the front, z up).
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ HEAD_ABOVE = 22
 CSF_BELOW = 62
 WHITE_ABOVE = 98
 
+FIBRE_STEP = 4
+"""Voxels between the samples of the fibre directions, which vary slowly."""
+
 
 def main(template_dir: str, out: str) -> None:
     folder = Path(template_dir)
@@ -37,6 +42,7 @@ def main(template_dir: str, out: str) -> None:
     brain = read(folder / "ch2bet.nii.gz").get_fdata(dtype=np.float32) > 0
     aal = np.asarray(read(folder / "aal.nii.gz").dataobj)
     jhu = _onto_grid(read(folder / "jhu189.nii.gz"), t1.shape)
+    tracts = _onto_grid(read(folder / "JHU-WhiteMatter-labels-1mm.nii.gz"), t1.shape)
 
     labels = np.full(t1.shape, Tissue.AIR, np.uint8)
     head = _head(t1)
@@ -52,6 +58,9 @@ def main(template_dir: str, out: str) -> None:
         # Texture needs little depth: 64 grey levels inside the head.
         t1=np.where(head, np.clip(t1 / 4, 0, 63), 0).astype(np.uint8),
         brain=np.packbits(_brain_mask(labels, intracranial)),
+        tracts=np.where(labels == Tissue.WHITE_MATTER, tracts, 0).astype(np.uint8),
+        depth=_cortical_depth(labels),
+        fibres=_fibre_directions(tracts),
     )
 
 
@@ -267,6 +276,47 @@ def _label_lesions(labels) -> None:
     labels[calcified] = Tissue.CALCIFICATION
     bleed = _ellipsoid(shape, (31, 24, 24), (5.0, 6.0, 4.5))
     labels[bleed] = Tissue.HAEMORRHAGE
+
+
+def _cortical_depth(labels: np.ndarray) -> np.ndarray:
+    """1 at the white matter to 15 at the surface of the cortex, by distances to both; 0 elsewhere."""
+    grey = labels == Tissue.GREY_MATTER
+    to_white = ndimage.distance_transform_edt(labels != Tissue.WHITE_MATTER)
+    to_fluid = ndimage.distance_transform_edt(~np.isin(labels, (Tissue.CSF, Tissue.BONE, Tissue.VEIN)))
+    part = to_white / np.maximum(to_white + to_fluid, 1e-6)
+    return np.where(grey, 1 + np.round(14 * part), 0).astype(np.uint8)
+
+
+def _fibre_directions(tracts: np.ndarray) -> np.ndarray:
+    """Unit vectors times 127 on every fourth voxel, int8 ``(x, y, z, 3)``; their sign means nothing."""
+    shape = tracts.shape
+    coarse = tuple(-(-n // FIBRE_STEP) for n in shape)
+    tensor = np.zeros((*coarse, 3, 3), np.float32)
+    for tract, tight in enumerate(ndimage.find_objects(tracts.astype(np.uint8)), start=1):
+        if tight is None:
+            continue
+        box = tuple(slice(max(b.start - 12, 0), b.stop + 12) for b in tight)
+        member = (tracts[box] == tract).astype(np.float32)
+        place = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in member.shape], indexing="ij"))
+        place -= np.array(member.shape, np.float32)[:, None, None, None] / 2
+        count = np.maximum(ndimage.gaussian_filter(member, 5), 1e-6)
+        mean = np.stack([ndimage.gaussian_filter(member * x, 5) for x in place]) / count
+        spread = np.empty((*member.shape, 3, 3), np.float32)
+        for i, j in itertools.product(range(3), repeat=2):
+            second = ndimage.gaussian_filter(member * place[i] * place[j], 5) / count
+            spread[..., i, j] = second - mean[i] * mean[j]
+        inside = np.argwhere(member > 0)
+        longest = np.linalg.eigh(spread[tuple(inside.T)])[1][:, :, -1]
+        cell = tuple(((inside + [b.start for b in box]) // FIBRE_STEP).T)
+        np.add.at(tensor, cell, longest[:, :, None] * longest[:, None, :])
+    spread_out = np.empty_like(tensor)
+    for i, j in itertools.product(range(3), repeat=2):
+        near, far = (ndimage.gaussian_filter(tensor[..., i, j], s) for s in (0.7, 3.0))
+        spread_out[..., i, j] = near + 1e-3 * far
+    principal = np.linalg.eigh(spread_out)[1][..., -1]
+    # One sign, so that the stored numbers do not depend on the eigensolver's choice.
+    principal *= np.where(principal[..., 2:] < 0, -1, 1)
+    return np.round(127 * principal).astype(np.int8)
 
 
 def _brain_mask(labels: np.ndarray, intracranial: np.ndarray) -> np.ndarray:

@@ -1,0 +1,327 @@
+"""A person drawn at random: a head as a function of position, which any grid can sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.phantoms.bodies import Bodies, paint, stack
+from jaxqsm.phantoms.deformation import displacement_at, random_deformation
+from jaxqsm.phantoms.pathology import LESION_REACH, random_lesions, random_outside_sources
+from jaxqsm.phantoms.random_shapes import random_field
+from jaxqsm.phantoms.template import (
+    ANATOMY,
+    CENTRE,
+    COARSE_STEP,
+    TEMPLATE_ORIGIN,
+    TEMPLATE_SHAPE,
+    Template,
+    intracranial,
+)
+from jaxqsm.phantoms.tissues import TISSUES, Tissue
+from jaxqsm.phantoms.vessels import BLOOD_CHI, SEGMENT_REACH, random_vein_tree
+
+REFERENCE_AGE = 40.0
+"""Years, at which tissues have the values of :data:`~jaxqsm.phantoms.TISSUES`."""
+
+TRACTS = 49
+WHITE, GREY, VEIN = (ANATOMY.index(t) for t in (Tissue.WHITE_MATTER, Tissue.GREY_MATTER, Tissue.VEIN))
+
+
+class Subject(NamedTuple):
+    """What sets one person apart. A pytree: ``vmap`` over keys gives a population.
+
+    Attributes:
+        turn: matrix from head to template coordinates, about the head's centre.
+        shift: mm, added after it.
+        displacement: mm, at the control points of :func:`random_deformation`.
+        chi: ppm, of each tissue of ``ANATOMY``.
+        proton_density: relative to fluid.
+        t1: s.
+        r2star: 1/s.
+        texture: ppm of χ for one standard deviation of T1-weighted intensity.
+        tract_chi: ppm that each white-matter tract adds; entry 0 is white matter in no tract.
+        laminar: ppm that the cortex adds: slope over its depth, and a band in its middle.
+        anisotropy: ppm by which χ along white-matter fibres exceeds χ across them.
+        lesions: bodies within the skull of up to 70 mm, and strong bodies outside it.
+        vessels: capsules.
+        texture_key: random key of the texture that the template does not show.
+    """
+
+    turn: Float[Array, "3 3"]
+    shift: Float[Array, 3]
+    displacement: Float[Array, "3 x y z"]
+    chi: Float[Array, tissue]
+    proton_density: Float[Array, tissue]
+    t1: Float[Array, tissue]
+    r2star: Float[Array, tissue]
+    texture: Float[Array, tissue]
+    tract_chi: Float[Array, tract]
+    laminar: Float[Array, 2]
+    anisotropy: Float[Array, ""]
+    lesions: Bodies
+    vessels: Bodies
+    texture_key: PRNGKeyArray
+
+
+class Tissues(NamedTuple):
+    """A head on a grid, all ``(x, y, z)``: χ (ppm), proton density, T1 (s), R2* (1/s), the part of each
+    voxel within the skull, and the tissue most of it is (code into ``ANATOMY``)."""
+
+    chi: Float[Array, "x y z"]
+    proton_density: Float[Array, "x y z"]
+    t1: Float[Array, "x y z"]
+    r2star: Float[Array, "x y z"]
+    skull: Float[Array, "x y z"]
+    code: Array
+
+
+def random_subject(
+    key: PRNGKeyArray,
+    head: Template,
+    *,
+    field_strength: ArrayLike = 3.0,
+    age: ArrayLike | None = None,
+    pathology: ArrayLike = 0.3,
+    contrast: ArrayLike = 1.0,
+    anisotropy: ArrayLike = 0.0,
+    vein_trees: int = 4,
+    near: tuple[Array, Array] | None = None,
+) -> Subject:
+    """Draw a person: shape, side, size, tissue values by age, tracts, cortex, veins, lesions, metal.
+
+    Args:
+        key: random key.
+        head: the anatomy to vary, from :func:`template`.
+        field_strength: tesla; T1 and R2* follow it.
+        age: years, 5 to 90; default drawn evenly.
+        pathology: probability of each lesion and of each strong body outside; 0 for none. Default 0.3.
+        contrast: multiplies the χ of everything within the skull. Default 1.
+        anisotropy: ppm; default 0. Myelin's is near −0.02 ppm across against along the fibres, in
+            magnitude (Wharton & Bowtell 2012, PNAS 109:18559, doi:10.1073/pnas.1211075109).
+        vein_trees: number of vein trees beyond the template's own veins. Default 4.
+        near: low and high corner in mm: lesions and veins are placed between them where that is possible.
+
+    Returns:
+        The subject, for :func:`sample`.
+    """
+    (
+        key_age, key_turn, key_shift, key_scale, key_flip, key_flow, key_values, key_tracts,
+        key_cortex, key_lesions, key_outside, key_places, key_roots, key_trees, key_texture,
+    ) = jax.random.split(key, 15)  # fmt: skip
+    if age is None:
+        age = jax.random.uniform(key_age, minval=5.0, maxval=90.0)
+    turn = _rotation(0.12 * jax.random.normal(key_turn, (3,)))
+    size = jnp.exp(0.05 * jax.random.normal(key_scale, (3,)))
+    mirror = jnp.ones(3).at[0].set(jax.random.rademacher(key_flip, ()).astype(float))
+    turn = jnp.diag(mirror / size) @ turn
+    shift = 4.0 * jax.random.normal(key_shift, (3,))
+    values = _tissue_values(key_values, jnp.asarray(age), jnp.asarray(field_strength), jnp.asarray(contrast))
+    places = (head.places - CENTRE - shift) @ jnp.linalg.inv(turn).T + CENTRE
+    if near is not None:
+        inside = jnp.all((places > near[0]) & (places < near[1]), axis=1)
+        weights = inside + 1e-6
+        places = jax.random.choice(key_places, places, (64,), p=weights / weights.sum())
+    lesions = random_lesions(key_lesions, places, probability=pathology)
+    outside = random_outside_sources(key_outside, probability=pathology)
+    lesions = lesions._replace(values=lesions.values.at[:, 0].multiply(jnp.asarray(contrast)))
+    roots = jax.random.choice(key_roots, places, (vein_trees,))
+    rate = 120.0 * jnp.asarray(field_strength) / 3.0
+    trees = jax.vmap(lambda k, root: random_vein_tree(k, root, r2star_per_chi=rate))(
+        jax.random.split(key_trees, vein_trees), roots
+    )
+    vessels = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), trees)
+    vessels = vessels._replace(values=vessels.values.at[:, 0].multiply(jnp.asarray(contrast)))
+    return Subject(
+        turn=turn,
+        shift=shift,
+        displacement=random_deformation(key_flow),
+        **values,
+        tract_chi=jnp.asarray(contrast) * 0.010 * jax.random.normal(key_tracts, (TRACTS,)),
+        laminar=jnp.asarray(contrast)
+        * jax.random.uniform(key_cortex, (2,), minval=jnp.array([-0.015, 0.0]), maxval=0.015),
+        anisotropy=jnp.asarray(anisotropy, jnp.float32),
+        lesions=stack(lesions, outside),
+        vessels=vessels,
+        texture_key=key_texture,
+    )
+
+
+def sample(
+    subject: Subject,
+    head: Template,
+    shape: tuple[int, int, int],
+    origin: Float[Array, 3],
+    voxel_size: Float[Array, 3],
+    *,
+    finest: Sequence[float],
+) -> Tissues:
+    """The subject's tissues at the voxel centres of a grid.
+
+    Args:
+        subject: who.
+        head: the template the subject was drawn from.
+        shape: of the grid.
+        origin: mm (right, front, up), centre of the first voxel.
+        voxel_size: mm; may be traced.
+        finest: mm, static: no voxel size is below it. Sets the boxes that bodies are painted in.
+
+    Returns:
+        The maps. Tissues fill voxels in part at their borders, over the template's 1 mm; below the
+        template the neck goes on.
+    """
+    axes = tuple(origin[i] + voxel_size[i] * jnp.arange(n) for i, n in enumerate(shape))
+    x, y, z = _template_coordinates(subject, axes)
+    lower, weights = _cell(x, y, z)
+    word = head.labels[lower]
+    corner = [(word >> (4 * c)) & 15 for c in range(8)]
+    parts = jnp.stack(
+        [sum(jnp.where(corner[c] == t, weights[c], 0) for c in range(8)) for t in range(len(ANATOMY))]
+    )
+    words = head.intensity[0][lower], head.intensity[1][lower]
+    intensity = sum(weights[c] * ((words[c // 4] >> (8 * (c % 4))) & 255) for c in range(8))
+    noise_key = jax.random.fold_in(subject.texture_key, 1)
+    noise = random_field(noise_key, shape, Geometry(voxel_size), standard_deviation=0.7, smoothness=0.8)
+    deviation = noise + sum(
+        p * jnp.clip((intensity - m) / d, -2.5, 2.5)
+        for p, m, d in zip(parts, head.intensity_mean, head.intensity_deviation, strict=True)
+    )
+
+    # Mixtures of signal relax as their bright part does.
+    signal = subject.proton_density + 1e-4
+    table = jnp.stack(
+        [subject.chi, subject.texture, signal, signal * subject.t1, signal * subject.r2star, intracranial()]
+    )
+    # One product for all maps: it keeps the parts from being computed again for each.
+    chi, texture, signal, t1, r2star, skull = jnp.tensordot(table, parts, axes=1, precision="highest")
+    detail = head.detail[lower]
+    tract, depth = (detail & 63).astype(jnp.int32), (detail >> 6).astype(jnp.float32)
+    middle = jnp.exp(-0.5 * ((depth - 8) / 2) ** 2)
+    laminar = subject.laminar[0] * (depth - 8) / 8 + subject.laminar[1] * middle
+    chi = chi + texture * deviation + parts[WHITE] * subject.tract_chi[tract]
+    chi = chi + parts[GREY] * jnp.where(depth > 0, laminar, 0)
+    density = (signal - 1e-4) * (1 - 0.015 * deviation)
+    r2star = r2star / signal * (1 + 0.04 * deviation)
+    maps = jnp.stack([chi, density, t1 / signal, r2star, skull])
+    box = [int(np.ceil(LESION_REACH / v)) + 2 for v in finest]
+    maps = paint(maps, subject.lesions, origin, voxel_size, box=box)
+    box = [int(np.ceil(SEGMENT_REACH / v)) + 3 for v in finest]
+    maps = paint(maps, subject.vessels, origin, voxel_size, box=box)
+    code = jnp.argmax(parts, axis=0).astype(jnp.uint8)
+    return Tissues(*maps, code)
+
+
+def sample_coarsely(
+    subject: Subject,
+    head: Template,
+    shape: tuple[int, int, int],
+    origin: Float[Array, 3],
+    voxel_size: Float[Array, 3],
+) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"], Float[Array, "x y z"]]:
+    """χ within the skull, χ outside it, and the part within it, for voxels of 3 mm and more.
+
+    Means over 4 mm cells, without texture, vessels or lesions within: what distant fields come from.
+    """
+    axes = tuple(origin[i] + voxel_size[i] * jnp.arange(n) for i, n in enumerate(shape))
+    position = _template_coordinates(subject, axes)
+    inside = jnp.asarray(intracranial())
+    tissue = jnp.stack([subject.chi * inside, subject.chi * (1 - inside), inside], axis=1)
+    fields = jnp.tensordot(head.fractions, tissue, axes=1, precision="highest")
+    cells = [
+        (p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)
+    ]
+    within, outside, skull = (
+        jax.scipy.ndimage.map_coordinates(fields[..., i], cells, order=1, mode="nearest") for i in range(3)
+    )
+    maps = jnp.stack([outside, *[jnp.zeros_like(outside)] * 3, skull])
+    outside = paint(maps, subject.lesions, origin, voxel_size, box=shape)[0]
+    return within, outside, skull
+
+
+def fibre_directions(
+    subject: Subject, head: Template, axes: tuple[Array, Array, Array]
+) -> Float[Array, "3 x y z"]:
+    """Unit vectors along white-matter fibres in head axes, at the grid with the given coordinates (mm)."""
+    position = _template_coordinates(subject, axes)
+    cells = [(p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)]
+    nearest = [jnp.clip(jnp.round(c).astype(int), 0, n - 1) for c, n in zip(cells, head.fibres.shape, strict=False)]
+    # A vector along a fibre turns with the inverse of the map to the template.
+    directions = jnp.tensordot(jnp.linalg.inv(subject.turn), head.fibres[tuple(nearest)] / 127.0, axes=(1, 3))
+    return directions / jnp.maximum(jnp.linalg.norm(directions, axis=0), 1e-6)
+
+
+def _template_coordinates(subject: Subject, axes: tuple[Array, ...]) -> list[Array]:
+    moved = displacement_at(subject.displacement, axes)  # type: ignore[arg-type]
+    here = [
+        axes[i].reshape([-1 if i == axis else 1 for axis in range(3)]) + moved[i] - CENTRE[i] for i in range(3)
+    ]
+    return [
+        sum(subject.turn[i, j] * here[j] for j in range(3)) + subject.shift[i] + CENTRE[i]  # type: ignore[misc]
+        for i in range(3)
+    ]
+
+
+def _cell(x: Array, y: Array, z: Array) -> tuple[Array, list[Array]]:
+    """Flat index of the cell about each position, and the trilinear weights of its corners."""
+    index, rest = [], []
+    for axis, position in enumerate((x, y, z)):
+        place = jnp.clip(position - TEMPLATE_ORIGIN[axis], 0, TEMPLATE_SHAPE[axis] - 1.001)
+        low = jnp.floor(place)
+        index.append(low.astype(jnp.int32))
+        rest.append(place - low)
+    flat = (index[0] * TEMPLATE_SHAPE[1] + index[1]) * TEMPLATE_SHAPE[2] + index[2]
+    sides = [(1 - r, r) for r in rest]
+    return flat, [sides[0][i] * sides[1][j] * sides[2][k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+
+
+def _tissue_values(
+    key: PRNGKeyArray, age: Array, field_strength: Array, contrast: Array
+) -> dict[str, Array]:
+    """χ by age and chance; relaxation by field strength, iron and chance."""
+    key_chi, key_density, key_t1, key_r2star, key_texture = jax.random.split(key, 5)
+    tissues = [TISSUES[t] for t in ANATOMY]
+    count = len(tissues)
+
+    def column(name: str) -> Array:
+        return jnp.array([getattr(t, name) for t in tissues])
+
+    def at_field(name: str) -> Array:
+        low, high = column(name).T
+        return jnp.maximum(low + (high - low) * (field_strength - 3.0) / 4.0, low / 2)
+
+    def vary(k: PRNGKeyArray, deviation: float) -> Array:
+        return jnp.exp(deviation * jax.random.normal(k, (count,)))
+
+    rate = column("ageing")
+    grown = jnp.where(rate > 0, (1 - jnp.exp(-rate * age)) / (1 - jnp.exp(-rate * REFERENCE_AGE)), 1.0)
+    grown = jnp.where(rate > 0, grown, 1.0)
+    inside = jnp.asarray(intracranial())
+    chi = column("chi") * grown + column("spread") * jax.random.normal(key_chi, (count,))
+    saturation = jax.random.uniform(jax.random.fold_in(key_chi, 1), minval=0.55, maxval=0.8)
+    chi = chi.at[VEIN].set(BLOOD_CHI * (1 - saturation))
+    chi = chi * jnp.where(inside > 0, contrast, 1.0)
+    r2star = at_field("r2star") * vary(key_r2star, 0.1) * (0.4 + 0.6 * grown)
+    density = jnp.clip(column("proton_density") * vary(key_density, 0.05), 0, 1.1)
+    scale = jnp.exp(0.3 * jax.random.normal(key_texture, ()))
+    return {
+        "chi": chi,
+        "proton_density": density,
+        "t1": at_field("t1") * vary(key_t1, 0.05),
+        "r2star": r2star,
+        "texture": column("texture") * scale * jnp.where(inside > 0, contrast, 1.0),
+    }
+
+
+def _rotation(angles: Array) -> Array:
+    """Rotation by small angles (rad) about x, then y, then z."""
+    (cx, cy, cz), (sx, sy, sz) = jnp.cos(angles), jnp.sin(angles)
+    about_x = jnp.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = jnp.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = jnp.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
