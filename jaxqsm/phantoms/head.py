@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from importlib import resources
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from jaxqsm.phantoms.template import TEMPLATE_ORIGIN, packaged_head
 from jaxqsm.phantoms.tissues import TISSUES
-
-TEMPLATE_ORIGIN = np.array([-90.0, -125.0, -71.0])
-"""Position in mm of the centre of the template's first voxel; its voxels are 1 mm."""
 
 BLUR = 0.45
 """Standard deviation, in voxels, of the border between tissues: a voxel averages over its width."""
@@ -32,6 +29,9 @@ class HeadPhantom:
         mask: brain with its fluid and vessels.
         voxel_size: mm.
         origin: position in mm of the first voxel's centre, head axes (right, front, up).
+        fibres: unit vectors along nerve fibres, ``(3, x, y, z)``; or None: χ is the same in all directions.
+        anisotropy: ppm by which χ along the fibres exceeds χ across them; its mean over directions is
+            ``chi``. None without fibres.
     """
 
     chi: Float[Array, "x y z"]
@@ -42,6 +42,8 @@ class HeadPhantom:
     mask: Bool[np.ndarray, "x y z"]
     voxel_size: tuple[float, float, float]
     origin: tuple[float, float, float]
+    fibres: Float[Array, "3 x y z"] | None = None
+    anisotropy: Float[Array, "x y z"] | None = None
 
 
 def head(
@@ -70,7 +72,8 @@ def head(
     if len(voxel_size) != 3 or min(voxel_size) <= 0:
         raise ValueError(f"voxel_size needs three positive entries in mm, got {voxel_size}")
     size = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
-    labels, t1_image, brain = _template()
+    packaged = packaged_head()
+    labels, t1_image, brain = packaged["labels"], packaged["t1"].astype(np.float32), packaged["brain"]
     matrices = [_averaging(n, v) for n, v in zip(labels.shape, size, strict=True)]
 
     def resample(image: np.ndarray) -> Array:
@@ -114,15 +117,6 @@ def head(
         voxel_size=size,
         origin=(float(origin[0]), float(origin[1]), float(origin[2])),
     )
-
-
-def _template() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, T1 intensity (6 bit) and brain mask on the 1 mm grid."""
-    packaged = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
-    with resources.as_file(packaged) as path, np.load(path) as data:
-        labels, t1 = data["labels"], data["t1"]
-        brain = np.unpackbits(data["brain"], count=labels.size).reshape(labels.shape)
-    return labels, t1.astype(np.float32), brain.astype(bool)
 
 
 def _averaging(length: int, size: float) -> Array:

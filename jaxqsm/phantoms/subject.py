@@ -48,7 +48,6 @@ class Subject(NamedTuple):
         texture: ppm of χ for one standard deviation of T1-weighted intensity.
         tract_chi: ppm that each white-matter tract adds; entry 0 is white matter in no tract.
         laminar: ppm that the cortex adds: slope over its depth, and a band in its middle.
-        anisotropy: ppm by which χ along white-matter fibres exceeds χ across them.
         lesions: bodies within the skull of up to 70 mm, and strong bodies outside it.
         vessels: capsules.
         texture_key: random key of the texture that the template does not show.
@@ -64,7 +63,6 @@ class Subject(NamedTuple):
     texture: Float[Array, tissue]
     tract_chi: Float[Array, tract]
     laminar: Float[Array, 2]
-    anisotropy: Float[Array, ""]
     lesions: Bodies
     vessels: Bodies
     texture_key: PRNGKeyArray
@@ -90,7 +88,6 @@ def random_subject(
     age: ArrayLike | None = None,
     pathology: ArrayLike = 0.3,
     contrast: ArrayLike = 1.0,
-    anisotropy: ArrayLike = 0.0,
     vein_trees: int = 4,
     near: tuple[Array, Array] | None = None,
 ) -> Subject:
@@ -103,8 +100,6 @@ def random_subject(
         age: years, 5 to 90; default drawn evenly.
         pathology: probability of each lesion and of each strong body outside; 0 for none. Default 0.3.
         contrast: multiplies the χ of everything within the skull. Default 1.
-        anisotropy: ppm; default 0. Myelin's is near −0.02 ppm across against along the fibres, in
-            magnitude (Wharton & Bowtell 2012, PNAS 109:18559, doi:10.1073/pnas.1211075109).
         vein_trees: number of vein trees beyond the template's own veins. Default 4.
         near: low and high corner in mm: lesions and veins are placed between them where that is possible.
 
@@ -146,7 +141,6 @@ def random_subject(
         tract_chi=jnp.asarray(contrast) * 0.010 * jax.random.normal(key_tracts, (TRACTS,)),
         laminar=jnp.asarray(contrast)
         * jax.random.uniform(key_cortex, (2,), minval=jnp.array([-0.015, 0.0]), maxval=0.015),
-        anisotropy=jnp.asarray(anisotropy, jnp.float32),
         lesions=stack(lesions, outside),
         vessels=vessels,
         texture_key=key_texture,

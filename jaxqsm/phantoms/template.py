@@ -24,6 +24,8 @@ CENTRE = np.array([0.0, -17.0, 19.0])
 ANATOMY = tuple(t for t in Tissue if t not in (Tissue.CALCIFICATION, Tissue.HAEMORRHAGE))
 """Tissues of a healthy head, in the order of all per-tissue arrays; 14, so that a label takes 4 bits."""
 
+AIR = ANATOMY.index(Tissue.AIR)
+
 COARSE_STEP = 4
 """Edge length in mm of the cells of :attr:`Template.fractions` and :attr:`Template.fibres`."""
 
@@ -78,6 +80,9 @@ def template() -> Template:
     code = np.zeros(max(ANATOMY) + 1, np.uint8)
     code[list(ANATOMY)] = np.arange(len(ANATOMY))
     codes = code[healthy]
+    _surround_with_air(codes)
+    fractions = np.stack([_cell_means(codes == t) for t in range(len(ANATOMY))], axis=-1)
+    _surround_with_air(fractions, value=np.eye(len(ANATOMY))[AIR])
     t1 = head["t1"].astype(np.float32)
     members = [codes == t for t in range(len(ANATOMY))]
     brain = np.argwhere(head["brain"])
@@ -88,7 +93,7 @@ def template() -> Template:
             np.stack([_pack(head["t1"], bits=8, corners=_CORNERS[4 * i : 4 * i + 4]) for i in (0, 1)])
         ),
         detail=jnp.asarray((head["tracts"] | head["depth"].astype(np.uint16) << 6).ravel()),
-        fractions=jnp.asarray(np.stack([_cell_means(m) for m in members], axis=-1)),
+        fractions=jnp.asarray(fractions),
         fibres=jnp.asarray(head["fibres"]),
         places=jnp.asarray(brain[chosen] + TEMPLATE_ORIGIN, jnp.float32),
         intensity_mean=jnp.asarray([t1[m].mean() for m in members]),
@@ -99,6 +104,12 @@ def template() -> Template:
 def intracranial() -> Float[np.ndarray, tissue]:
     """1 for tissues within the skull, 0 for others."""
     return np.array([t in INTRACRANIAL for t in ANATOMY], np.float32)
+
+
+def _surround_with_air(volume: np.ndarray, *, value: object = AIR) -> None:
+    """Make all faces but the lowest air: what lies beyond the template repeats its faces."""
+    for axis, side in ((0, 0), (0, -1), (1, 0), (1, -1), (2, -1)):
+        np.moveaxis(volume, axis, 0)[side] = value
 
 
 _CORNERS = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]

@@ -100,3 +100,6 @@ TISSUES: dict[Tissue, TissueValues] = {
     Tissue.CALCIFICATION: TissueValues(-1.500, 0.30, (1.0, 1.2), (150.0, 300.0)),
     Tissue.HAEMORRHAGE: TissueValues(0.900, 0.70, (1.2, 1.5), (90.0, 210.0)),
 }
+
+AIR_CHI = TISSUES[Tissue.AIR].chi
+"""ppm. What surrounds every head: fields are those of χ − ``AIR_CHI`` in empty space."""

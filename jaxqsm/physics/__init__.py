@@ -5,6 +5,7 @@ from jaxqsm.physics.dipole import (
     dipole_convolve,
     dipole_field,
     dipole_kernel,
+    magnetisation_field,
 )
 from jaxqsm.physics.noise import add_complex_noise
 from jaxqsm.physics.signal import (
@@ -22,6 +23,7 @@ __all__ = [
     "dipole_kernel",
     "gre_signal",
     "gre_signal_from_chi",
+    "magnetisation_field",
     "spoiled_gre_amplitude",
     "wrap_phase",
 ]
