@@ -12,11 +12,11 @@ from jaxqsm import metrics
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Overwrite
 from jaxqsm.cli.run import reconstruct_and_tell, write_maps
-from jaxqsm.cli.simulate import ECHO_TIMES, simulate_into
+from jaxqsm.cli.simulate import Protocol, simulate_into
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
 from jaxqsm.operators import erode
-from jaxqsm.phantoms import HeadPhantom, Scan
+from jaxqsm.phantoms import Scan, head
 from jaxqsm.pipeline import Config, Maps, Method, box_around, cut, find_method
 from jaxqsm.report import write_report
 
@@ -40,24 +40,17 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: Overwr
     """
     refuse_existing([out], overwrite=overwrite)
     with staging(out) as partial:
-        phantom, simulated, files = simulate_into(
-            partial,
-            seed=seed,
-            subject="demo",
-            voxel_size=(voxel_size,) * 3,
-            b0_dir=(0.0, 0.0, 1.0),
-            echo_times=ECHO_TIMES,
-            field_strength=3.0,
-            snr=100.0,
-        )
+        protocol = Protocol(voxel_size=(voxel_size,) * 3)
+        phantom = console.stage("head phantom", lambda: head(protocol.phantom_voxel_size))
+        simulated, files = simulate_into(partial, phantom, protocol, seed=seed, subject="demo")
         scan = load_scan(files.phase, files.magnitude)
         # Provenance names the files where they will be when this block ends.
         scan = dataclasses.replace(scan, files=tuple(out / f.relative_to(partial) for f in scan.files))
         result = reconstruct_and_tell(scan, Config())
         write_maps(partial, scan, result)
-        whole = _end_to_end(result.maps, phantom, simulated, scan.geometry)
+        whole = _end_to_end(result.maps, simulated, scan.geometry)
         alone = {
-            name: _inversion_alone(find_method("inversion", name), phantom, simulated, scan.geometry)
+            name: _inversion_alone(find_method("inversion", name), simulated, scan.geometry)
             for name in ("tv", "tkd")
         }
         save_json(partial / "metrics.json", {"end_to_end": whole, "inversion_alone": alone})
@@ -81,20 +74,15 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: Overwr
     console.note(f"wrote {out}: open {out / 'report.html'}")
 
 
-def _end_to_end(
-    maps: Maps[np.ndarray], phantom: HeadPhantom, scan: Scan, geometry: Geometry
-) -> dict[str, float]:
-    inside = np.asarray(erode(jnp.asarray(phantom.mask), EROSION, geometry)) & maps.mask
-    return metrics.summary(jnp.asarray(maps.chi), scan.chi, jnp.asarray(inside), jnp.asarray(phantom.labels))
+def _end_to_end(maps: Maps[np.ndarray], scan: Scan, geometry: Geometry) -> dict[str, float]:
+    inside = np.asarray(erode(jnp.asarray(scan.mask), EROSION, geometry)) & maps.mask
+    return metrics.summary(jnp.asarray(maps.chi), scan.chi, jnp.asarray(inside), jnp.asarray(scan.labels))
 
 
-def _inversion_alone(
-    method: Method, phantom: HeadPhantom, scan: Scan, geometry: Geometry
-) -> dict[str, float]:
-    box = box_around(phantom.mask)
+def _inversion_alone(method: Method, scan: Scan, geometry: Geometry) -> dict[str, float]:
+    box = box_around(scan.mask)
     local, truth, mask, labels = (
-        jnp.asarray(cut(np.asarray(v), box))
-        for v in (scan.local_field, scan.chi, phantom.mask, phantom.labels)
+        jnp.asarray(cut(np.asarray(v), box)) for v in (scan.local_field, scan.chi, scan.mask, scan.labels)
     )
     chi = console.stage(
         f"{method.name} of the true local field", lambda: method.function(local, mask, geometry)

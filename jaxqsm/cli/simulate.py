@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,39 +12,78 @@ import numpy as np
 
 import jaxqsm
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Several
+from jaxqsm.cli.options import Flag, Overwrite, Several
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io import BidsScan, InputError, refuse_existing, staging, write_simulation
-from jaxqsm.phantoms import HeadPhantom, Scan, head, simulate_scan
+from jaxqsm.phantoms import HeadPhantom, Scan, head, random_head, simulate_scan
 
 ECHO_TIMES = (0.004, 0.012, 0.020, 0.028)
+
+ANATOMY_DETAIL = 1.0
+"""mm; the head's labels are this fine, so that by default the signal is formed on voxels up to this size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a simulated scan is taken; fields as the options of the command."""
+
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    b0_dir: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    echo_times: tuple[float, ...] = ECHO_TIMES
+    field_strength: float = 3.0
+    snr: float = 100.0
+    oversampling: int | None = None
+    shim_order: int = 1
+    bipolar: bool = False
+    partial_fourier: float = 1.0
+
+    @property
+    def phantom_voxel_size(self) -> tuple[float, float, float]:
+        """mm; the voxels that the signal is formed on, a whole number to each of the scan's."""
+        factors = [self.oversampling or int(np.ceil(v / ANATOMY_DETAIL - 0.01)) for v in self.voxel_size]
+        x, y, z = (v / f for v, f in zip(self.voxel_size, factors, strict=True))
+        return x, y, z
 
 
 def simulate(
     *,
     out: Path,
-    phantom: Literal["head"] = "head",
+    phantom: Literal["head", "random"] = "head",
     seed: int = 0,
     subject: str = "1",
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    b0_dir: tuple[float, float, float] = (0.0, 0.0, 1.0),
+    count: int = 1,
+    age: float | None = None,
+    pathology: float = 0.3,
+    voxel_size: tuple[float, float, float] = Protocol.voxel_size,
+    b0_dir: tuple[float, float, float] = Protocol.b0_dir,
     echo_times: Annotated[tuple[float, ...], Several] = ECHO_TIMES,
-    field_strength: float = 3.0,
-    snr: float = 100.0,
+    field_strength: float = Protocol.field_strength,
+    snr: float = Protocol.snr,
+    oversampling: int | None = None,
+    shim_order: int = Protocol.shim_order,
+    bipolar: Annotated[bool, Flag] = False,
+    partial_fourier: float = Protocol.partial_fourier,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulated multi-echo gradient-echo scan of a head, with its truth, as a BIDS dataset.
+    """Simulated multi-echo gradient-echo scans of heads, with their truth, as a BIDS dataset.
 
     Parameters
     ----------
     out
         Dataset folder to write.
     phantom
-        Ground truth: head (16 tissues, one calcification, one haemorrhage).
+        Ground truth: head (16 tissues, one calcification, one haemorrhage), or random (a person who
+        does not exist, another one a seed).
     seed
-        Of noise and coil phase.
+        Of person, noise and coil phase.
     subject
-        Participant label.
+        Participant label; with --count, the first of consecutive numbers.
+    count
+        Number of persons, each with its own seed.
+    age
+        Years, of a random person. Default: drawn.
+    pathology
+        Probability of each lesion of a random person.
     voxel_size
         mm, X Y Z.
     b0_dir
@@ -53,10 +94,17 @@ def simulate(
         Tesla.
     snr
         Mean magnitude in the brain at the first echo over noise; inf for none.
+    oversampling
+        Samples a voxel and axis that the signal is formed at. Default: as many as bring them to 1 mm.
+    shim_order
+        Harmonics that the shim nulls: 0, 1 or 2.
+    bipolar
+        Read echoes in alternating directions.
+    partial_fourier
+        Part of k-space that is measured along Y, 0.5 to 1.
     overwrite
         Replace files of that name in the folder.
     """
-    del phantom  # one choice so far
     refuse_existing([out], overwrite=overwrite)
     if not all(0 < t < 0.5 for t in echo_times):
         raise InputError(f"--echo-times {echo_times}: seconds between 0 and 0.5 are needed")
@@ -66,45 +114,80 @@ def simulate(
         raise InputError("--b0-dir: one of the three numbers must not be zero")
     if not snr > 0 or not field_strength > 0:
         raise InputError("--snr and --field-strength must be above zero")
-    with staging(out) as partial:
-        simulate_into(
-            partial,
-            seed=seed,
-            subject=subject,
-            voxel_size=voxel_size,
-            b0_dir=b0_dir,
-            echo_times=echo_times,
-            field_strength=field_strength,
-            snr=snr,
-        )
+    if shim_order not in (0, 1, 2):
+        raise InputError(f"--shim-order {shim_order}: use 0, 1 or 2")
+    if not 0.5 <= partial_fourier <= 1:
+        raise InputError(f"--partial-fourier {partial_fourier}: between 0.5 and 1 is needed")
+    if oversampling is not None and not 1 <= oversampling <= 8:
+        raise InputError(f"--oversampling {oversampling}: between 1 and 8 is needed")
+    if not 0 <= pathology <= 1:
+        raise InputError(f"--pathology {pathology}: a probability between 0 and 1 is needed")
+    if age is not None and not 0 < age <= 120:
+        raise InputError(f"--age {age}: years between 0 and 120 are needed")
+    if count < 1 or (count > 1 and not subject.isdigit()):
+        raise InputError("--count must be above zero, and --subject a number when it is above one")
+    protocol = Protocol(
+        voxel_size,
+        b0_dir,
+        echo_times,
+        field_strength,
+        snr,
+        oversampling,
+        shim_order,
+        bipolar,
+        partial_fourier,
+    )
+    with staging(out) as folder:
+        for number in range(count):
+            label = subject if count == 1 else f"{int(subject) + number:0{len(str(count))}d}"
+            make = partial(_phantom, phantom, seed + number, protocol, age, pathology)
+            if count > 1:
+                console.note(f"sub-{label}")
+            ground_truth = console.stage("head phantom", make)
+            simulate_into(folder, ground_truth, protocol, seed=seed + number, subject=label)
     console.note(f"wrote {out}; the truth is in {out / 'derivatives' / 'truth'}")
 
 
+def _phantom(name: str, seed: int, protocol: Protocol, age: float | None, pathology: float) -> HeadPhantom:
+    size, field_strength = protocol.phantom_voxel_size, protocol.field_strength
+    if name == "head":
+        return head(size, field_strength=field_strength)
+    return random_head(
+        jax.random.key(seed), size, field_strength=field_strength, age=age, pathology=pathology
+    )
+
+
 def simulate_into(
-    folder: Path,
-    *,
-    seed: int,
-    subject: str,
-    voxel_size: tuple[float, float, float],
-    b0_dir: tuple[float, float, float],
-    echo_times: tuple[float, ...],
-    field_strength: float,
-    snr: float,
-) -> tuple[HeadPhantom, Scan, BidsScan]:
-    """Simulate with progress and write the dataset into an existing folder."""
-    geometry = Geometry(voxel_size, b0_dir)
-    acquisition = Acquisition(echo_times, field_strength)
-    phantom = console.stage("head phantom", lambda: head(voxel_size, field_strength=field_strength))
+    folder: Path, phantom: HeadPhantom, protocol: Protocol, *, seed: int, subject: str
+) -> tuple[Scan, BidsScan]:
+    """Simulate with progress and write one subject's scan into a dataset in an existing folder."""
+    geometry = Geometry(protocol.voxel_size, protocol.b0_dir)
+    acquisition = Acquisition(protocol.echo_times, protocol.field_strength)
     scan = console.stage(
         "simulated scan",
-        lambda: simulate_scan(jax.random.key(seed), phantom, geometry, acquisition, snr=snr),
+        lambda: simulate_scan(
+            jax.random.key(seed),
+            phantom,
+            geometry,
+            acquisition,
+            snr=protocol.snr,
+            shim_order=protocol.shim_order,
+            bipolar=protocol.bipolar,
+            partial_fourier=protocol.partial_fourier,
+        ),
     )
-    parameters = {"SNR": snr if np.isfinite(snr) else "inf", "Seed": seed}
+    parameters = {
+        "SNR": protocol.snr if np.isfinite(protocol.snr) else "inf",
+        "Seed": seed,
+        "PhantomVoxelSize": list(phantom.voxel_size),
+        "ShimOrder": protocol.shim_order,
+        "BipolarReadout": protocol.bipolar,
+        "PartialFourier": protocol.partial_fourier,
+    }
     files = console.stage(
         "writing BIDS",
         lambda: write_simulation(
             folder,
-            phantom,
             scan,
             geometry,
             acquisition,
@@ -113,4 +196,4 @@ def simulate_into(
             parameters=parameters,
         ),
     )
-    return phantom, scan, files
+    return scan, files

@@ -13,14 +13,13 @@ from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io.bids import BidsScan, write_dataset_description
 from jaxqsm.io.nifti import save, save_json
 from jaxqsm.io.orientation import affine_from
-from jaxqsm.phantoms import HeadPhantom, Scan, Tissue
+from jaxqsm.phantoms import Scan, Tissue
 
 TRUTH = Path("derivatives/truth")
 
 
 def write_simulation(
     folder: Path,
-    phantom: HeadPhantom,
     scan: Scan,
     geometry: Geometry,
     acquisition: Acquisition,
@@ -36,8 +35,7 @@ def write_simulation(
 
     Args:
         folder: dataset root; exists.
-        phantom: ground truth.
-        scan: simulated from it.
+        scan: signal and ground truth.
         geometry: voxel size and field direction.
         acquisition: echo times and field strength.
         subject: label without ``sub-``.
@@ -50,10 +48,10 @@ def write_simulation(
     name = f"sub-{subject}"
     relative = Path(name) / "anat"
     anat, truth = folder / relative, folder / TRUTH / relative
-    anat.mkdir(parents=True)
-    truth.mkdir(parents=True)
-    extent = np.multiply(phantom.voxel_size, np.subtract(phantom.mask.shape, 1))
-    affine = affine_from(geometry, phantom.mask.shape, centre=phantom.origin + extent / 2)
+    anat.mkdir(parents=True, exist_ok=True)
+    truth.mkdir(parents=True, exist_ok=True)
+    extent = np.multiply(np.asarray(geometry.voxel_size), np.subtract(scan.mask.shape, 1))
+    affine = affine_from(geometry, scan.mask.shape, centre=scan.origin + extent / 2)
     signal = np.asarray(scan.signal)
     volumes: dict[Path, np.ndarray] = {}
     files: dict[str, list[Path]] = {"mag": [], "phase": []}
@@ -80,8 +78,8 @@ def write_simulation(
     for suffix, (true, description) in maps.items():
         volumes[truth / f"{name}_{suffix}.nii.gz"] = np.asarray(true)
         save_json(truth / f"{name}_{suffix}.json", description)
-    volumes[truth / f"{name}_desc-brain_mask.nii.gz"] = phantom.mask
-    volumes[truth / f"{name}_dseg.nii.gz"] = phantom.labels
+    volumes[truth / f"{name}_desc-brain_mask.nii.gz"] = scan.mask
+    volumes[truth / f"{name}_dseg.nii.gz"] = scan.labels
     with ThreadPoolExecutor() as threads:  # compression is most of the time, and lets others run
         list(threads.map(lambda path: save(path, volumes[path], affine), volumes))
     rows = [f"{tissue.value}\t{tissue.name.lower()}" for tissue in Tissue]

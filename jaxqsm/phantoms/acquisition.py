@@ -50,8 +50,8 @@ def random_coil_phase(
 ) -> Float[Array, "x y z"]:
     """Smooth phase offset in rad of a combined receive coil: a random constant, and random harmonics of
     first and second order whose coefficients lie within ``strength``."""
-    weights = jax.random.uniform(key, (9,), minval=-strength, maxval=strength)
-    return combine(weights.at[0].set(jnp.pi * weights[0] / jnp.maximum(strength, 1e-6)), axes)
+    draws = jax.random.uniform(key, (9,), minval=-1.0)
+    return combine(draws * jnp.full(9, strength).at[0].set(jnp.pi), axes)
 
 
 def bipolar_phase(

@@ -168,9 +168,7 @@ def patch_stream(
 
 
 @partial(jax.jit, static_argnames=("shape", "variety"))
-def _settings(
-    keys: PRNGKeyArray, head: Template, shape: tuple[int, int, int], variety: Variety
-) -> Setting:
+def _settings(keys: PRNGKeyArray, head: Template, shape: tuple[int, int, int], variety: Variety) -> Setting:
     return jax.vmap(lambda key: _setting(key, head, shape, variety))(keys)
 
 
@@ -179,9 +177,7 @@ def _render(settings: Setting, head: Template, shape: tuple[int, int, int], vari
     return jax.lax.map(lambda setting: _patch(setting, head, shape, variety), settings)
 
 
-def _setting(
-    key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], variety: Variety
-) -> Setting:
+def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], variety: Variety) -> Setting:
     keys = iter(jax.random.split(key, 20))
 
     def even(bounds: tuple[float, float]) -> Array:
@@ -191,16 +187,15 @@ def _setting(
         return jnp.exp(even((math.log(bounds[0]), math.log(bounds[1]))))
 
     shortest = logarithmic(variety.voxel_size)
-    longest = jnp.minimum(shortest * even(variety.anisotropy), max(variety.longest_voxel, variety.voxel_size[1]))
+    limit = max(variety.longest_voxel, variety.voxel_size[1])
+    longest = jnp.minimum(shortest * even(variety.anisotropy), limit)
     axis = jax.random.choice(next(keys), 3, p=jnp.array([0.1, 0.1, 0.8]))
     voxel_size = jnp.full(3, shortest).at[axis].set(longest)
     low, high = variety.tilt
     # Squared, so that the tilts of real scans are common and right angles are rare.
     tilt = jnp.deg2rad(low + (high - low) * even((0.0, 1.0)) ** 2)
     azimuth = even((0.0, 2 * jnp.pi))
-    direction = jnp.stack(
-        [jnp.sin(tilt) * jnp.cos(azimuth), jnp.sin(tilt) * jnp.sin(azimuth), jnp.cos(tilt)]
-    )
+    direction = jnp.stack([jnp.sin(tilt) * jnp.cos(azimuth), jnp.sin(tilt) * jnp.sin(azimuth), jnp.cos(tilt)])
     field_strength = logarithmic(variety.field_strength)
     times = jnp.linspace(even(variety.first_echo), even(variety.last_echo), variety.echoes)
     contrast = logarithmic(variety.contrast)
@@ -237,7 +232,8 @@ def _setting(
 def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variety: Variety) -> Patch:
     fine = variety.oversampling
     geometry = setting.geometry
-    near_shape = tuple(fine * (n + 2 * MARGIN) for n in shape)
+    x, y, z = (fine * (n + 2 * MARGIN) for n in shape)
+    near_shape = (x, y, z)
     voxel_size = geometry.voxel_size / fine
     # Fine samples divide the voxels evenly: the first lies (1 − 1/fine) / 2 voxels before a centre.
     origin = setting.origin - (MARGIN + (1 - 1 / fine) / 2) * geometry.voxel_size
@@ -259,12 +255,10 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
     total = local + near_rest + _interpolate(far.outside, axes) - combine(far.shim * setting.shim_error, axes)
 
     amplitude = spoiled_gre_amplitude(
-        tissue.proton_density, tissue.t1, repetition_time=0.05, flip_angle=jnp.deg2rad(15.0)
+        tissue.proton_density, tissue.t1, repetition_time=0.05, flip_angle=math.radians(15)
     )
     offset = random_coil_phase(key_coil, axes)
-    signal = gre_signal(
-        total, setting.acquisition, m0=amplitude, r2star=tissue.r2star, phase_offset=offset
-    )
+    signal = gre_signal(total, setting.acquisition, m0=amplitude, r2star=tissue.r2star, phase_offset=offset)
     constant, slope = setting.bipolar
     signal = signal * jnp.exp(1j * bipolar_phase(variety.echoes, axes, constant=constant, slope=slope))
     matrices = [
@@ -381,4 +375,3 @@ def _interpolate(field: Array, axes: tuple[Array, ...]) -> Array:
         weights = jnp.where(d < 1, inner, jnp.where(d < 2, outer, 0))
         field = jnp.moveaxis(jnp.tensordot(weights, field, axes=(1, axis), precision="highest"), 0, axis)
     return field
-

@@ -120,7 +120,8 @@ def random_outside_sources(key: PRNGKeyArray, *, probability: ArrayLike = 0.3) -
     low, high = (jnp.array([box[i] for box in OUTSIDE]) for i in (0, 1))
     centre = low + (high - low) * jax.random.uniform(key_place, (count, 3))
     radius = jax.random.uniform(key_size, (count, 1), minval=3.0, maxval=8.0)
-    sign = jnp.where(np.array([box is TEETH for box in OUTSIDE]), 1, jax.random.rademacher(key_sign, (count,)))
+    metal = np.array([box is TEETH for box in OUTSIDE])
+    sign = jnp.where(metal, 1, jax.random.rademacher(key_sign, (count,)))
     chi = sign * jax.random.uniform(key_chi, (count,), minval=0.5, maxval=4.0)
     rest = jnp.broadcast_to(jnp.array([0.05, 1.0, 300.0]), (count, 3))
     return Bodies(

@@ -127,16 +127,12 @@ def simulate_scan(
             sampling_matrix(n, float(r), partial_fourier=partial_fourier if axis == 1 else 1.0, count=c)
             for axis, (n, r, c) in enumerate(zip(shape, ratio, counts, strict=True))
         ]
-        signal = jnp.stack(
-            [
-                _reduced_echo(
-                    total, amplitude, phantom.r2star, offset + alternating[..., echo],
-                    Acquisition(acquisition.echo_times[echo : echo + 1], acquisition.field_strength), matrices,
-                )
-                for echo in range(echoes)
-            ],
-            axis=-1,
-        )  # fmt: skip
+        echo_signals = []
+        for echo in range(echoes):
+            alone = Acquisition(acquisition.echo_times[echo : echo + 1], acquisition.field_strength)
+            phase = offset + alternating[..., echo]
+            echo_signals.append(_reduced_echo(total, amplitude, phantom.r2star, phase, alone, matrices))
+        signal = jnp.stack(echo_signals, axis=-1)
     means = [_averaging(n, float(r), c) for n, r, c in zip(shape, ratio, counts, strict=True)]
 
     def voxels(image: Array) -> Array:
@@ -175,11 +171,13 @@ def _total_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
 
 def _anisotropic_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
     """Field of what the fibres add to the mean susceptibility: Δχ (v (v·b) − b/3)."""
-    if phantom.fibres is None:
+    if phantom.fibres is None or phantom.anisotropy is None:
         return jnp.zeros(())
     b = geometry.unit_b0_dir
     along = jnp.tensordot(b, phantom.fibres, axes=1, precision="highest")
-    return magnetisation_field(phantom.anisotropy * (phantom.fibres * along - b[:, None, None, None] / 3), geometry)
+    return magnetisation_field(
+        phantom.anisotropy * (phantom.fibres * along - b[:, None, None, None] / 3), geometry
+    )
 
 
 @jax.jit
@@ -199,9 +197,7 @@ def _reduced_echo(
     last = jnp.pad(matrices[2], ((0, 0), extra[2]))
 
     def add(image: Array, slab: Array) -> tuple[Array, None]:
-        field, m0, rate, phase = (
-            jax.lax.dynamic_slice_in_dim(v, slab * SLAB, SLAB, axis=2) for v in volumes
-        )
+        field, m0, rate, phase = (jax.lax.dynamic_slice_in_dim(v, slab * SLAB, SLAB, axis=2) for v in volumes)
         signal = gre_signal(field, acquisition, m0=m0, r2star=rate, phase_offset=phase)[..., 0]
         part = jax.lax.dynamic_slice_in_dim(last, slab * SLAB, SLAB, axis=1)
         return image + reduce(signal, [matrices[0], matrices[1], part]), None

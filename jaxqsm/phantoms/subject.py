@@ -208,7 +208,8 @@ def sample(
     box = [int(np.ceil(SEGMENT_REACH / v)) + 3 for v in finest]
     maps = paint(maps, subject.vessels, origin, voxel_size, box=box)
     code = jnp.argmax(parts, axis=0).astype(jnp.uint8)
-    return Tissues(*maps, code)
+    chi, density, t1, r2star, skull = maps
+    return Tissues(chi, density, t1, r2star, skull, code)
 
 
 def sample_coarsely(
@@ -227,9 +228,7 @@ def sample_coarsely(
     inside = jnp.asarray(intracranial())
     tissue = jnp.stack([subject.chi * inside, subject.chi * (1 - inside), inside], axis=1)
     fields = jnp.tensordot(head.fractions, tissue, axes=1, precision="highest")
-    cells = [
-        (p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)
-    ]
+    cells = [(p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)]
     within, outside, skull = (
         jax.scipy.ndimage.map_coordinates(fields[..., i], cells, order=1, mode="nearest") for i in range(3)
     )
@@ -244,7 +243,7 @@ def fibre_directions(
     """Unit vectors along white-matter fibres in head axes, at the grid with the given coordinates (mm)."""
     position = _template_coordinates(subject, axes)
     cells = [(p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)]
-    nearest = [jnp.clip(jnp.round(c).astype(int), 0, n - 1) for c, n in zip(cells, head.fibres.shape, strict=False)]
+    nearest = [jnp.clip(jnp.round(cells[i]).astype(int), 0, head.fibres.shape[i] - 1) for i in range(3)]
     # A vector along a fibre turns with the inverse of the map to the template.
     directions = jnp.tensordot(jnp.linalg.inv(subject.turn), head.fibres[tuple(nearest)] / 127.0, axes=(1, 3))
     return directions / jnp.maximum(jnp.linalg.norm(directions, axis=0), 1e-6)
@@ -252,12 +251,10 @@ def fibre_directions(
 
 def _template_coordinates(subject: Subject, axes: tuple[Array, ...]) -> list[Array]:
     moved = displacement_at(subject.displacement, axes)  # type: ignore[arg-type]
-    here = [
-        axes[i].reshape([-1 if i == axis else 1 for axis in range(3)]) + moved[i] - CENTRE[i] for i in range(3)
-    ]
+    places = [axes[i].reshape([-1 if i == axis else 1 for axis in range(3)]) for i in range(3)]
+    here = [places[i] + moved[i] - CENTRE[i] for i in range(3)]
     return [
-        sum(subject.turn[i, j] * here[j] for j in range(3)) + subject.shift[i] + CENTRE[i]  # type: ignore[misc]
-        for i in range(3)
+        sum(subject.turn[i, j] * here[j] for j in range(3)) + subject.shift[i] + CENTRE[i] for i in range(3)
     ]
 
 
@@ -274,9 +271,7 @@ def _cell(x: Array, y: Array, z: Array) -> tuple[Array, list[Array]]:
     return flat, [sides[0][i] * sides[1][j] * sides[2][k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
 
 
-def _tissue_values(
-    key: PRNGKeyArray, age: Array, field_strength: Array, contrast: Array
-) -> dict[str, Array]:
+def _tissue_values(key: PRNGKeyArray, age: Array, field_strength: Array, contrast: Array) -> dict[str, Array]:
     """χ by age and chance; relaxation by field strength, iron and chance."""
     key_chi, key_density, key_t1, key_r2star, key_texture = jax.random.split(key, 5)
     tissues = [TISSUES[t] for t in ANATOMY]

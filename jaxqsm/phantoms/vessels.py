@@ -57,9 +57,7 @@ def random_vein_tree(
         oxygenation = jax.random.uniform(key_oxygen, minval=0.55, maxval=0.8)
     chi = BLOOD_CHI * (1 - jnp.asarray(oxygenation))
     tips, ways = root[None], _unit(jax.random.normal(key_direction, (1, 3)))
-    lengths = jax.random.uniform(
-        key_length, (CAPSULES,), minval=0.7 * SEGMENT_LENGTH, maxval=LONGEST_SEGMENT
-    )
+    lengths = jax.random.uniform(key_length, (CAPSULES,), minval=0.7 * SEGMENT_LENGTH, maxval=LONGEST_SEGMENT)
     turns = jax.random.normal(key_walk, (CAPSULES + 2**GENERATIONS, 3))
     starts, ends, radii, done = [], [], [], 0
     for generation in range(GENERATIONS):

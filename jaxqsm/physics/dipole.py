@@ -114,9 +114,7 @@ def dipole_field(
     return dipole_convolve(chi, dipole_kernel(shape, geometry, kernel=kernel), shape)
 
 
-def magnetisation_field(
-    magnetisation: Float[Array, "3 x y z"], geometry: Geometry
-) -> Float[Array, "x y z"]:
+def magnetisation_field(magnetisation: Float[Array, "3 x y z"], geometry: Geometry) -> Float[Array, "x y z"]:
     """Field of a magnetisation that need not point along the main field: anisotropic susceptibility.
 
     b·M/3 − (k·b)(k·M)/|k|² in k-space, b the field direction; with M = χ b it is :func:`dipole_field`
