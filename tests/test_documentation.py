@@ -24,6 +24,7 @@ FLOORS = {
     "io": 6,
     "pipeline": 7,
     "report": 8,
+    "evaluation": 8,
     "cli": 9,
 }
 WITHIN_FLOOR = {("operators", "geometry"), ("physics", "geometry"), ("physics", "operators")}

@@ -19,6 +19,7 @@ from jaxqsm.cli.methods import methods
 from jaxqsm.cli.run import run
 from jaxqsm.cli.simulate import simulate
 from jaxqsm.cli.stages import background, field, invert, mask, unwrap
+from jaxqsm.cli.stress import evaluation_set, stress
 from jaxqsm.io import InputError
 
 app = cyclopts.App(
@@ -38,6 +39,8 @@ for command in (
     invert,
     evaluate,
     simulate,
+    evaluation_set,
+    stress,
     methods,
 ):
     app.command(command)

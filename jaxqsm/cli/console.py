@@ -13,6 +13,11 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 T = TypeVar("T")
 
 
+def terminal() -> Console:
+    """Where all of this goes, for Rich's progress bars."""
+    return _console
+
+
 def note(text: str) -> None:
     """Something recognised or done."""
     _console.print(text, markup=False)

@@ -12,11 +12,11 @@ from jaxqsm import metrics
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Overwrite
 from jaxqsm.cli.run import reconstruct_and_tell, write_maps
-from jaxqsm.cli.simulate import Protocol, simulate_into
+from jaxqsm.cli.simulate import simulate_into
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
 from jaxqsm.operators import erode
-from jaxqsm.phantoms import Scan, head
+from jaxqsm.phantoms import Protocol, Scan, head
 from jaxqsm.pipeline import Config, Maps, Method, box_around, cut, find_method
 from jaxqsm.report import write_report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,17 +69,28 @@ class MethodOptions:
             )
             stages = ("unwrapping", "phase_offset", "field_mapping", "background", "inversion")
             used = {m.name: m for stage in stages if (m := bare.method(stage, 2)) is not None}
-            options: dict[str, dict[str, Any]] = {}
-            for setting in self.settings:
-                name, dot, assignment = setting.partition(".")
-                if not dot or name not in used:
-                    raise ValueError(
-                        f"--set {setting}: needs METHOD.OPTION=VALUE with one of {', '.join(used)}"
-                    )
-                options.setdefault(name, {}).update(_assignment(used[name], assignment))
+            options = settings_by_method(used, self.settings)
             return dataclasses.replace(bare, options=options)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+
+def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``METHOD.OPTION=VALUE`` settings, by method.
+
+    Raises:
+        InputError: not of that form, unknown method or option, or a value that does not fit.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, dot, assignment = setting.partition(".")
+        if not dot or name not in methods:
+            raise InputError(f"--set {setting}: needs METHOD.OPTION=VALUE with one of {', '.join(methods)}")
+        try:
+            options.setdefault(name, {}).update(_assignment(methods[name], assignment))
+        except ValueError as error:
+            raise InputError(f"--set {setting}: {error}") from error
+    return options
 
 
 def settings_of(method: Method, settings: Sequence[str]) -> dict[str, Any]:

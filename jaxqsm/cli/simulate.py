@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Flag, Overwrite, Several
-from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io import BidsScan, InputError, refuse_existing, staging, write_simulation
-from jaxqsm.phantoms import HeadPhantom, Scan, head, random_head, simulate_scan
-
-ECHO_TIMES = (0.004, 0.012, 0.020, 0.028)
-
-ANATOMY_DETAIL = 1.0
-"""mm; the head's labels are this fine, so that by default the signal is formed on voxels up to this size."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How a simulated scan is taken; fields as the options of the command."""
-
-    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    b0_dir: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    echo_times: tuple[float, ...] = ECHO_TIMES
-    field_strength: float = 3.0
-    snr: float = 100.0
-    oversampling: int | None = None
-    shim_order: int = 1
-    bipolar: bool = False
-    partial_fourier: float = 1.0
-
-    @property
-    def phantom_voxel_size(self) -> tuple[float, float, float]:
-        """mm; the voxels that the signal is formed on, a whole number to each of the scan's."""
-        factors = [self.oversampling or int(np.ceil(v / ANATOMY_DETAIL - 0.01)) for v in self.voxel_size]
-        x, y, z = (v / f for v, f in zip(self.voxel_size, factors, strict=True))
-        return x, y, z
+from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head, random_head
 
 
 def simulate(
@@ -56,7 +28,7 @@ def simulate(
     pathology: float = 0.3,
     voxel_size: tuple[float, float, float] = Protocol.voxel_size,
     b0_dir: tuple[float, float, float] = Protocol.b0_dir,
-    echo_times: Annotated[tuple[float, ...], Several] = ECHO_TIMES,
+    echo_times: Annotated[tuple[float, ...], Several] = Protocol.echo_times,
     field_strength: float = Protocol.field_strength,
     snr: float = Protocol.snr,
     oversampling: int | None = None,
@@ -158,24 +130,20 @@ def _phantom(name: str, seed: int, protocol: Protocol, age: float | None, pathol
 
 
 def simulate_into(
-    folder: Path, phantom: HeadPhantom, protocol: Protocol, *, seed: int, subject: str
+    folder: Path,
+    phantom: HeadPhantom,
+    protocol: Protocol,
+    *,
+    seed: int,
+    subject: str,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[Scan, BidsScan]:
-    """Simulate with progress and write one subject's scan into a dataset in an existing folder."""
-    geometry = Geometry(protocol.voxel_size, protocol.b0_dir)
-    acquisition = Acquisition(protocol.echo_times, protocol.field_strength)
-    scan = console.stage(
-        "simulated scan",
-        lambda: simulate_scan(
-            jax.random.key(seed),
-            phantom,
-            geometry,
-            acquisition,
-            snr=protocol.snr,
-            shim_order=protocol.shim_order,
-            bipolar=protocol.bipolar,
-            partial_fourier=protocol.partial_fourier,
-        ),
-    )
+    """Simulate with progress and write one subject's scan into a dataset in an existing folder.
+
+    ``key`` is the random key of noise and coil phase; default that of ``seed``, which sidecars state.
+    """
+    key = jax.random.key(seed) if key is None else key
+    scan = console.stage("simulated scan", lambda: protocol.scan(key, phantom))
     parameters = {
         "SNR": protocol.snr if np.isfinite(protocol.snr) else "inf",
         "Seed": seed,
@@ -189,8 +157,8 @@ def simulate_into(
         lambda: write_simulation(
             folder,
             scan,
-            geometry,
-            acquisition,
+            protocol.geometry,
+            protocol.acquisition,
             subject=subject,
             version=jaxqsm.__version__,
             parameters=parameters,

@@ -10,6 +10,7 @@ from jaxqsm.phantoms.analytic import cylinder, cylinder_field, sphere, sphere_fi
 from jaxqsm.phantoms.dataset import patch_dataset
 from jaxqsm.phantoms.head import HeadPhantom, head
 from jaxqsm.phantoms.patches import Patch, Variety, patch_stream
+from jaxqsm.phantoms.protocol import Protocol
 from jaxqsm.phantoms.random_head import random_head
 from jaxqsm.phantoms.random_shapes import random_field, random_shapes
 from jaxqsm.phantoms.scan import Scan, simulate_scan
@@ -19,6 +20,7 @@ __all__ = [
     "TISSUES",
     "HeadPhantom",
     "Patch",
+    "Protocol",
     "Scan",
     "Tissue",
     "TissueValues",

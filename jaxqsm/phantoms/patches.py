@@ -37,6 +37,9 @@ from jaxqsm.physics import (
 MARGIN = 8
 """Voxels about a patch in which sources are as fine as within it; beyond, they are 5 mm cells."""
 
+WHOLE = 0.98
+"""Part of a voxel within the skull that makes it the brain's."""
+
 FAR_SHAPE = (48, 48, 48)
 FAR_STEP = 5.0
 """mm; with the shape, 240 mm about the head's centre."""
@@ -247,7 +250,7 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
             tissue.skull > 0.5, _replacement(key_texture, near_shape, near_geometry, setting, variety), chi
         )
     erosion = jnp.minimum(setting.erosion, (MARGIN - 1) * jnp.min(geometry.voxel_size))
-    mask = erode(tissue.skull > 0.5, erosion, near_geometry)  # type: ignore[arg-type]
+    mask = erode(tissue.skull > WHOLE, erosion, near_geometry)  # type: ignore[arg-type]
     far = _far(setting, head, origin, near_shape, near_geometry, variety)
     axes = tuple(origin[i] + voxel_size[i] * jnp.arange(n) for i, n in enumerate(near_shape))
     near_local, near_rest = _near(chi, mask, near_geometry, shape, fine)

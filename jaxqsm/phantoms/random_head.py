@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import erode
 from jaxqsm.phantoms.head import HeadPhantom
 from jaxqsm.phantoms.subject import Subject, fibre_directions, random_subject, sample, sample_coarsely
 from jaxqsm.phantoms.template import ANATOMY, CENTRE, TEMPLATE_ORIGIN, Template, template
@@ -17,6 +19,12 @@ from jaxqsm.phantoms.tissues import AIR_CHI, Tissue
 
 SLAB = 32
 """Slices that are sampled at a time, so that memory stays that of the result."""
+
+WHOLE = 0.98
+"""Part of a voxel within the skull that makes it the brain's: half a voxel of bone is −1 ppm."""
+
+RIM = 1.0
+"""mm that a brain extractor leaves out."""
 
 STEP = 5.0
 """mm of the grid that the head's extent is found on."""
@@ -84,7 +92,7 @@ def random_head(
         t1=jnp.asarray(t1),
         r2star=jnp.asarray(r2star),
         labels=labels,
-        mask=skull > 0.5,
+        mask=np.asarray(erode(jnp.asarray(skull > WHOLE), RIM, Geometry(size))),
         voxel_size=size,
         origin=(float(first[0]), float(first[1]), float(first[2])),
         fibres=fibres,

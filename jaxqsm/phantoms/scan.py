@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Inexact, PRNGKeyArray, UInt8
 
 from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.operators import fast_shape
 from jaxqsm.phantoms.acquisition import (
     bipolar_phase,
     combine,
@@ -22,7 +25,8 @@ from jaxqsm.phantoms.head import HeadPhantom
 from jaxqsm.phantoms.tissues import AIR_CHI
 from jaxqsm.physics import (
     add_complex_noise,
-    dipole_field,
+    dipole_convolve,
+    dipole_kernel,
     gre_signal,
     magnetisation_field,
     spoiled_gre_amplitude,
@@ -30,6 +34,9 @@ from jaxqsm.physics import (
 
 NECK = 40.0
 """Length in mm by which the lowest slice is repeated downwards for the field: the body goes on."""
+
+WHOLE = 0.98
+"""Part of a voxel within the phantom's mask that puts it into the scan's: no bone in part."""
 
 SLAB = 16
 """Fine slices whose signal is held at a time."""
@@ -105,46 +112,44 @@ def simulate_scan(
         raise ValueError(f"phantom voxels {phantom.voxel_size} mm are larger than the scan's {voxel_size}")
     same = bool((ratio < 1.001).all())
     fine = Geometry(phantom.voxel_size, geometry.b0_dir)
-    mask = jnp.asarray(phantom.mask)
-    shape = mask.shape
+    shape = phantom.mask.shape
+    counts = [int(n / r + 1e-6) for n, r in zip(shape, ratio, strict=True)]
+    means = [_averaging(n, float(r), c) for n, r, c in zip(shape, ratio, counts, strict=True)]
+
+    def voxels(image: Array) -> Array:
+        return jnp.asarray(image) if same else reduce(image, means)
+
+    inside = np.asarray(voxels(jnp.asarray(phantom.mask, jnp.float32)) > WHOLE)
+    mask = jnp.asarray(_repeated(inside, shape, ratio))
     axes = [phantom.origin[i] + phantom.voxel_size[i] * jnp.arange(float(n)) for i, n in enumerate(shape)]
-    total = _total_field(phantom, fine)
+    total, local = _fields(jnp.asarray(phantom.chi), mask, fine, neck=round(NECK / phantom.voxel_size[2]))
+    fibres = _anisotropic_field(phantom, fine)
+    total, local = total + fibres, local + fibres
     total = total - combine(shim(total, mask, axes, order=shim_order), axes)
-    local = _field(phantom.chi * mask, fine) + _anisotropic_field(phantom, fine)
     amplitude = spoiled_gre_amplitude(
         phantom.proton_density, phantom.t1, repetition_time=repetition_time, flip_angle=flip_angle
     )
     key_offset, key_noise = jax.random.split(key)
     offset = random_coil_phase(key_offset, axes)
     echoes = acquisition.echo_times.size
-    alternating = bipolar_phase(echoes, axes) if bipolar else jnp.zeros((1, 1, 1, echoes))
-    counts = [int(n / r + 1e-6) for n, r in zip(shape, ratio, strict=True)]
-    if same and partial_fourier >= 1:
-        signal = gre_signal(total, acquisition, m0=amplitude, r2star=phantom.r2star, phase_offset=offset)
-        signal = signal * jnp.exp(1j * alternating)
-    else:
-        matrices = [
-            sampling_matrix(n, float(r), partial_fourier=partial_fourier if axis == 1 else 1.0, count=c)
-            for axis, (n, r, c) in enumerate(zip(shape, ratio, counts, strict=True))
-        ]
-        echo_signals = []
-        for echo in range(echoes):
-            alone = Acquisition(acquisition.echo_times[echo : echo + 1], acquisition.field_strength)
-            phase = offset + alternating[..., echo]
-            echo_signals.append(_reduced_echo(total, amplitude, phantom.r2star, phase, alone, matrices))
-        signal = jnp.stack(echo_signals, axis=-1)
-    means = [_averaging(n, float(r), c) for n, r, c in zip(shape, ratio, counts, strict=True)]
-
-    def voxels(image: Array) -> Array:
-        return jnp.asarray(image) if same else reduce(image, means)
-
-    centres = np.ix_(
-        *[np.round((np.arange(c) + 0.5) * r - 0.5).astype(int) for c, r in zip(counts, ratio, strict=True)]
-    )
-    inside = np.asarray(voxels(mask.astype(jnp.float32)) > 0.5)
+    phases = offset[..., None] + (bipolar_phase(echoes, axes) if bipolar else jnp.zeros(echoes))
+    matrices = [
+        sampling_matrix(n, float(r), partial_fourier=partial_fourier if axis == 1 else 1.0, count=c)
+        for axis, (n, r, c) in enumerate(zip(shape, ratio, counts, strict=True))
+    ]
+    whole = same and partial_fourier >= 1
+    echo_signals = []
+    for echo in range(echoes):
+        alone = Acquisition(acquisition.echo_times[echo : echo + 1], acquisition.field_strength)
+        properties = total, amplitude, phantom.r2star, phases[..., echo]
+        echo_signals.append(_echo(*properties, alone) if whole else _echo(*properties, alone, matrices))
+    signal = jnp.stack(echo_signals, axis=-1)
     if np.isfinite(snr):
         level = jnp.sum(inside * jnp.abs(signal[..., 0])) / inside.sum()
         signal = add_complex_noise(key_noise, signal, level / snr)
+    centres = np.ix_(
+        *[np.round((np.arange(c) + 0.5) * r - 0.5).astype(int) for c, r in zip(counts, ratio, strict=True)]
+    )
     origin = np.asarray(phantom.origin) + (voxel_size - np.asarray(phantom.voxel_size)) / 2
     return Scan(
         signal=signal,
@@ -158,15 +163,15 @@ def simulate_scan(
     )
 
 
-@jax.jit
-def _field(chi: Array, geometry: Geometry) -> Array:
-    return dipole_field(chi, geometry, kernel="integrated")
-
-
-def _total_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
-    slices = round(NECK / phantom.voxel_size[2])
-    body = jnp.pad(phantom.chi, ((0, 0), (0, 0), (slices, 0)), mode="edge") - AIR_CHI
-    return _field(body, geometry)[:, :, slices:] + _anisotropic_field(phantom, geometry)
+@partial(jax.jit, static_argnames="neck")
+def _fields(chi: Array, mask: Array, geometry: Geometry, *, neck: int) -> tuple[Array, Array]:
+    """Field of the whole head in air, its neck prolonged downwards, and that of the masked χ alone."""
+    below = ((0, 0), (0, 0), (neck, 0))
+    body = jnp.pad(chi, below, mode="edge") - AIR_CHI
+    shape = fast_shape(body.shape, body.shape)
+    kernel = dipole_kernel(shape, geometry, kernel="integrated")
+    total = dipole_convolve(body, kernel, shape)[:, :, neck:]
+    return total, dipole_convolve(chi * mask, kernel, shape)
 
 
 def _anisotropic_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
@@ -181,26 +186,32 @@ def _anisotropic_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
 
 
 @jax.jit
-def _reduced_echo(
+def _echo(
     total: Array,
     amplitude: Array,
     r2star: Array,
-    offset: Array,
+    phase_offset: Array,
     acquisition: Acquisition,
-    matrices: list[Inexact[Array, "out in"]],
+    matrices: Sequence[Inexact[Array, "out in"]] | None = None,
 ) -> Complex[Array, "X Y Z"]:
-    """One echo on the scan's voxels; the fine signal exists a slab at a time."""
+    """One echo, on the scan's voxels by :func:`sampling_matrix`; the fine signal exists a slab at a time."""
+    volumes = total, amplitude, r2star, phase_offset
+
+    def signal(field: Array, m0: Array, rate: Array, phase: Array) -> Array:
+        return gre_signal(field, acquisition, m0=m0, r2star=rate, phase_offset=phase)[..., 0]
+
+    if matrices is None:
+        return signal(*volumes)
     slices = total.shape[2]
     slabs = -(-slices // SLAB)
-    extra = ((0, 0), (0, 0), (0, slabs * SLAB - slices))
-    volumes = [jnp.pad(v, extra) for v in (total, amplitude, r2star, jnp.broadcast_to(offset, total.shape))]
-    last = jnp.pad(matrices[2], ((0, 0), extra[2]))
+    extra = (0, slabs * SLAB - slices)
+    padded = [jnp.pad(v, ((0, 0), (0, 0), extra)) for v in volumes]
+    last = jnp.pad(matrices[2], ((0, 0), extra))
 
     def add(image: Array, slab: Array) -> tuple[Array, None]:
-        field, m0, rate, phase = (jax.lax.dynamic_slice_in_dim(v, slab * SLAB, SLAB, axis=2) for v in volumes)
-        signal = gre_signal(field, acquisition, m0=m0, r2star=rate, phase_offset=phase)[..., 0]
+        fine = signal(*[jax.lax.dynamic_slice_in_dim(v, slab * SLAB, SLAB, axis=2) for v in padded])
         part = jax.lax.dynamic_slice_in_dim(last, slab * SLAB, SLAB, axis=1)
-        return image + reduce(signal, [matrices[0], matrices[1], part]), None
+        return image + reduce(fine, [matrices[0], matrices[1], part]), None
 
     empty = jnp.zeros([m.shape[0] for m in matrices], jnp.result_type(total, 1j))
     return jax.lax.scan(add, empty, jnp.arange(slabs))[0]
@@ -211,3 +222,10 @@ def _averaging(length: int, ratio: float, count: int) -> Float[Array, "out in"]:
     low = np.arange(count)[:, None] * ratio
     overlap = np.minimum(low + ratio, np.arange(length) + 1) - np.maximum(low, np.arange(length))
     return jnp.asarray(np.clip(overlap, 0, 1) / ratio, jnp.float32)
+
+
+def _repeated(mask: np.ndarray, shape: tuple[int, ...], ratio: np.ndarray) -> np.ndarray:
+    """A mask of the scan's voxels on the phantom's: nothing where no voxel of the scan is."""
+    places = [np.floor((np.arange(n) + 0.5) / r).astype(int) for n, r in zip(shape, ratio, strict=True)]
+    wide = np.pad(mask, [(0, max(p[-1] + 1 - n, 0)) for p, n in zip(places, mask.shape, strict=True)])
+    return wide[np.ix_(*places)]

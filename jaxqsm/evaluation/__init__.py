@@ -1,0 +1,20 @@
+"""A fixed set of scans and sweeps that every inversion, classical or learned, is measured on."""
+
+from jaxqsm.evaluation.figures import draw_sweeps
+from jaxqsm.evaluation.scans import EVALUATION_SCANS, EvaluationScan
+from jaxqsm.evaluation.stress import Outcome, stress
+from jaxqsm.evaluation.sweeps import SWEEPS, Sweep
+from jaxqsm.evaluation.table import sweep_tables
+from jaxqsm.evaluation.trial import Trial
+
+__all__ = [
+    "EVALUATION_SCANS",
+    "SWEEPS",
+    "EvaluationScan",
+    "Outcome",
+    "Sweep",
+    "Trial",
+    "draw_sweeps",
+    "stress",
+    "sweep_tables",
+]

@@ -1,0 +1,54 @@
+"""Sweeps and heads as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxqsm.evaluation.stress import Outcome
+from jaxqsm.evaluation.sweeps import SWEEPS
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#444444")
+"""Okabe & Ito's palette, which colour-blind readers can tell apart."""
+
+
+def draw_sweeps(outcomes: Sequence[Outcome], path: Path) -> None:
+    """NRMSE (upper row of each pair) and slope (lower) of every method against every factor, as PNG."""
+    names = list(dict.fromkeys(o.sweep for o in outcomes))
+    methods = list(dict.fromkeys(o.method for o in outcomes))
+    columns = min(4, len(names))
+    blocks = -(-len(names) // columns)
+    figure = Figure(figsize=(3.6 * columns, 4.8 * blocks + 0.5), layout="constrained")
+    axes = figure.subplots(2 * blocks, columns, squeeze=False)
+    for place, name in enumerate(names):
+        sweep = SWEEPS[name]
+        row, column = 2 * (place // columns), place % columns
+        for offset, score in enumerate(("nrmse", "slope")):
+            panel = axes[row + offset, column]
+            for number, method in enumerate(methods):
+                points = sorted(
+                    (o.level, o.scores[score]) for o in outcomes if (o.sweep, o.method) == (name, method)
+                )
+                levels, values = np.array(points).T
+                panel.plot(levels, values, "o-", color=COLOURS[number % len(COLOURS)], ms=4, label=method)
+            panel.axvline(sweep.reference, color="#bbbbbb", lw=0.8, zorder=0)
+            if score == "slope":
+                panel.axhline(1, color="#bbbbbb", lw=0.8, zorder=0)
+                panel.set_xlabel(sweep.label)
+            else:
+                panel.set_title(name)
+                panel.set_ylim(bottom=0)
+            if sweep.logarithmic:
+                panel.set_xscale("log", base=2)
+                panel.set_xticks(sweep.levels, [f"{level:g}" for level in sweep.levels], minor=False)
+            if column == 0:
+                panel.set_ylabel("NRMSE in %" if score == "nrmse" else "slope")
+            panel.spines[["top", "right"]].set_visible(False)
+    for place in range(len(names), blocks * columns):
+        for offset in (0, 1):
+            axes[2 * (place // columns) + offset, place % columns].set_axis_off()
+    axes[0, 0].legend(frameon=False)
+    figure.savefig(path, dpi=110)
