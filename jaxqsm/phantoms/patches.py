@@ -20,11 +20,11 @@ from jaxqsm.phantoms.acquisition import (
     random_coil_phase,
     reduce,
     sampling_matrix,
-    shim,
 )
+from jaxqsm.phantoms.far_field import Box, evaluate, far_field
 from jaxqsm.phantoms.random_shapes import random_field, random_shapes
-from jaxqsm.phantoms.subject import Subject, random_subject, sample, sample_coarsely
-from jaxqsm.phantoms.template import CENTRE, Template, template
+from jaxqsm.phantoms.subject import Subject, random_subject, sample
+from jaxqsm.phantoms.template import Template, template
 from jaxqsm.phantoms.tissues import AIR_CHI
 from jaxqsm.physics import (
     add_complex_noise,
@@ -39,10 +39,6 @@ MARGIN = 8
 
 WHOLE = 0.98
 """Part of a voxel within the skull that makes it the brain's."""
-
-FAR_SHAPE = (48, 48, 48)
-FAR_STEP = 5.0
-"""mm; with the shape, 240 mm about the head's centre."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,11 +247,15 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
         )
     erosion = jnp.minimum(setting.erosion, (MARGIN - 1) * jnp.min(geometry.voxel_size))
     mask = erode(tissue.skull > WHOLE, erosion, near_geometry)  # type: ignore[arg-type]
-    far = _far(setting, head, origin, near_shape, near_geometry, variety)
+    corner = origin - voxel_size / 2
+    box = Box(corner, corner + voxel_size * jnp.array(near_shape))
+    far = far_field(setting.subject, head, box, geometry.unit_b0_dir, tissue=variety.source == "head")
     axes = tuple(origin[i] + voxel_size[i] * jnp.arange(n) for i, n in enumerate(near_shape))
     near_local, near_rest = _near(chi, mask, near_geometry, shape, fine)
-    local = near_local + _interpolate(far.within, axes)
-    total = local + near_rest + _interpolate(far.outside, axes) - combine(far.shim * setting.shim_error, axes)
+    local = near_local + evaluate(far.within, far, axes)
+    total = (
+        local + near_rest + evaluate(far.outside, far, axes) - combine(far.shim * setting.shim_error, axes)
+    )
 
     amplitude = spoiled_gre_amplitude(
         tissue.proton_density, tissue.t1, repetition_time=0.05, flip_angle=math.radians(15)
@@ -308,56 +308,6 @@ def _replacement(
     return setting.contrast * random_field(key_noise, (x, y, z), geometry, smoothness=smoothness)
 
 
-class _Far(NamedTuple):
-    """Fields on the coarse grid of all that lies beyond the near box, and the shim of the whole head."""
-
-    within: Float[Array, "x y z"]
-    outside: Float[Array, "x y z"]
-    shim: Float[Array, term]
-
-
-def _far_origin() -> Array:
-    return jnp.array([CENTRE[i] - FAR_STEP * (FAR_SHAPE[i] - 1) / 2 for i in range(3)])
-
-
-def _far_axes() -> tuple[Array, ...]:
-    return tuple(_far_origin()[i] + FAR_STEP * jnp.arange(n) for i, n in enumerate(FAR_SHAPE))
-
-
-def _far(
-    setting: Setting,
-    head: Template,
-    origin: Array,
-    near_shape: tuple[int, ...],
-    near_geometry: Geometry,
-    variety: Variety,
-) -> _Far:
-    steps = jnp.full(3, FAR_STEP)
-    within, outside, skull = sample_coarsely(setting.subject, head, FAR_SHAPE, _far_origin(), steps)
-    if variety.source != "head":
-        within = jnp.zeros_like(within)
-    axes = _far_axes()
-    overlap = []
-    for i in range(3):
-        low = origin[i] - near_geometry.voxel_size[i] / 2
-        high = low + near_shape[i] * near_geometry.voxel_size[i]
-        above, below = axes[i] - FAR_STEP / 2, axes[i] + FAR_STEP / 2
-        part = (jnp.minimum(below, high) - jnp.maximum(above, low)) / FAR_STEP
-        overlap.append(jnp.clip(part, 0, 1))
-    beyond = 1 - overlap[0][:, None, None] * overlap[1][:, None] * overlap[2]
-    shape = fast_shape(FAR_SHAPE, FAR_SHAPE)
-    geometry = Geometry(steps, near_geometry.b0_dir)
-    kernel = dipole_kernel(shape, geometry, kernel="greens")
-    convolve = partial(dipole_convolve, response=kernel, shape=shape)
-    outside = outside - AIR_CHI
-    whole = convolve(within + outside)
-    return _Far(
-        within=convolve(within * beyond),
-        outside=convolve(outside * beyond),
-        shim=shim(whole, skull, axes, order=2),
-    )
-
-
 def _near(
     chi: Array, mask: Array, geometry: Geometry, shape: tuple[int, int, int], fine: int
 ) -> tuple[Array, Array]:
@@ -366,15 +316,3 @@ def _near(
     kernel = dipole_kernel(padded, geometry, kernel="integrated")
     inside = dipole_convolve(chi * mask, kernel, padded)
     return inside, dipole_convolve(chi * ~mask - AIR_CHI, kernel, padded)
-
-
-def _interpolate(field: Array, axes: tuple[Array, ...]) -> Array:
-    """From the coarse grid to a fine one: cubic (Catmull-Rom) along each axis."""
-    for axis, (coordinates, first) in enumerate(zip(axes, _far_origin(), strict=True)):
-        place = (coordinates - first) / FAR_STEP
-        d = jnp.abs(jnp.clip(place, 0, FAR_SHAPE[axis] - 1)[:, None] - jnp.arange(FAR_SHAPE[axis]))
-        inner = 1.5 * d**3 - 2.5 * d**2 + 1
-        outer = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-        weights = jnp.where(d < 1, inner, jnp.where(d < 2, outer, 0))
-        field = jnp.moveaxis(jnp.tensordot(weights, field, axes=(1, axis), precision="highest"), 0, axis)
-    return field
