@@ -41,7 +41,8 @@ class FarField(NamedTuple):
 
     Attributes:
         within: of χ within the skull, coefficients of monomials ``x^i y^j z^k``.
-        outside: of all else, relative to air.
+        outside: of all else, in air. Air is taken off everywhere, in the box too, where it is uniform:
+            so the box is no hole, whose walls would dominate the field.
         centre: mm, origin of the polynomials.
         scale: mm, unit of their coordinates.
         shim: coefficients, see :func:`shim`, of the whole head's field over its brain.
@@ -71,7 +72,6 @@ def far_field(
     """
     steps = jnp.full(3, STEP)
     within, outside, skull = sample_coarsely(subject, head, SHAPE, _origin(), steps)
-    outside = outside - AIR_CHI
     within = within if tissue else jnp.zeros_like(within)
     axes = _axes()
     overlap = [
@@ -93,10 +93,10 @@ def far_field(
     fit = functools.partial(_fit, places=places, weights=overlap)
     return FarField(
         within=fit(convolve(within * beyond)),
-        outside=fit(convolve(outside * beyond)),
+        outside=fit(convolve(outside * beyond - AIR_CHI)),
         centre=centre,
         scale=scale,
-        shim=shim(convolve(within + outside), skull, axes, order=2),
+        shim=shim(convolve(within + outside - AIR_CHI), skull, axes, order=2),
     )
 
 
