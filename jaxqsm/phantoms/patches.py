@@ -25,7 +25,6 @@ from jaxqsm.phantoms.far_field import Box, evaluate, far_field
 from jaxqsm.phantoms.random_shapes import random_field, random_shapes
 from jaxqsm.phantoms.subject import Subject, random_subject, sample
 from jaxqsm.phantoms.template import Template, template
-from jaxqsm.phantoms.tissues import AIR_CHI
 from jaxqsm.physics import (
     add_complex_noise,
     dipole_convolve,
@@ -315,4 +314,4 @@ def _near(
     padded = fast_shape([fine * 2 * (n + MARGIN) for n in shape])
     kernel = dipole_kernel(padded, geometry, kernel="integrated")
     inside = dipole_convolve(chi * mask, kernel, padded)
-    return inside, dipole_convolve(chi * ~mask - AIR_CHI, kernel, padded)
+    return inside, dipole_convolve(chi * ~mask, kernel, padded)

@@ -151,6 +151,18 @@ def test_full_disk(tmp_path):
         (("invert", PHASE, "--mask", PHASE, "--out", "x.mat"), ".nii.gz"),
         (("bids", "/nowhere", "out", "participant"), "/nowhere"),
         (("simulate", "--out", "x", "--echo-times", "4"), "seconds"),
+        (("simulate", "--out", "x", "--partial-fourier", "0.3"), "--partial-fourier"),
+        (("simulate", "--out", "x", "--shim-order", "3"), "--shim-order"),
+        (("simulate", "--out", "x", "--oversampling", "0"), "--oversampling"),
+        (("simulate", "--out", "x", "--count", "2", "--subject", "anna"), "--subject"),
+        (("simulate", "--out", "x", "--phantom", "random", "--age", "-1"), "--age"),
+        (("simulate", "--out", "x", "--pathology", "2"), "--pathology"),
+        (("evaluation-set", "--out", "x", "--scans", "best"), "--scans best"),
+        (("stress", "--out", "x", "--method", "guess"), "--method guess"),
+        (("stress", "--out", "x", "--method", "tv", "--sweeps", "luck"), "--sweeps luck"),
+        (("stress", "--out", "x", "--method", "tv", "--set", "tv.speed=1"), "speed"),
+        (("stress", "--out", "x", "--method", "tv", "--set", "ndi.iterations=1"), "METHOD.OPTION=VALUE"),
+        (("stress", "--out", "x", "--method", "tv", "--voxel-size", "9"), "--voxel-size"),
     ],
 )
 def test_wrong_usage(tmp_path, arguments, mentions):

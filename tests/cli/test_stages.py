@@ -126,3 +126,30 @@ def test_simulate_any_geometry(tmp_path):
         "dseg",
     ):
         assert f"sub-1_{suffix}.nii.gz" in names
+
+
+def test_simulate_random_persons(tmp_path):
+    _ok(
+        "simulate", "--phantom", "random", "--count", 2, "--out", tmp_path / "d", "--voxel-size", 3, 3, 6,
+        "--oversampling", 2, "--echo-times", 0.004, 0.010, "--bipolar", "--partial-fourier", 0.75,
+        "--shim-order", 2, "--age", 30,
+    )  # fmt: skip
+    truth = tmp_path / "d" / "derivatives" / "truth"
+    maps = [nib.load(truth / f"sub-{i}" / "anat" / f"sub-{i}_Chimap.nii.gz") for i in (1, 2)]
+    assert maps[0].header.get_zooms() == pytest.approx((3, 3, 6))
+    first, second = (np.asarray(m.dataobj) for m in maps)
+    assert first.shape != second.shape or not np.allclose(first, second)
+    sidecar = json.loads((tmp_path / "d/sub-2/anat/sub-2_echo-2_part-phase_MEGRE.json").read_text())
+    assert sidecar["BipolarReadout"] is True
+    assert sidecar["PartialFourier"] == 0.75
+    assert sidecar["PhantomVoxelSize"] == [1.5, 1.5, 3.0]
+    assert sidecar["Seed"] == 1
+
+
+@pytest.mark.slow
+def test_evaluation_set_is_the_same_every_time(tmp_path):
+    for folder in ("a", "b"):
+        _ok("evaluation-set", "--scans", "noisy", "--out", tmp_path / folder)
+    name = "sub-noisy/anat/sub-noisy_echo-4_part-phase_MEGRE.nii.gz"
+    one, two = (np.asarray(nib.load(tmp_path / folder / name).dataobj) for folder in "ab")
+    np.testing.assert_array_equal(one, two)

@@ -1,0 +1,144 @@
+"""The test bench: its trials hold what they say, a perfect inversion scores perfectly."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import jaxqsm, relative_error
+
+from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, draw_sweeps, stress, sweep_tables
+from jaxqsm.evaluation.trial import make_trial
+from jaxqsm.phantoms import Protocol, head
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline import Method, find_method
+
+COARSE = 3.0
+
+
+def _oracle(trials):
+    """A method that knows the truth of the trial it is given, and halves it."""
+
+    def halving(local_field, mask, geometry):
+        (chi,) = (t.chi for t in trials if t.local_field is local_field)
+        return 0.5 * chi
+
+    return Method("inversion", "halving", halving)
+
+
+def test_a_method_that_halves_chi_scores_a_slope_of_one_half():
+    trials = []
+
+    def keep(level, size):
+        trials.append(SWEEPS["snr"].trial(level, size))
+        return trials[-1]
+
+    sweep = dataclasses.replace(SWEEPS["snr"], levels=(30.0, 100.0), trial=keep)
+    outcomes = list(stress([_oracle(trials)], [sweep], voxel_size=COARSE))
+    assert [o.level for o in outcomes] == [30.0, 100.0]
+    for outcome in outcomes:
+        assert outcome.scores["slope"] == pytest.approx(0.5, abs=1e-4)
+        assert outcome.scores["nrmse"] == pytest.approx(50, abs=0.01)
+
+
+def test_reference_level_is_inverted_once(monkeypatch):
+    made = []
+
+    def trial(level, size):
+        made.append(level)
+        return SWEEPS["snr"].trial(100.0, size)
+
+    sweeps = [
+        dataclasses.replace(SWEEPS["snr"], levels=(100.0,), trial=trial),
+        dataclasses.replace(SWEEPS["tilt"], levels=(0.0,), trial=trial),
+    ]
+    first, second = stress([find_method("inversion", "tkd")], sweeps, voxel_size=COARSE)
+    assert made == [100.0]
+    assert first.scores == second.scores
+    assert (first.sweep, second.sweep, second.level) == ("snr", "tilt", 0.0)
+
+
+def test_trial_is_the_field_of_its_truth():
+    """Local field against the dipole field of χ in the mask; scale, noise and left-over as asked."""
+    chi_scale, snr, left_over = SWEEPS["chi_scale"].trial, SWEEPS["snr"].trial, SWEEPS["left_over"].trial
+    clean = snr(1e6, COARSE)
+    field = dipole_field(clean.chi * clean.mask, clean.geometry, kernel="integrated")
+    assert relative_error(clean.local_field, field, clean.mask) < 0.05
+    noisy = [np.asarray(snr(level, COARSE).local_field - clean.local_field) for level in (15.0, 60.0)]
+    inside = np.asarray(clean.mask)
+    assert noisy[0][inside].std() == pytest.approx(4 * noisy[1][inside].std(), rel=0.05)
+    double = chi_scale(2.0, COARSE)
+    assert relative_error(double.chi, 2 * clean.chi, clean.mask) < 0.05
+    leaky, whole = left_over(0.05, COARSE), left_over(0.0, COARSE)
+    extra = np.asarray(leaky.local_field - whole.local_field)[inside]
+    assert extra.std() > np.asarray(noisy[1])[inside].std()
+
+
+def test_noise_of_the_field_is_that_of_a_weighted_fit():
+    """Against the spread of the phase slope fitted to noisy echoes, voxel by voxel."""
+    protocol = Protocol(voxel_size=(4.0, 4.0, 4.0), oversampling=1, snr=80.0)
+    clean = dataclasses.replace(protocol, snr=float("inf")).scan(jax.random.key(0), head((4.0, 4.0, 4.0)))
+    trials = [make_trial(jax.random.key(k), clean, protocol) for k in range(12)]
+    spread = np.std([np.asarray(t.local_field) for t in trials], axis=0)
+    inside = np.asarray(trials[0].mask)
+    sensitivity = np.asarray(protocol.acquisition.phase_per_ppm)
+    fits = []
+    for k in range(12):
+        noisy = protocol.scan(jax.random.key(k), head((4.0, 4.0, 4.0))).signal
+        same_coil = dataclasses.replace(protocol, snr=float("inf")).scan(jax.random.key(k), head((4.0,) * 3))
+        error = np.angle(np.asarray(noisy * jnp.conj(same_coil.signal)))
+        weight = np.abs(np.asarray(same_coil.signal)) ** 2 * sensitivity
+        fits.append((weight * error).sum(-1) / (weight * sensitivity).sum(-1))
+    expected = np.std(fits, axis=0)[np.asarray(clean.mask)]
+    assert np.median(spread[inside]) == pytest.approx(np.median(expected), rel=0.1)
+
+
+def test_lesion_sweep_adds_one_body_of_its_strength():
+    lesion, healthy = (SWEEPS["lesion"].trial(level, 2.0) for level in (1.0, 0.0))
+    change = np.asarray(lesion.chi - healthy.chi)
+    volume = (change > 0.5).sum() * 8
+    assert volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.35)
+    assert change.max() == pytest.approx(1.0, abs=0.12)
+    tilted = SWEEPS["tilt"].trial(90.0, COARSE)
+    np.testing.assert_allclose(tilted.geometry.unit_b0_dir, [0, 1, 0], atol=1e-6)
+    eroded = SWEEPS["erosion"].trial(6.0, COARSE)
+    assert eroded.mask.sum() < 0.9 * SWEEPS["erosion"].trial(0.0, COARSE).mask.sum()
+
+
+def test_every_sweep_has_its_reference_and_the_set_differs_in_one_factor():
+    for sweep in SWEEPS.values():
+        assert sweep.reference in sweep.levels
+        assert set(sweep.few().levels) <= set(sweep.levels)
+    assert len(EVALUATION_SCANS) == 8
+    reference = dataclasses.asdict(EVALUATION_SCANS[0].protocol)
+    for scan in EVALUATION_SCANS[1:]:
+        changed = {k for k, v in dataclasses.asdict(scan.protocol).items() if v != reference[k]}
+        changed |= {"pathology"} if scan.pathology else set()
+        allowed = {"fine": {"voxel_size", "oversampling"}, "hasty": {"bipolar", "partial_fourier"}}
+        assert changed == allowed.get(scan.name, changed)
+        assert len(changed) == len(allowed.get(scan.name, [0]))
+    keys = {tuple(np.asarray(jax.random.key_data(s.key)).tolist()) for s in EVALUATION_SCANS}
+    assert len(keys) == 8
+
+
+def test_tables_and_figure_show_every_method(tmp_path):
+    methods = [find_method("inversion", name) for name in ("tkd", "tikhonov")]
+    sweeps = [dataclasses.replace(SWEEPS["tilt"], levels=(0.0, 45.0))]
+    outcomes = list(stress(methods, sweeps, voxel_size=4.0))
+    text = sweep_tables(outcomes)
+    assert "| tilt in degrees | tkd: NRMSE % | tkd: slope | tkd: XSIM | tikhonov: NRMSE % |" in text
+    assert "| 0 (reference) | " in text
+    assert f"{outcomes[0].scores['nrmse']:.1f}" in text
+    draw_sweeps(outcomes, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_stress_command_writes_tables_figure_and_record(tmp_path):
+    done = jaxqsm(
+        "stress", "--method", "tkd", "--sweeps", "tilt", "--quick", "--voxel-size", 3,
+        "--set", "tkd.threshold=0.15", "--out", tmp_path / "s",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "s").iterdir()} == {"stress.md", "stress.png", "stress.json"}
+    assert '"threshold": 0.15' in (tmp_path / "s" / "stress.json").read_text()
