@@ -37,6 +37,14 @@ def test_python_example_of_the_readme():
     assert done.stdout.strip().endswith("True")
 
 
+def test_python_examples_of_the_simulator_s_page():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "simulator.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for code in blocks:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+
 def test_every_docstring_example():
     tried = 0
     for name in MODULES:

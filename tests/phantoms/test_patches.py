@@ -149,6 +149,7 @@ def test_far_field_is_a_harmonic_polynomial_that_finds_a_harmonic_field():
     assert relative_error(value, field(axes)) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["shapes", "noise"])
 def test_sources_without_anatomy(source):
     drawn = patch_stream(SHAPE, batch_size=2, variety=Variety(source=source, pathology=0.0))(
@@ -159,6 +160,7 @@ def test_sources_without_anatomy(source):
     assert 0.01 < chi.std() < 1
 
 
+@pytest.mark.slow
 def test_oversampled_signal_loses_magnitude_where_the_field_is_steep():
     options = {"bipolar": 0.0, "partial_fourier": 0.0, "voxel_size": (1.8, 2.0), "snr": (1e4, 1.01e4)}
     light = patch_stream((16, 16, 16), variety=Variety(**options))(jax.random.key(2))
