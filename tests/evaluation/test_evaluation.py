@@ -1,6 +1,7 @@
 """The test bench: its trials hold what they say, a perfect inversion scores perfectly."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,14 @@ from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline import Method, find_method
 
 COARSE = 3.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def phantoms_as_coarse_as_scans():
+    """Seconds instead of minutes: the signal is formed on the scan's own voxels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["jaxqsm.phantoms.protocol"], "ANATOMY_DETAIL", 10.0)
+        yield
 
 
 def _oracle(trials):
