@@ -312,6 +312,5 @@ def _near(
 ) -> tuple[Array, Array]:
     """Fields of the near box's χ within the mask and outside it, in free space on the patch."""
     padded = fast_shape([fine * 2 * (n + MARGIN) for n in shape])
-    kernel = dipole_kernel(padded, geometry, kernel="integrated")
-    inside = dipole_convolve(chi * mask, kernel, padded)
-    return inside, dipole_convolve(chi * ~mask, kernel, padded)
+    inside, outside = (dipole_kernel(padded, geometry, kernel=kind) for kind in ("bandlimited", "integrated"))
+    return dipole_convolve(chi * mask, inside, padded), dipole_convolve(chi * ~mask, outside, padded)

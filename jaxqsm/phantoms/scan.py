@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +101,8 @@ def simulate_scan(
 
     Returns:
         Signal and ground truth; fields and χ are means over the phantom's voxels within a scan's voxel.
-        The field is that of magnetised cuboids in air, not the kernel that inversions use.
+        The field of what is outside the mask is that of magnetised cuboids in air, the field within that
+        of a band-limited χ, both in free space.
 
     Raises:
         ValueError: voxels of the scan smaller than the phantom's.
@@ -168,15 +168,14 @@ def _fields(chi: Array, mask: Array, geometry: Geometry, *, neck: int) -> tuple[
     """Field of the whole head in air, its neck prolonged downwards, and that of the masked χ alone."""
     body = jnp.pad(chi, ((0, 0), (0, 0), (neck, 0)), mode="edge") - AIR_CHI
     shape = fast_shape(body.shape, body.shape)
+    body = body.at[:, :, neck:].add(-chi * mask)
     # Programs of their own: one would run both convolutions at once, in twice the memory.
-    kernel = _kernel(shape, geometry)
-    total = _convolve(body, kernel, shape)[:, :, neck:]
-    return total, _convolve(chi * mask, kernel, shape)
+    background = _convolve(body, _kernel(shape, geometry, kernel="integrated"), shape)[:, :, neck:]
+    local = _convolve(chi * mask, _kernel(shape, geometry, kernel="bandlimited"), shape)
+    return background + local, local
 
 
-@partial(jax.jit, static_argnums=0)
-def _kernel(shape: tuple[int, int, int], geometry: Geometry) -> Array:
-    return dipole_kernel(shape, geometry, kernel="integrated")
+_kernel = jax.jit(dipole_kernel, static_argnums=0, static_argnames="kernel")
 
 
 _convolve = jax.jit(dipole_convolve, static_argnums=2)

@@ -17,7 +17,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators.frequencies import frequencies
 from jaxqsm.operators.padding import crop, fast_shape, pad
 
-Kernel = Literal["kspace", "greens", "integrated"]
+Kernel = Literal["kspace", "greens", "integrated", "bandlimited"]
 Boundary = Literal["free", "periodic"]
 
 NEAR_ZONE = 4
@@ -26,6 +26,10 @@ NEAR_ZONE = 4
 Beyond it, the closed form is a difference of eight nearly equal numbers, which float32 cannot
 hold, while two-point Gauss-Legendre quadrature is already exact to 1e-5 of the value.
 """
+
+
+LOWEST = 0.06
+"""Cycles a voxel below which the band-limited kernel is the integrated one: there they agree to 1 %."""
 
 
 def dipole_kernel(
@@ -39,12 +43,16 @@ def dipole_kernel(
       The value at the origin is the one that makes a uniform ball field-free inside (Lorentz): 0
       for cubic voxels, and the missing lattice sum for others.
     - ``"integrated"``: FFT of the field, at voxel centres, of a uniformly magnetised cuboid of the
-      voxel's size. The exact field of a piecewise constant χ, and the reference for simulation.
+      voxel's size. The exact field of a piecewise constant χ at points: the reference for sources at some
+      distance. Sampling at points folds frequencies above Nyquist back, most for oblique fields.
+    - ``"bandlimited"``: ``"kspace"``, but ``"integrated"`` at the lowest frequencies, where the images of
+      a periodic grid are. The field in free space of a χ, and as a scanner measures it, without
+      frequencies above Nyquist: the reference for χ within the image.
 
     Args:
         shape: shape ``(x, y, z)`` of the periodic grid. For free space, pass twice the image.
         geometry: voxel size and field direction; both differentiable.
-        kernel: which of the three; default ``"kspace"``, which every inversion uses.
+        kernel: which of the four; default ``"kspace"``, which every inversion uses.
 
     Returns:
         Real array ``(x, y, z // 2 + 1)``, dimensionless (ppm field per ppm χ).
@@ -59,11 +67,17 @@ def dipole_kernel(
     if kernel == "greens":
         response = _point_dipole(_offsets(shape, geometry), geometry)
         response = response.at[0, 0, 0].set(_lattice_self_field(geometry))
-    elif kernel == "integrated":
+    elif kernel in ("integrated", "bandlimited"):
         response = _cuboid_response(shape, geometry)
     else:
-        raise ValueError(f"kernel is {kernel!r}; use 'kspace', 'greens' or 'integrated'")
-    return jnp.fft.rfftn(response).real
+        raise ValueError(f"kernel is {kernel!r}; use 'kspace', 'greens', 'integrated' or 'bandlimited'")
+    transformed = jnp.fft.rfftn(response).real
+    if kernel == "bandlimited":
+        k = frequencies(shape, geometry)
+        voxels = sum((k[i] * geometry.voxel_size[i]) ** 2 for i in range(3))
+        lowest = jnp.exp(-voxels / LOWEST**2)
+        return lowest * transformed + (1 - lowest) * _kspace_kernel(shape, geometry)
+    return transformed
 
 
 def dipole_convolve(
@@ -91,8 +105,8 @@ def dipole_field(
     Args:
         chi: susceptibility in ppm, shape ``(x, y, z)``; what surrounds the array counts as 0.
         geometry: voxel size (mm) and field direction.
-        kernel: see :func:`dipole_kernel`. With ``"greens"`` and ``"integrated"`` the free-space
-            field is exact (no images); with ``"kspace"`` sources repeat one padded grid away.
+        kernel: see :func:`dipole_kernel`. With ``"greens"``, ``"integrated"`` and ``"bandlimited"`` the
+            field is that in free space (no images); with ``"kspace"`` sources repeat one padded grid away.
         boundary: ``"free"`` (default) pads to at least twice the size; ``"periodic"`` repeats χ.
 
     Returns:

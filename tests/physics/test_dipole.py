@@ -12,7 +12,7 @@ from jaxqsm.phantoms import cylinder, cylinder_field, random_head, sphere, spher
 from jaxqsm.physics import dipole_adjoint, dipole_field, dipole_kernel, magnetisation_field
 
 OBLIQUE = Geometry((1.0, 1.2, 1.7), (0.3, -0.5, 0.8))
-KERNELS = ("kspace", "greens", "integrated")
+KERNELS = ("kspace", "greens", "integrated", "bandlimited")
 
 
 @pytest.mark.parametrize(("kernel", "tolerance"), [("greens", 0.02), ("integrated", 0.02), ("kspace", 0.1)])
@@ -133,6 +133,19 @@ def test_unknown_names_are_refused():
         dipole_kernel((8, 8, 8), Geometry(), kernel="wrong")
     with pytest.raises(ValueError, match="boundary"):
         dipole_field(jnp.zeros((8, 8, 8)), Geometry(), boundary="wrong")
+
+
+@pytest.mark.parametrize("b0_dir", [(0.0, 0.0, 1.0), (0.0, 0.7, 0.7)])
+def test_bandlimited_kernel_is_the_kspace_one_without_images(b0_dir):
+    """The k-space kernel on an ever larger grid, whose images are ever farther."""
+    geometry = Geometry((1.0, 1.0, 1.0), b0_dir)
+    chi = jnp.zeros((24, 24, 24)).at[4:20, 5:21, 3:22].set(1.0).at[9:12, 9:15, 10:14].set(-1.0)
+    wide = jnp.pad(chi, 84)
+    limit = dipole_field(wide, geometry)[84:-84, 84:-84, 84:-84]
+    free = dipole_field(chi, geometry, kernel="bandlimited")
+    images = dipole_field(chi, geometry)
+    assert relative_error(free, limit) < 0.01
+    assert relative_error(free, limit) < 0.3 * relative_error(images, limit)
 
 
 def test_field_of_an_isotropic_tensor_is_the_dipole_field(x64):
