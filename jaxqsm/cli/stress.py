@@ -79,6 +79,12 @@ def stress(
             ):
                 outcomes.append(outcome)
                 progress.advance(task)
+                scores = outcome.scores
+                # A line each, so that a log of a run without a terminal shows where it is.
+                console.note(
+                    f"  {outcome.sweep:<12}{outcome.level:<7g}{outcome.method:<12}"
+                    f"NRMSE {scores['nrmse']:5.1f} %  slope {scores['slope']:.2f}"
+                )
         (folder / "stress.md").write_text(_page(outcomes, voxel_size), encoding="utf-8")
         draw_sweeps(outcomes, folder / "stress.png")
         record: dict[str, Any] = {
