@@ -13,6 +13,9 @@ from jaxqsm.phantoms import HeadPhantom, Protocol, random_head
 SEED = 20260701
 """Of the person and the noise; no training stream uses this key (see :func:`evaluation_key`)."""
 
+AGE = 50.0
+"""Years, of the person."""
+
 HEALTHY, DISEASED = 0.0, 0.8
 """Probability of each lesion."""
 
@@ -46,7 +49,7 @@ class EvaluationScan:
             evaluation_key(0),
             self.protocol.phantom_voxel_size,
             field_strength=self.protocol.field_strength,
-            age=50.0,
+            age=AGE,
             pathology=self.pathology,
         )
 
@@ -56,14 +59,15 @@ class EvaluationScan:
         return evaluation_key(1 + EVALUATION_SCANS.index(self))
 
 
-def _tilted(degrees: float) -> tuple[float, float, float]:
+def tilted(degrees: float) -> tuple[float, float, float]:
+    """Field direction in the axes of a head tilted about its first axis."""
     angle = np.deg2rad(degrees)
     return (0.0, float(np.sin(angle)), float(np.cos(angle)))
 
 
 EVALUATION_SCANS = (
     EvaluationScan("reference", "3 T, 1 mm, axial, SNR 100, healthy", REFERENCE),
-    EvaluationScan("tilted", "head tilted by 30°", dataclasses.replace(REFERENCE, b0_dir=_tilted(30))),
+    EvaluationScan("tilted", "head tilted by 30°", dataclasses.replace(REFERENCE, b0_dir=tilted(30))),
     EvaluationScan(
         "anisotropic",
         "voxels of 1 × 1 × 2 mm",

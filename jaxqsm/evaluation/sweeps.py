@@ -13,14 +13,13 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from jaxqsm.evaluation.scans import evaluation_key
+from jaxqsm.evaluation.scans import AGE, HEALTHY, evaluation_key, tilted
 from jaxqsm.evaluation.trial import Trial, make_trial
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import erode
 from jaxqsm.phantoms import HeadPhantom, Protocol, random_head
 from jaxqsm.phantoms.bodies import Bodies, paint
-
-AGE = 50.0
+from jaxqsm.phantoms.pathology import R2STAR_PER_CHI
 
 LESION_PLACE = (0.27, 0.6, 0.62)
 """Of the brain's box: frontal white matter of one side."""
@@ -57,7 +56,7 @@ class Sweep:
 
 @functools.lru_cache(maxsize=1)
 def _person(voxel_size: tuple[float, float, float], contrast: float) -> HeadPhantom:
-    return random_head(evaluation_key(0), voxel_size, age=AGE, pathology=0.0, contrast=contrast)
+    return random_head(evaluation_key(0), voxel_size, age=AGE, pathology=HEALTHY, contrast=contrast)
 
 
 def _trial(
@@ -78,8 +77,7 @@ def _cube(size: float, **others: object) -> Protocol:
 
 
 def _tilt(degrees: float, size: float) -> Trial:
-    angle = np.deg2rad(degrees)
-    return _trial(_cube(size, b0_dir=(0.0, float(np.sin(angle)), float(np.cos(angle)))))
+    return _trial(_cube(size, b0_dir=tilted(degrees)))
 
 
 def _eroded(radius: float, size: float) -> Trial:
@@ -105,7 +103,7 @@ def _lesion(chi: float, size: float) -> Trial:
             end=centre[None],
             radii=jnp.full((1, 3), LESION_RADIUS),
             lumpiness=jnp.full(1, 0.25),
-            values=jnp.array([[chi, 0.7, 1.2, 30 + 60 * abs(chi)]]),
+            values=jnp.array([[chi, 0.7, 1.2, 30 + R2STAR_PER_CHI * abs(chi)]]),
             within=jnp.ones(1),
             strength=jnp.ones(1),
         )

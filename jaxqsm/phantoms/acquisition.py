@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Complex, Float, Inexact, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray
 
 SHIM_SCALE = 100.0
 """mm that coordinates are divided by, so that all shim terms are of order one in a head."""
@@ -124,9 +124,9 @@ def sampling_matrix(
 
 
 def reduce(
-    signal: Complex[Array, "x y z *echo"], matrices: Sequence[Inexact[Array, "out in"]]
-) -> Complex[Array, "X Y Z *echo"]:
-    """Apply one :func:`sampling_matrix` along each of the first three axes."""
+    signal: Inexact[Array, "x y z *echo"], matrices: Sequence[Inexact[Array, "out in"]]
+) -> Inexact[Array, "X Y Z *echo"]:
+    """Apply one matrix, of :func:`sampling_matrix` or any other, along each of the first three axes."""
     for axis, matrix in enumerate(matrices):
         signal = jnp.moveaxis(jnp.tensordot(matrix, signal, axes=(1, axis), precision="highest"), 0, axis)
     return signal

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import fast_shape
-from jaxqsm.phantoms.acquisition import shim
+from jaxqsm.phantoms.acquisition import reduce, shim
 from jaxqsm.phantoms.subject import Subject, sample_coarsely
 from jaxqsm.phantoms.template import CENTRE, Template
 from jaxqsm.phantoms.tissues import AIR_CHI
@@ -104,12 +104,7 @@ def evaluate(
     coefficients: Float[Array, "i j k"], far: FarField, axes: tuple[Float[Array, n], ...]
 ) -> Float[Array, "x y z"]:
     """One of the polynomials of ``far`` on a grid with the given coordinates (mm) along its axes."""
-    for axis, coordinates in enumerate(axes):
-        powers = _powers((coordinates - far.centre[axis]) / far.scale)
-        coefficients = jnp.moveaxis(
-            jnp.tensordot(powers, coefficients, axes=(1, axis), precision="highest"), 0, axis
-        )
-    return coefficients
+    return reduce(coefficients, [_powers((x - far.centre[i]) / far.scale) for i, x in enumerate(axes)])
 
 
 def _origin() -> Array:
@@ -158,10 +153,7 @@ def _fit(field: Array, *, places: list[Array], weights: list[Array]) -> Float[Ar
     ]
     i, j, k = exponents.T
     gram = moments[0][i[:, None] + i] * moments[1][j[:, None] + j] * moments[2][k[:, None] + k]
-    right = field
-    for axis, (x, w) in enumerate(zip(places, weights, strict=True)):
-        powers = w[:, None] * _powers(x)
-        right = jnp.moveaxis(jnp.tensordot(powers, right, axes=(0, axis), precision="highest"), 0, axis)
+    right = reduce(field, [(w[:, None] * _powers(x)).T for x, w in zip(places, weights, strict=True)])
     normal = jnp.linalg.multi_dot([basis, gram, basis.T], precision="highest")
     size = jnp.sqrt(jnp.maximum(jnp.diagonal(normal), 1e-20))
     normal = normal / size[:, None] / size + RIDGE * jnp.eye(len(basis))

@@ -134,16 +134,17 @@ def simulate_scan(
     offset = random_coil_phase(key_offset, axes)
     echoes = acquisition.echo_times.size
     phases = offset[..., None] + (bipolar_phase(echoes, axes) if bipolar else jnp.zeros(echoes))
-    matrices = [
-        sampling_matrix(n, float(r), partial_fourier=partial_fourier if axis == 1 else 1.0, count=c)
-        for axis, (n, r, c) in enumerate(zip(shape, ratio, counts, strict=True))
-    ]
-    whole = same and partial_fourier >= 1
+    matrices = None
+    if not same or partial_fourier < 1:
+        matrices = [
+            sampling_matrix(n, float(r), partial_fourier=partial_fourier if axis == 1 else 1.0, count=c)
+            for axis, (n, r, c) in enumerate(zip(shape, ratio, counts, strict=True))
+        ]
     echo_signals = []
     for echo in range(echoes):
         alone = Acquisition(acquisition.echo_times[echo : echo + 1], acquisition.field_strength)
         properties = total, amplitude, phantom.r2star, phases[..., echo]
-        echo_signals.append(_echo(*properties, alone) if whole else _echo(*properties, alone, matrices))
+        echo_signals.append(_echo(*properties, alone, matrices))
     signal = jnp.stack(echo_signals, axis=-1)
     if np.isfinite(snr):
         level = jnp.sum(inside * jnp.abs(signal[..., 0])) / inside.sum()

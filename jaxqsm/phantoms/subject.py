@@ -289,7 +289,6 @@ def _tissue_values(key: PRNGKeyArray, age: Array, field_strength: Array, contras
 
     rate = column("ageing")
     grown = jnp.where(rate > 0, (1 - jnp.exp(-rate * age)) / (1 - jnp.exp(-rate * REFERENCE_AGE)), 1.0)
-    grown = jnp.where(rate > 0, grown, 1.0)
     inside = jnp.asarray(intracranial())
     chi = column("chi") * grown + column("spread") * jax.random.normal(key_chi, (count,))
     saturation = jax.random.uniform(jax.random.fold_in(key_chi, 1), minval=0.55, maxval=0.8)
