@@ -25,6 +25,7 @@ from jaxqsm.phantoms.far_field import Box, evaluate, far_field
 from jaxqsm.phantoms.random_shapes import random_field, random_shapes
 from jaxqsm.phantoms.subject import Subject, random_subject, sample
 from jaxqsm.phantoms.template import Template, template
+from jaxqsm.phantoms.tissues import WHOLE
 from jaxqsm.physics import (
     add_complex_noise,
     dipole_convolve,
@@ -35,9 +36,6 @@ from jaxqsm.physics import (
 
 MARGIN = 8
 """Voxels about a patch in which sources are as fine as within it; beyond, they are 5 mm cells."""
-
-WHOLE = 0.98
-"""Part of a voxel within the skull that makes it the brain's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +273,7 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
         x, y, z = shape
         return inner.reshape(x, fine, y, fine, z, fine).mean(axis=(1, 3, 5))
 
-    inside = voxels(mask.astype(jnp.float32)) > 0.5
+    inside = voxels(mask.astype(jnp.float32)) > WHOLE
     level = jnp.sum(inside * jnp.abs(signal[..., 0])) / jnp.maximum(inside.sum(), 1)
     signal = signal / jnp.maximum(level, 1e-6)
     signal = add_complex_noise(key_noise, signal, 1 / setting.snr)

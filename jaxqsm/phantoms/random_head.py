@@ -15,13 +15,10 @@ from jaxqsm.operators import erode
 from jaxqsm.phantoms.head import HeadPhantom
 from jaxqsm.phantoms.subject import Subject, fibre_directions, random_subject, sample, sample_coarsely
 from jaxqsm.phantoms.template import ANATOMY, CENTRE, TEMPLATE_ORIGIN, Template, template
-from jaxqsm.phantoms.tissues import AIR_CHI, Tissue
+from jaxqsm.phantoms.tissues import AIR_CHI, WHOLE, Tissue
 
 SLAB = 32
 """Slices that are sampled at a time, so that memory stays that of the result."""
-
-WHOLE = 0.98
-"""Part of a voxel within the skull that makes it the brain's: half a voxel of bone is −1 ppm."""
 
 RIM = 1.0
 """mm that a brain extractor leaves out."""

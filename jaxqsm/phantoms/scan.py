@@ -21,7 +21,7 @@ from jaxqsm.phantoms.acquisition import (
     shim,
 )
 from jaxqsm.phantoms.head import HeadPhantom
-from jaxqsm.phantoms.tissues import AIR_CHI
+from jaxqsm.phantoms.tissues import AIR_CHI, WHOLE
 from jaxqsm.physics import (
     add_complex_noise,
     dipole_convolve,
@@ -33,9 +33,6 @@ from jaxqsm.physics import (
 
 NECK = 40.0
 """Length in mm by which the lowest slice is repeated downwards for the field: the body goes on."""
-
-WHOLE = 0.98
-"""Part of a voxel within the phantom's mask that puts it into the scan's: no bone in part."""
 
 SLAB = 16
 """Fine slices whose signal is held at a time."""

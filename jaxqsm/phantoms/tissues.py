@@ -103,3 +103,6 @@ TISSUES: dict[Tissue, TissueValues] = {
 
 AIR_CHI = TISSUES[Tissue.AIR].chi
 """ppm. What surrounds every head: fields are those of χ − ``AIR_CHI`` in empty space."""
+
+WHOLE = 0.98
+"""Part of a voxel within the skull that makes it the brain's: half a voxel of bone is −1 ppm."""
