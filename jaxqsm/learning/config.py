@@ -1,0 +1,130 @@
+"""What a training run is made of, as one value and one TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxqsm.phantoms import Variety
+
+Task = Literal["inversion", "background", "single_step"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a network sees. Pairs are bounds between which is drawn anew for every example.
+
+    Attributes:
+        shape: edge of the cubic patches, voxels. Default 48.
+        batch_size: default 1.
+        sources: part of the patches that are cut from heads, and that hold random shapes or noise instead.
+        variety: further limits of :class:`~jaxqsm.phantoms.Variety`, by name.
+        window: patches kept in memory, from which examples are drawn. Default 48.
+        reuse: examples made of a patch on average, each turned, scaled and noisy in its own way. Default 4.
+        contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
+        left_over: part of the background field that is left in the local field, in half of the examples.
+        unweighted: part of the examples that come without magnitude. Default 0.2.
+    """
+
+    shape: int = 48
+    batch_size: int = 1
+    sources: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"head": 0.9, "shapes": 0.1})
+    variety: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    window: int = 48
+    reuse: int = 4
+    contrast: tuple[float, float] = (0.5, 2.0)
+    left_over: tuple[float, float] = (0.001, 0.03)
+    unweighted: float = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """One run of training.
+
+    Attributes:
+        network: a name of :data:`jaxqsm.networks.NETWORKS`.
+        options: of the network's own configuration, by name.
+        task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field) or
+            ``"single_step"`` (total field to χ).
+        losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
+        data: see :class:`DataConfig`.
+        steps: of the optimiser.
+        learning_rate: at its highest; warms up linearly, then falls as a cosine. Default 1e-3.
+        warmup: steps. Default 200.
+        weight_decay: of AdamW. Default 1e-4.
+        clip: largest norm of a step's gradient. Default 1.
+        ema: decay of the average of weights that is kept as the result. Default 0.998.
+        mixed_precision: convolutions in bfloat16, physics and sums in float32; for GPU and TPU.
+        seed: of initial weights and data.
+        checkpoint_every: steps between checkpoints. Default 200.
+        validate_every: steps between validations. Default 200.
+        validation: number of examples held out, from a stream of their own. Default 16.
+        start: weights to start from (safetensors), as a path beside the configuration's; none by default.
+    """
+
+    network: str
+    task: Task
+    steps: int
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    losses: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"l1": 1.0})
+    data: DataConfig = DataConfig()
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.998
+    mixed_precision: bool = False
+    seed: int = 1
+    checkpoint_every: int = 200
+    validate_every: int = 200
+    validation: int = 16
+    start: str | None = None
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a training configuration from TOML.
+
+    Raises:
+        ValueError: not TOML, an unknown or missing name, or a value that cannot be; says which.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        values["data"] = _build(DataConfig, values.get("data", {}), "data.")
+        config = _build(TrainingConfig, values, "")
+        Variety(**_tuples(config.data.variety))
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if config.task not in ("inversion", "background", "single_step"):
+        raise ValueError(f"{path}: task is {config.task!r}; use inversion, background or single_step")
+    if config.steps < 1 or config.data.shape < 8 or config.data.batch_size < 1:
+        raise ValueError(f"{path}: steps and data.batch_size need at least 1, data.shape at least 8")
+    return config
+
+
+def _build(kind: type, values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in fields:
+            raise TypeError(f"{prefix}{name} is unknown; use {', '.join(fields)}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise TypeError(f"{prefix}{missing[0]} is missing")
+    return kind(**_tuples(values))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

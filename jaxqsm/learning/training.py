@@ -1,0 +1,234 @@
+"""The training loop: any network, any task; the same result after any interruption, on any number of devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from jaxqsm.learning.config import TrainingConfig
+from jaxqsm.learning.examples import Example, Examples
+from jaxqsm.learning.losses import l2
+from jaxqsm.learning.objective import objective, without_mean
+from jaxqsm.networks import build, load_network, save_weights
+
+VALIDATION_SEED = 10_000_019
+"""Added to a run's seed: the stream that validation draws from and training does not."""
+
+AHEAD = 2
+"""Batches that are made while the network works."""
+
+
+class State(NamedTuple):
+    """All that changes from step to step."""
+
+    step: Array
+    parameters: nnx.State
+    average: nnx.State
+    optimiser: optax.OptState
+
+
+class Report(NamedTuple):
+    """What a person may want to know after a step; validation only where there was one.
+
+    Attributes:
+        step: steps done.
+        loss: of the last step.
+        validation: NRMSE, as a part of 1, of the averaged weights on the held-out examples.
+        panels: input, prediction, target and error of one held-out example.
+    """
+
+    step: int
+    loss: float
+    validation: float | None = None
+    panels: tuple[np.ndarray, ...] | None = None
+
+
+def train(
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    base: Path = Path(),
+    announce: Callable[[str], None] = lambda text: None,
+) -> Iterator[Report]:
+    """Train, or go on from the last checkpoint in ``folder``; yields after every step.
+
+    Writes ``checkpoints/`` (Orbax), ``log.jsonl`` and, at the end and at each checkpoint,
+    ``weights.safetensors`` (the averaged weights). Data depend on the step's number alone, so a run that was
+    killed ends with the same weights as one that was not. Batches are split over all devices.
+
+    Args:
+        config: of the run.
+        folder: of its files.
+        base: folder that ``config.start`` is relative to.
+        announce: is told what is going on where there is no step to show.
+
+    Raises:
+        ValueError: the folder holds another run, the batch does not fit the devices, unknown names.
+    """
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    if config.data.batch_size % len(jax.devices()):
+        raise ValueError(
+            f"data.batch_size {config.data.batch_size} does not divide over {len(jax.devices())} devices"
+        )
+    _claim(folder, config)
+    network = build(config.network, config.options, seed=config.seed)
+    if config.start is not None:
+        network, _ = load_network(base / config.start)
+    graph, parameters = nnx.split(network)
+    optimiser = _optimiser(config)
+    average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
+    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters))
+    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    step = _step_function(graph, config, optimiser)
+    validate = _validation(graph, config, announce)
+    examples = Examples(config.data, config.task, config.seed)
+    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=config.checkpoint_every)
+    with ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            announce(f"going on after step {checkpoints.latest_step()}")
+            plain = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(state))
+            restored = checkpoints.restore(
+                checkpoints.latest_step(), args=ocp.args.StandardRestore(plain)
+            )
+            state = _restored(state, restored)
+        first = int(state.step)
+        started = time.monotonic()
+        announce("compiling, and making the first patches")
+        for number, batch in _ahead(examples, range(first, config.steps)):
+            state, loss = step(state, jax.device_put(batch, spread))
+            done = number + 1
+            last = done == config.steps
+            report = Report(done, float(loss))
+            if done % config.validate_every == 0 or last:
+                error, panels = validate(state.average)
+                report = report._replace(validation=error, panels=panels)
+                _log(folder, report, time.monotonic() - started)
+            if done % config.checkpoint_every == 0 or last:
+                checkpoints.save(done, args=ocp.args.StandardSave(_plain(state)), force=last)
+                _export(folder, config, state, report)
+            yield report
+
+
+def _step_function(graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation):
+    centred = config.task != "background"
+
+    def loss(parameters: nnx.State, batch: Example) -> Array:
+        if config.mixed_precision:
+            parameters = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), parameters)
+        return objective(nnx.merge(graph, parameters), batch, config.losses, centred=centred)
+
+    def step(state: State, batch: Example) -> tuple[State, Array]:
+        value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
+        updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
+        parameters = optax.apply_updates(state.parameters, updates)
+        # Young averages forget faster, or the first steps' weights would stay in them for long.
+        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
+        return State(state.step + 1, parameters, average, optimiser_state), value
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
+    warmup = min(config.warmup, config.steps // 2)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, warmup, config.steps, end_value=0.01 * config.learning_rate
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
+    )
+
+
+def _validation(
+    graph: nnx.GraphDef, config: TrainingConfig, announce: Callable[[str], None]
+) -> Callable[[nnx.State], tuple[float, tuple[np.ndarray, ...]]]:
+    """Function that gives the mean NRMSE on the held-out examples, and panels of the first."""
+    announce(f"making {config.validation} examples for validation")
+    single = dataclasses.replace(config.data, batch_size=1, reuse=1, window=1)
+    examples = Examples(single, config.task, config.seed + VALIDATION_SEED)
+    held_out = [examples.batch(number) for number in range(config.validation)]
+
+    @jax.jit
+    def score(parameters: nnx.State, example: Example) -> tuple[Array, Array]:
+        out = nnx.merge(graph, parameters)(
+            example.field, example.mask, example.geometry, example.magnitude
+        )
+        target = example.target
+        if config.task != "background":
+            out, target = (without_mean(v, example.mask) for v in (out, target))
+        return l2(out, target, example.mask), out
+
+    def validate(parameters: nnx.State) -> tuple[float, tuple[np.ndarray, ...]]:
+        scored = [score(parameters, example) for example in held_out]
+        first, out = held_out[0], np.asarray(scored[0][1])[0]
+        volumes = (first.field[0], out, first.target[0], out - first.target[0])
+        middle = first.field.shape[3] // 2
+        panels = tuple(np.asarray(v)[..., middle] for v in volumes)
+        return float(np.mean([float(value) for value, _ in scored])), panels
+
+    return validate
+
+
+def _ahead(examples: Examples, numbers: range) -> Iterator[tuple[int, Example]]:
+    """Batches by number, the next ones being made in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[tuple[int, Future[Example]]] = []
+        for number in numbers:
+            waiting.append((number, pool.submit(examples.batch, number)))
+            if len(waiting) > AHEAD:
+                ready, future = waiting.pop(0)
+                yield ready, future.result()
+        for ready, future in waiting:
+            yield ready, future.result()
+
+
+def _plain(state: State) -> dict[str, Any]:
+    """The state without NNX types, so that a checkpoint does not depend on them."""
+    leaves = jax.tree.leaves(state)
+    return {f"{number:04d}": leaf for number, leaf in enumerate(leaves)}
+
+
+def _restored(like: State, plain: dict[str, Any]) -> State:
+    return jax.tree.unflatten(jax.tree.structure(like), [plain[name] for name in sorted(plain)])
+
+
+def _claim(folder: Path, config: TrainingConfig) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    record = json.dumps(dataclasses.asdict(config), sort_keys=True, indent=1)
+    path = folder / "config.json"
+    if path.exists() and path.read_text(encoding="utf-8") != record:
+        raise ValueError(f"{folder}: holds a run of another configuration; choose another folder")
+    path.write_text(record, encoding="utf-8")
+
+
+def _log(folder: Path, report: Report, seconds: float) -> None:
+    line = {"step": report.step, "loss": report.loss, "nrmse": report.validation, "seconds": seconds}
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _export(folder: Path, config: TrainingConfig, state: State, report: Report) -> None:
+    notes = {
+        "task": config.task,
+        "steps": str(report.step),
+        "seed": str(config.seed),
+        "training": json.dumps(dataclasses.asdict(config), sort_keys=True),
+    }
+    path = folder / "weights.safetensors"
+    save_weights(path, config.network, config.options, state.average, notes)

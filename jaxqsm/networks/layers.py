@@ -1,0 +1,98 @@
+"""What networks are built of: convolution, change of resolution, conditioning on numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxqsm.networks.convolution import conv3d
+
+
+class Convolution(nnx.Module):
+    """:func:`~jaxqsm.networks.conv3d` with a learned kernel and bias.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+        size: odd length of the cubic kernel; default 3.
+        bias: whether there is one; default true.
+        gain: factor on the initial kernel; 0 starts the layer at zero. Default 1.
+        rngs: random state.
+
+    Kernels start as He et al. 2015, doi:10.1109/ICCV.2015.123, for rectified inputs; biases at 0.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        *,
+        size: int = 3,
+        bias: bool = True,
+        gain: float = 1.0,
+        rngs: nnx.Rngs,
+    ) -> None:
+        deviation = gain * math.sqrt(2 / (channels * size**3))
+        self.kernel = nnx.Param(
+            deviation * jax.random.normal(rngs.params(), (size, size, size, channels, out))
+        )
+        self.bias = nnx.Param(jnp.zeros(out)) if bias else None
+
+    def __call__(self, images: Float[Array, "batch x y z channel"]) -> Float[Array, "batch x y z out"]:
+        kernel = self.kernel[...].astype(images.dtype)
+        out = images @ kernel[0, 0, 0] if kernel.shape[:3] == (1, 1, 1) else conv3d(images, kernel)
+        return out if self.bias is None else out + self.bias[...].astype(images.dtype)
+
+
+class Affine(nnx.Module):
+    """Scale and shift of every channel by what numbers about a scan say (FiLM).
+
+    Starts as the identity. Source: Perez et al. 2018, AAAI 32:3942, doi:10.1609/aaai.v32i1.11671.
+    """
+
+    def __init__(self, numbers: int, channels: int) -> None:
+        self.weight = nnx.Param(jnp.zeros((numbers, 2 * channels)))
+        self.bias = nnx.Param(jnp.zeros(2 * channels))
+
+    def __call__(
+        self, images: Float[Array, "batch x y z channel"], numbers: Float[Array, "batch number"]
+    ) -> Float[Array, "batch x y z channel"]:
+        scale, shift = jnp.split(numbers @ self.weight[...] + self.bias[...], 2, axis=-1)
+        scale, shift = (v[:, None, None, None].astype(images.dtype) for v in (scale, shift))
+        return images * (1 + scale) + shift
+
+
+def space_to_depth(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z d"]:
+    """Blocks of ``factor``³ voxels become channels: nothing is lost. Lengths must be multiples of it.
+
+    Source: Shi et al. 2016, doi:10.1109/CVPR.2016.207 (its inverse, the sub-pixel convolution).
+    """
+    b, x, y, z, c = images.shape
+    f = factor
+    blocks = images.reshape(b, x // f, f, y // f, f, z // f, f, c)
+    return blocks.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, x // f, y // f, z // f, f**3 * c)
+
+
+def depth_to_space(images: Float[Array, "b X Y Z d"], factor: int = 2) -> Float[Array, "b x y z c"]:
+    """Inverse of :func:`space_to_depth`."""
+    b, x, y, z, d = images.shape
+    f = factor
+    blocks = images.reshape(b, x, y, z, f, f, f, d // f**3)
+    return blocks.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, x * f, y * f, z * f, d // f**3)
+
+
+def pad_to_multiple(images: Float[Array, "b x y z c"], multiple: int) -> Float[Array, "b X Y Z c"]:
+    """Zeros at the far end up to a multiple; :func:`unpad` undoes it."""
+    widths = [(0, -n % multiple) for n in images.shape[1:4]]
+    return jnp.pad(images, [(0, 0), *widths, (0, 0)])
+
+
+def unpad(images: Float[Array, "b X Y Z c"], shape: Sequence[int]) -> Float[Array, "b x y z c"]:
+    """The first ``shape`` voxels."""
+    x, y, z = shape
+    return images[:, :x, :y, :z]
