@@ -57,7 +57,6 @@ class TrainingConfig:
         weight_decay: of AdamW. Default 1e-4.
         clip: largest norm of a step's gradient. Default 1.
         ema: decay of the average of weights that is kept as the result. Default 0.998.
-        mixed_precision: convolutions in bfloat16, physics and sums in float32; for GPU and TPU.
         seed: of initial weights and data.
         checkpoint_every: steps between checkpoints. Default 200.
         validate_every: steps between validations. Default 200.
@@ -76,7 +75,6 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
-    mixed_precision: bool = False
     seed: int = 1
     checkpoint_every: int = 200
     validate_every: int = 200

@@ -33,12 +33,13 @@ AHEAD = 2
 
 
 class State(NamedTuple):
-    """All that changes from step to step."""
+    """All that changes from step to step; ``others`` is what layers keep for themselves (running means)."""
 
     step: Array
     parameters: nnx.State
     average: nnx.State
     optimiser: optax.OptState
+    others: nnx.State
 
 
 class Report(NamedTuple):
@@ -88,10 +89,10 @@ def train(
     network = build(config.network, config.options, seed=config.seed)
     if config.start is not None:
         network, _ = load_network(base / config.start)
-    graph, parameters = nnx.split(network)
+    graph, parameters, others = nnx.split(network, nnx.Param, ...)
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
-    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters))
+    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     step = _step_function(graph, config, optimiser)
     validate = _validation(graph, config, announce)
@@ -115,7 +116,7 @@ def train(
             last = done == config.steps
             report = Report(done, float(loss))
             if done % config.validate_every == 0 or last:
-                error, panels = validate(state.average)
+                error, panels = validate(state)
                 report = report._replace(validation=error, panels=panels)
                 _log(folder, report, time.monotonic() - started)
             if done % config.checkpoint_every == 0 or last:
@@ -127,19 +128,21 @@ def train(
 def _step_function(graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation):
     centred = config.task != "background"
 
-    def loss(parameters: nnx.State, batch: Example) -> Array:
-        if config.mixed_precision:
-            parameters = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), parameters)
-        return objective(nnx.merge(graph, parameters), batch, config.losses, centred=centred)
+    def loss(parameters: nnx.State, others: nnx.State, batch: Example) -> tuple[Array, nnx.State]:
+        network = nnx.merge(graph, parameters, others)
+        network.train()
+        value = objective(network, batch, config.losses, centred=centred)
+        return value, nnx.split(network, nnx.Param, ...)[2]
 
     def step(state: State, batch: Example) -> tuple[State, Array]:
-        value, gradients = jax.value_and_grad(loss)(state.parameters, batch)
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, others), gradients = gradient(state.parameters, state.others, batch)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         # Young averages forget faster, or the first steps' weights would stay in them for long.
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
-        return State(state.step + 1, parameters, average, optimiser_state), value
+        return State(state.step + 1, parameters, average, optimiser_state, others), value
 
     return jax.jit(step, donate_argnums=0)
 
@@ -157,7 +160,7 @@ def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
 
 def _validation(
     graph: nnx.GraphDef, config: TrainingConfig, announce: Callable[[str], None]
-) -> Callable[[nnx.State], tuple[float, tuple[np.ndarray, ...]]]:
+) -> Callable[[State], tuple[float, tuple[np.ndarray, ...]]]:
     """Function that gives the mean NRMSE on the held-out examples, and panels of the first."""
     announce(f"making {config.validation} examples for validation")
     single = dataclasses.replace(config.data, batch_size=1, reuse=1, window=1)
@@ -165,17 +168,17 @@ def _validation(
     held_out = [examples.batch(number) for number in range(config.validation)]
 
     @jax.jit
-    def score(parameters: nnx.State, example: Example) -> tuple[Array, Array]:
-        out = nnx.merge(graph, parameters)(
-            example.field, example.mask, example.geometry, example.magnitude
-        )
+    def score(average: nnx.State, others: nnx.State, example: Example) -> tuple[Array, Array]:
+        network = nnx.merge(graph, average, others)
+        network.eval()
+        out = network(example.field, example.mask, example.geometry, example.magnitude)
         target = example.target
         if config.task != "background":
             out, target = (without_mean(v, example.mask) for v in (out, target))
         return l2(out, target, example.mask), out
 
-    def validate(parameters: nnx.State) -> tuple[float, tuple[np.ndarray, ...]]:
-        scored = [score(parameters, example) for example in held_out]
+    def validate(state: State) -> tuple[float, tuple[np.ndarray, ...]]:
+        scored = [score(state.average, state.others, example) for example in held_out]
         first, out = held_out[0], np.asarray(scored[0][1])[0]
         volumes = (first.field[0], out, first.target[0], out - first.target[0])
         middle = first.field.shape[3] // 2
@@ -231,4 +234,5 @@ def _export(folder: Path, config: TrainingConfig, state: State, report: Report) 
         "training": json.dumps(dataclasses.asdict(config), sort_keys=True),
     }
     path = folder / "weights.safetensors"
-    save_weights(path, config.network, config.options, state.average, notes)
+    weights = nnx.merge_state(state.average, state.others)
+    save_weights(path, config.network, config.options, weights, notes)

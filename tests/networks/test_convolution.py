@@ -1,0 +1,81 @@
+"""conv3d against PyTorch: values, both derivatives, and the derivative of the derivative."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxqsm.networks import conv3d
+from jaxqsm.networks.convolution import _native, _native_gradient
+
+
+def _torch_images(images):
+    return torch.tensor(np.moveaxis(images, -1, 1).copy(), requires_grad=True)
+
+
+def _torch_kernel(kernel):
+    return torch.tensor(np.transpose(kernel, (4, 3, 0, 1, 2)).copy(), requires_grad=True)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(3, 9)] * 3),
+    size=st.tuples(*[st.sampled_from([1, 3, 5])] * 3),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    batch=st.integers(1, 3),
+)
+def test_values_and_derivatives_are_those_of_pytorch(shape, size, channels, batch):
+    random = np.random.default_rng(0)
+    images = random.standard_normal((batch, *shape, channels[0])).astype(np.float32)
+    kernel = random.standard_normal((*size, *channels)).astype(np.float32)
+    cotangent = random.standard_normal((batch, *shape, channels[1])).astype(np.float32)
+    out, pull = jax.vjp(conv3d, jnp.asarray(images), jnp.asarray(kernel))
+    x, w = _torch_images(images), _torch_kernel(kernel)
+    expected = torch.nn.functional.conv3d(x, w, padding="same")
+    expected.backward(torch.tensor(np.moveaxis(cotangent, -1, 1).copy()))
+    to_images, to_kernel = pull(jnp.asarray(cotangent))
+    np.testing.assert_allclose(out, np.moveaxis(expected.detach().numpy(), 1, -1), atol=2e-4)
+    np.testing.assert_allclose(to_images, np.moveaxis(x.grad.numpy(), 1, -1), atol=2e-4)
+    np.testing.assert_allclose(to_kernel, np.transpose(w.grad.numpy(), (2, 3, 4, 1, 0)), atol=1e-3)
+
+
+def test_both_formulations_agree_and_gradients_can_be_differentiated():
+    """A gradient penalty (WGAN-GP) needs the derivative of the derivative."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.random.normal(keys[0], (2, 6, 5, 7, 3))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 3, 4))
+
+    def penalty(convolve):
+        def value(images, kernel):
+            return jnp.sum(jnp.tanh(convolve(images, kernel)) ** 2)
+
+        def norms(images, kernel):
+            to_images, to_kernel = jax.grad(value, (0, 1))(images, kernel)
+            return jnp.sum(to_images**2) + jnp.sum(jnp.abs(to_kernel) ** 1.5)
+
+        return jax.grad(norms, (0, 1))(images, kernel)
+
+    for ours, native in zip(penalty(conv3d), penalty(_native), strict=True):
+        np.testing.assert_allclose(ours, native, atol=2e-4 * float(jnp.abs(native).max()))
+    gradient = _native_gradient(images, conv3d(images, kernel), (3, 3, 3))
+    expected = jax.grad(lambda k: 0.5 * jnp.sum(_native(images, k) ** 2))(kernel)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-2)
+
+
+def test_vmap_and_narrow_types():
+    images = jax.random.normal(jax.random.key(0), (3, 1, 4, 4, 4, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 2, 2))
+    mapped = jax.vmap(conv3d, (0, None))(images, kernel)
+    np.testing.assert_allclose(mapped[2], conv3d(images[2], kernel), atol=1e-5)
+    narrow = conv3d(images[0].astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(float), conv3d(images[0], kernel), atol=0.3)
+
+
+@pytest.mark.parametrize(("kernel", "word"), [((2, 3, 3, 1, 1), "odd"), ((3, 3, 3, 2, 1), "channels")])
+def test_kernels_that_do_not_fit_are_refused(kernel, word):
+    with pytest.raises(ValueError, match=word):
+        conv3d(jnp.zeros((1, 4, 4, 4, 1)), jnp.zeros(kernel))
