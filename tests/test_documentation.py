@@ -21,6 +21,8 @@ FLOORS = {
     **dict.fromkeys(("geometry", "operators", "physics", "metrics"), 1),
     "solvers": 2,
     **dict.fromkeys(("unwrapping", "field_mapping", "masking", "background", "inversion", "phantoms"), 3),
+    "networks": 4,
+    "learning": 5,
     "io": 6,
     "pipeline": 7,
     "report": 8,

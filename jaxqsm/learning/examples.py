@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.phantoms import Patch, Variety, patch_stream
 from jaxqsm.physics import dipole_field
+
+Volume = Any
+"""An array of NumPy (as made) or JAX (as seen by a network), ``(batch, x, y, z)``."""
 
 HIGHEST_NOISE = 0.3
 """ppm. The field of a voxel without signal is noise of the phase's whole circle, no more."""
@@ -30,22 +32,22 @@ class Example(NamedTuple):
         geometry: voxel size and field direction.
     """
 
-    field: Float[np.ndarray, "*batch x y z"]
-    target: Float[np.ndarray, "*batch x y z"]
-    mask: Bool[np.ndarray, "*batch x y z"]
-    magnitude: Float[np.ndarray, "*batch x y z"]
+    field: Volume
+    target: Volume
+    mask: Volume
+    magnitude: Volume
     geometry: Geometry
 
 
 class _Source(NamedTuple):
     """What examples are made of; all volumes on one patch."""
 
-    chi: np.ndarray
-    local_field: np.ndarray
-    background: np.ndarray
-    noise: np.ndarray
-    mask: np.ndarray
-    magnitude: np.ndarray
+    chi: Volume
+    local_field: Volume
+    background: Volume
+    noise: Volume
+    mask: Volume
+    magnitude: Volume
     geometry: Geometry
 
 
@@ -75,10 +77,12 @@ class Examples:
         self._config, self._task, self._seed = config, task, seed
         self._kinds = list(weights)
         self._parts = np.array(list(weights.values())) / sum(weights.values())
-        limits = {k: tuple(v) if isinstance(v, list) else v for k, v in config.variety.items()}
+        limits: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in config.variety.items()
+        }
         shape = (config.shape,) * 3
         self._draw = {
-            kind: patch_stream(shape, variety=Variety(**{**limits, "source": kind})) for kind in weights
+            kind: patch_stream(shape, variety=Variety(**(limits | {"source": kind}))) for kind in weights
         }
         self._kept: dict[int, _Source] = {}
         self._lock = threading.Lock()
@@ -150,12 +154,13 @@ def _example(source: _Source, config: DataConfig, task: Task, random: np.random.
 
     def turned(volume: np.ndarray) -> np.ndarray:
         volume = volume.transpose(axes)
-        volume = np.flip(volume, np.flatnonzero(flips))
+        volume = np.flip(volume, tuple(np.flatnonzero(flips)))
         return np.ascontiguousarray(volume, bool if volume.dtype == bool else np.float32)
 
     size, b0_dir = np.asarray(source.geometry.voxel_size), np.asarray(source.geometry.b0_dir)
     geometry = Geometry(size[axes], b0_dir[axes] * np.where(flips, -1, 1).astype(np.float32))
-    return Example(*[turned(v) for v in volumes], jax.tree.map(np.asarray, geometry))
+    field, target, mask, magnitude = (turned(v) for v in volumes)
+    return Example(field, target, mask, magnitude, jax.tree.map(np.asarray, geometry))
 
 
 def _logarithmic(random: np.random.Generator, bounds: tuple[float, float]) -> np.float32:

@@ -1,4 +1,4 @@
-"""The training loop: any network, any task; the same result after any interruption, on any number of devices."""
+"""The training loop: any network, any task; the same result after any interruption."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def train(
     network = build(config.network, config.options, seed=config.seed)
     if config.start is not None:
         network, _ = load_network(base / config.start)
-    graph, parameters, others = nnx.split(network, nnx.Param, ...)
+    graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others)
@@ -103,9 +103,7 @@ def train(
         if checkpoints.latest_step() is not None:
             announce(f"going on after step {checkpoints.latest_step()}")
             plain = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(state))
-            restored = checkpoints.restore(
-                checkpoints.latest_step(), args=ocp.args.StandardRestore(plain)
-            )
+            restored = checkpoints.restore(checkpoints.latest_step(), args=ocp.args.StandardRestore(plain))
             state = _restored(state, restored)
         first = int(state.step)
         started = time.monotonic()
@@ -132,7 +130,7 @@ def _step_function(graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax
         network = nnx.merge(graph, parameters, others)
         network.train()
         value = objective(network, batch, config.losses, centred=centred)
-        return value, nnx.split(network, nnx.Param, ...)[2]
+        return value, nnx.state(network, nnx.Not(nnx.Param))
 
     def step(state: State, batch: Example) -> tuple[State, Array]:
         gradient = jax.value_and_grad(loss, has_aux=True)

@@ -133,9 +133,7 @@ class Unrolled(nnx.Module):
             outcomes.append(state.chi)
         count = jnp.maximum(inside.sum((1, 2, 3), keepdims=True), 1)
         means = [jnp.sum(chi, (1, 2, 3), keepdims=True) / count for chi in outcomes]
-        return [
-            scale * inside * (chi - mean) for chi, mean in zip(outcomes, means, strict=True)
-        ]
+        return [scale * inside * (chi - mean) for chi, mean in zip(outcomes, means, strict=True)]
 
 
 class _State(NamedTuple):

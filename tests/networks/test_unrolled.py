@@ -26,7 +26,9 @@ SMALL = UnrolledConfig(iterations=2, channels=8, memory=4)
 def _batch(geometries, shape=SHAPE):
     mask = jnp.asarray(ball(shape, 7))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)
-    chi = jnp.stack([0.1 * jnp.asarray(smooth_blobs(shape, seed=s), jnp.float32) for s in range(len(geometries))])
+    chi = jnp.stack(
+        [0.1 * jnp.asarray(smooth_blobs(shape, seed=s), jnp.float32) for s in range(len(geometries))]
+    )
     chi = chi * mask
     masks = jnp.broadcast_to(mask, chi.shape)
     field = jax.vmap(lambda c, m, g: measurement(c, m, g).predict(c) * m)(chi, masks, stacked)
