@@ -1,0 +1,98 @@
+"""Training: examples obey the physics, runs resume exactly, losses are what they say."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import relative_error
+from safetensors.numpy import load_file
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.learning import DataConfig, Examples, TrainingConfig, read_config, train
+from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
+from jaxqsm.physics import dipole_field
+
+DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
+QUIET = dataclasses.replace(DATA, left_over=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)})
+
+
+def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
+    examples = Examples(QUIET, "inversion", seed=3)
+    sizes = set()
+    for number in range(4):
+        example = examples[number]
+        field = dipole_field(example.target, example.geometry, kernel="bandlimited")
+        assert relative_error(example.field, field, example.mask & (example.magnitude > 0.05)) < 1e-3
+        sizes.add(tuple(np.round(np.asarray(example.geometry.b0_dir), 4)))
+    assert len(sizes) == 4
+    again = Examples(QUIET, "inversion", seed=3)[2]
+    for one, two in zip(jax.tree.leaves(again), jax.tree.leaves(examples[2]), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
+    config = TrainingConfig(
+        network="unrolled",
+        task="inversion",
+        steps=4,
+        options={"iterations": 1, "channels": 4, "memory": 2},
+        losses={"l1": 1.0, "gradient": 0.1},
+        data=DATA,
+        checkpoint_every=2,
+        validate_every=4,
+        validation=1,
+    )
+    whole = list(train(config, tmp_path / "whole"))
+    run = train(config, tmp_path / "parts")
+    for _ in range(3):
+        next(run)
+    run.close()
+    resumed = list(train(config, tmp_path / "parts"))
+    assert [r.step for r in resumed] == [3, 4]
+    assert resumed[-1].loss == whole[-1].loss
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name])
+    line = json.loads((tmp_path / "whole" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["nrmse"] == whole[-1].validation
+    assert 0 < line["nrmse"] < 2
+    with pytest.raises(ValueError, match="another configuration"):
+        next(train(dataclasses.replace(config, seed=2), tmp_path / "parts"))
+
+
+def test_losses_measure_what_they_say():
+    random = np.random.default_rng(0)
+    target = jnp.asarray(random.standard_normal((2, 8, 8, 8)), jnp.float32)
+    mask = jnp.ones(target.shape, bool).at[:, :2].set(False)
+    for loss in (l1, l2, gradient, edge):
+        assert float(loss(target, target, mask)) < 1e-6
+        wrong = float(loss(1.5 * target, target, mask))
+        assert wrong > 0.1
+        assert float(loss(150 * target, 100 * target, mask)) == pytest.approx(wrong, rel=1e-4)
+        hidden = target.at[:, 0].add(10.0)
+        assert float(loss(hidden, target, mask)) < 1e-6
+    assert float(l2(1.5 * target, target, mask)) == pytest.approx(0.5, rel=1e-4)
+    assert float(gradient(target + 3, target, mask)) < 1e-5
+    assert float(total_variation(jnp.ones_like(target), mask)) == 0
+    geometry = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), Geometry(b0_dir=(0.0, 0.6, 0.8)))
+    inside = jnp.zeros_like(mask).at[:, 2:6, 2:6, 2:6].set(True)
+    chi = target * inside
+    field = jax.vmap(dipole_field)(chi, geometry)
+    assert float(model(chi, field, inside, geometry)) < 0.1
+    assert float(model(0 * chi, field, inside, geometry)) > 0.5
+
+
+def test_configurations_say_what_is_wrong_with_them(tmp_path):
+    path = tmp_path / "c.toml"
+    for text, word in [
+        ("network = ", "not valid TOML"),
+        ('network = "unrolled"\ntask = "inversion"', "steps is missing"),
+        ('network = "unrolled"\ntask = "sleep"\nsteps = 3', "task is 'sleep'"),
+        ('network = "unrolled"\ntask = "inversion"\nsteps = 3\n[data]\nsize = 3', "data.size is unknown"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=word):
+            read_config(path)
