@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion import tv
 from jaxqsm.networks.data_consistency import Measurement, closed_form_step, measurement
 from jaxqsm.networks.layers import (
     Affine,
@@ -24,13 +25,26 @@ from jaxqsm.networks.layers import (
 NUMBERS = 10
 """What the network is told of a scan besides images, see :func:`describe`."""
 
+TYPICAL_FIELD = 0.02
+"""ppm, root mean square: fields are brought to it for the start, as the solver's steps suit such fields."""
+
+START_WEIGHT = 2.5e-4
+"""ppm · mm at :data:`TYPICAL_FIELD`. On 16 patches of many voxel sizes, noises and strengths it costs 0.6 %
+of NRMSE over the best weight for each."""
+
+START_ITERATIONS = 40
+"""Bound on the start's iterations; more change it by less than the network does."""
+
+PACE = 10.0
+"""Learned logarithms of strengths are multiplied by it, so that an optimiser moves them at a useful pace."""
+
 
 @dataclasses.dataclass(frozen=True)
 class UnrolledConfig:
     """Size of :class:`Unrolled`.
 
     Attributes:
-        iterations: passes of network and data consistency. Default 5.
+        iterations: passes of network and data consistency. Default 3.
         channels: at half resolution; twice as many at a quarter. Default 32.
         memory: channels that an iteration hands to the next. Default 16.
         shared: one network for all iterations (default), told which one it is; else one each.
@@ -38,7 +52,7 @@ class UnrolledConfig:
         mixed_precision: convolutions in bfloat16, physics in float32; for GPU and TPU. Default false.
     """
 
-    iterations: int = 5
+    iterations: int = 3
     channels: int = 32
     memory: int = 16
     shared: bool = True
@@ -47,7 +61,9 @@ class UnrolledConfig:
 
 
 class Unrolled(nnx.Module):
-    """Local field to χ: ``iterations`` × (a U-Net changes χ; a data-consistency step answers).
+    """Local field to χ: from total variation, ``iterations`` × (a U-Net changes χ; the physics answers).
+
+    It starts from :func:`jaxqsm.inversion.tv`, so what it learns is what total variation gets wrong.
 
     The physics takes each scan as it is: :func:`~jaxqsm.networks.closed_form_step` with the dipole kernel of
     its voxel size and field direction, its mask and its magnitude as weights. So the network learns images
@@ -72,9 +88,10 @@ class Unrolled(nnx.Module):
         self.config = config
         count = 1 if config.shared else config.iterations
         self.images = nnx.List([_Image(config, rngs=rngs) for _ in range(count)])
-        start = jnp.log(jnp.geomspace(0.05, 0.02, config.iterations + 1))
-        self.log_strength = nnx.Param(start)
-        self.log_tightness = nnx.Param(jnp.full(config.iterations + 1, jnp.log(0.1)))
+        # By iteration, and by what is known of the scan: a noisy one wants other strengths than a clear one.
+        self.strength = nnx.Param(jnp.full(config.iterations, jnp.log(0.05) / PACE))
+        self.tightness = nnx.Param(jnp.full(config.iterations, jnp.log(0.1) / PACE))
+        self.by_scan = nnx.Param(jnp.zeros((NUMBERS, 2)))
 
     def __call__(
         self,
@@ -108,23 +125,38 @@ class Unrolled(nnx.Module):
         data, trusted = data._replace(field=data.field / scale), trusted / scale
         numbers = jax.vmap(describe)(trusted, mask, geometry)
         inside = mask.astype(trusted.dtype)
-        strengths, tightnesses = jnp.exp(self.log_strength[...]), jnp.exp(self.log_tightness[...])
+        by_scan = numbers @ self.by_scan[...]
 
         def consistent(chi: Array, number: int) -> Array:
-            def one(chi: Array, data: Measurement) -> Array:
-                return closed_form_step(chi, data, strengths[number], tightness=tightnesses[number])
+            strength = jnp.exp(PACE * (self.strength[number] + by_scan[:, 0]))
+            tightness = jnp.exp(PACE * (self.tightness[number] + by_scan[:, 1]))
 
-            return inside * jax.vmap(one)(chi, data)
+            def one(chi: Array, data: Measurement, strength: Array, tightness: Array) -> Array:
+                return closed_form_step(chi, data, strength, tightness=tightness)
+
+            return inside * jax.vmap(one)(chi, data, strength, tightness)
 
         def iterate(state: _State, number: int) -> _State:
             stage = jax.nn.one_hot(jnp.full(len(chi), number), self.config.iterations)
             known = jnp.concatenate([numbers, stage], axis=-1)
             image = self.images[0 if self.config.shared else number]
-            change, memory = image(state, trusted, data.weights, known)
+            change, memory = image(state, (trusted, data.weights, start), known)
             proposed = inside * (state.chi + change)
-            return _State(consistent(proposed, number + 1), proposed, memory)
+            return _State(consistent(proposed, number), proposed, memory)
 
-        chi = consistent(jnp.zeros_like(trusted), 0)
+        def total_variation(data: Measurement, mask: Array, geometry: Geometry) -> Array:
+            chi = tv(
+                TYPICAL_FIELD * data.field,
+                mask,
+                geometry,
+                magnitude=data.weights,
+                weight=START_WEIGHT,
+                max_iterations=START_ITERATIONS,
+            )
+            return chi / TYPICAL_FIELD
+
+        start = jax.vmap(total_variation)(data, mask, geometry)
+        chi = start
         state = _State(chi, chi, None)
         outcomes = []
         for number in range(self.config.iterations):
@@ -149,7 +181,7 @@ class _Image(nnx.Module):
         wide, deep, numbers = config.channels, 2 * config.channels, NUMBERS + config.iterations
         self.precision = jnp.bfloat16 if config.mixed_precision else None
         self.memory = config.memory
-        self.enter = Convolution(8 * 4 + config.memory, wide, rngs=rngs)
+        self.enter = Convolution(8 * 5 + config.memory, wide, rngs=rngs)
         self.first = _Block(wide, numbers, rngs=rngs)
         self.down = Convolution(8 * wide, deep, size=1, rngs=rngs)
         self.low = nnx.List([_Block(deep, numbers, rngs=rngs) for _ in range(2)])
@@ -158,10 +190,10 @@ class _Image(nnx.Module):
         self.leave = Convolution(wide, 8 + config.memory, gain=0.1, rngs=rngs)
 
     def __call__(
-        self, state: _State, field: Array, weights: Array, numbers: Array
+        self, state: _State, images: tuple[Array, ...], numbers: Array
     ) -> tuple[Float[Array, "batch x y z"], Float[Array, "batch X Y Z m"]]:
-        images = jnp.stack([state.chi, state.chi - state.proposed, field, weights], axis=-1)
-        blocks = space_to_depth(pad_to_multiple(images, 4)).astype(self.precision or images.dtype)
+        stack = jnp.stack([state.chi, state.chi - state.proposed, *images], axis=-1)
+        blocks = space_to_depth(pad_to_multiple(stack, 4)).astype(self.precision or stack.dtype)
         shape = (*blocks.shape[:4], self.memory)
         memory = jnp.zeros(shape, blocks.dtype) if state.memory is None else state.memory
         wide = self.first(self.enter(jnp.concatenate([blocks, memory], axis=-1)), numbers)
@@ -170,8 +202,8 @@ class _Image(nnx.Module):
             deep = block(deep, numbers)
         wide = self.last(wide + depth_to_space(self.up(deep)), numbers)
         out = self.leave(jax.nn.silu(wide))
-        change = unpad(depth_to_space(out[..., :8]), images.shape[1:4])[..., 0]
-        return change.astype(field.dtype), jnp.tanh(out[..., 8:])
+        change = unpad(depth_to_space(out[..., :8]), stack.shape[1:4])[..., 0]
+        return change.astype(stack.dtype), jnp.tanh(out[..., 8:])
 
 
 class _Block(nnx.Module):
