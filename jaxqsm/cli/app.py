@@ -20,6 +20,7 @@ from jaxqsm.cli.run import run
 from jaxqsm.cli.simulate import simulate
 from jaxqsm.cli.stages import background, field, invert, mask, unwrap
 from jaxqsm.cli.stress import evaluation_set, stress
+from jaxqsm.cli.train import train
 from jaxqsm.io import InputError
 
 app = cyclopts.App(
@@ -41,6 +42,7 @@ for command in (
     simulate,
     evaluation_set,
     stress,
+    train,
     methods,
 ):
     app.command(command)

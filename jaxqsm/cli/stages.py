@@ -263,7 +263,7 @@ def invert(
     out
         χ to write; its mean in the mask is zero.
     method
-        tv, ndi, tikhonov or tkd.
+        tv, ndi, tikhonov, tkd or learned (a network).
     magnitude
         Weights, for methods that take them.
     b0_dir
@@ -278,9 +278,12 @@ def invert(
     _check(out, overwrite)
     image, inside, keywords = _field_inputs(chosen, local_field, mask, magnitude, keywords)
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
-    chi = console.stage(
-        method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
-    )
+    try:
+        chi = console.stage(
+            method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
+        )
+    except ValueError as error:  # such as a file of weights that is none
+        raise InputError(f"--method {method}: {error}") from error
     _write({out: chi}, image.affine)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +69,7 @@ def stress(
     chosen = [SWEEPS[name].few() if quick else SWEEPS[name] for name in sweeps]
     outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with staging(out) as folder:
+    with _one_line(), staging(out) as folder:
         with Progress(*columns, console=console.terminal()) as progress:
             task = progress.add_task("", total=len(methods) * sum(len(s.levels) for s in chosen))
             for outcome in run_stress(
@@ -96,6 +98,15 @@ def stress(
         }
         save_json(folder / "stress.json", record)
     console.note(f"wrote {out}: see {out / 'stress.md'} and {out / 'stress.png'}")
+
+
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What a method says of its options (such as a file of weights that is none) without traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _page(outcomes: list[Outcome], voxel_size: float) -> str:

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from jaxqsm.phantoms import Variety
 
+CONFIGS = Path(__file__).with_name("configs")
+"""Folder of the configurations that come with the package, by name."""
+
 Task = Literal["inversion", "background", "single_step"]
 
 

@@ -10,6 +10,8 @@ from jaxqsm.networks.data_consistency import (
     nonlinear_step,
     proximal_step,
 )
+from jaxqsm.networks.pretrained import learned
+from jaxqsm.networks.slabs import by_slabs
 from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
 
 __all__ = [
@@ -18,9 +20,11 @@ __all__ = [
     "Unrolled",
     "UnrolledConfig",
     "build",
+    "by_slabs",
     "closed_form_step",
     "conv3d",
     "gradient_step",
+    "learned",
     "load_network",
     "measurement",
     "nonlinear_step",

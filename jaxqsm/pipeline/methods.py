@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxqsm import background, field_mapping, inversion, unwrapping
+from jaxqsm import background, field_mapping, inversion, networks, unwrapping
 
 FROM_SCAN = frozenset({"magnitude", "echo_times"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
@@ -103,7 +103,9 @@ METHODS: dict[str, dict[str, Method]] = {
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
     "field_mapping": _stage("field_mapping", field_mapping.weighted_fit),
     "background": _stage("background", background.v_sharp, background.pdf),
-    "inversion": _stage("inversion", inversion.tv, inversion.ndi, inversion.tikhonov, inversion.tkd),
+    "inversion": _stage(
+        "inversion", inversion.tv, inversion.ndi, inversion.tikhonov, inversion.tkd, networks.learned
+    ),
 }
 """Methods by stage; the first of each is the default."""
 

@@ -97,8 +97,9 @@ def test_learns_one_example_and_comes_back_from_its_file(tmp_path, shared):
 def test_size_and_memory_saving_do_not_change_the_result():
     shared = parameter_count(Unrolled(rngs=nnx.Rngs(0)))
     each = parameter_count(Unrolled(UnrolledConfig(shared=False), rngs=nnx.Rngs(0)))
-    assert shared == 654_852
-    assert each == 5 * (shared - 12) + 12
+    assert shared == 661_010
+    own = 2 * 3 + 10 * 2  # strengths
+    assert each == 3 * (shared - own) + own
     field, mask, stacked, _ = _batch([Geometry()])
     plain, lean = (
         Unrolled(UnrolledConfig(2, 8, 4, remat=remat), rngs=nnx.Rngs(0)) for remat in (False, True)

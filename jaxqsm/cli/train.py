@@ -1,0 +1,85 @@
+"""jaxqsm train: networks from configurations."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+from jaxqsm.cli import console
+from jaxqsm.io import InputError
+from jaxqsm.learning import CONFIGS, Report, read_config
+
+
+def train(config: str, /, *, out: Path) -> int | None:
+    """Train a network on simulated scans, or go on with a training that was stopped.
+
+    Writes weights.safetensors (jaxqsm invert --method learned --set weights=FILE), log.jsonl, events for
+    TensorBoard (tensorboard --logdir OUT) and checkpoints/, from which the same command goes on after it was
+    stopped at any moment. Uses all devices; data.batch_size must be a multiple of their number.
+
+    Parameters
+    ----------
+    config
+        A TOML file, or the name of a configuration that comes with jaxqsm: learned.
+    out
+        Folder of the run.
+    """
+    for module in ("orbax", "tensorboardX"):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"jaxqsm train needs {module}: pip install 'jaxqsm[learning]'")
+    from tensorboardX import SummaryWriter
+
+    from jaxqsm.learning.training import train as steps
+
+    path = CONFIGS / f"{config}.toml" if "/" not in config and not config.endswith(".toml") else Path(config)
+    if not path.exists():
+        names = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
+        raise InputError(f"{config}: no such file; give a TOML file, or one of {names}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Remaining(),
+    )
+    done = 0
+    try:
+        run = read_config(path)
+        with Progress(*columns, console=console.terminal()) as progress:
+            task = progress.add_task("training", total=run.steps)
+            with SummaryWriter(str(out), max_queue=50) as events:
+                for report in steps(run, out, base=path.parent, announce=console.note):
+                    done = report.step
+                    progress.update(task, completed=done, description=f"loss {report.loss:.3f}")
+                    _record(events, report)
+                    if report.validation is not None:
+                        console.note(
+                            f"  step {done:<7}loss {report.loss:.4f}  NRMSE {100 * report.validation:.2f} %"
+                        )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{out}: {error}; checkpoints are kept: the same command goes on") from error
+    except KeyboardInterrupt:
+        console.note(f"stopped after step {done}; the same command goes on from the last checkpoint")
+        return 130
+    console.note(f"{out / 'weights.safetensors'} holds the weights of step {run.steps}")
+    return None
+
+
+def _record(events, report: Report) -> None:
+    events.add_scalar("loss", report.loss, report.step)
+    if report.validation is None or report.panels is None:
+        return
+    events.add_scalar("validation/nrmse", report.validation, report.step)
+    field, out, target, error = report.panels
+    limits = np.abs(field).max(), np.abs(target).max(), np.abs(target).max(), np.abs(target).max()
+    row = [
+        np.clip(0.5 + 0.5 * panel.T[::-1] / max(limit, 1e-9), 0, 1)
+        for panel, limit in zip((field, out, target, error), limits, strict=True)
+    ]
+    events.add_image("field, prediction, target, error", np.hstack(row)[None], report.step)
