@@ -95,9 +95,9 @@ class Unrolled(nnx.Module):
         self.config = config
         count = 1 if config.shared else config.iterations
         self.images = nnx.List([_Image(config, rngs=rngs) for _ in range(count)])
-        # By iteration, and by what is known of the scan: a noisy one wants other strengths than a clear one.
-        self.strength = nnx.Param(jnp.full(config.iterations, jnp.log(0.05) / PACE))
-        self.tightness = nnx.Param(jnp.full(config.iterations, jnp.log(0.1) / PACE))
+        # At first so that total variation stays about as it is; then learned by iteration, and by what is known of the scan: a noisy one wants other strengths than a clear one.
+        self.strength = nnx.Param(jnp.full(config.iterations, jnp.log(0.2) / PACE))
+        self.tightness = nnx.Param(jnp.zeros(config.iterations))
         self.by_scan = nnx.Param(jnp.zeros((NUMBERS, 2)))
 
     def __call__(
