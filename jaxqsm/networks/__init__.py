@@ -1,6 +1,14 @@
 """Networks over our physics, as Flax NNX modules."""
 
-from jaxqsm.networks.catalogue import NETWORKS, build, load_network, parameter_count, save_weights
+from jaxqsm.networks.catalogue import (
+    NETWORKS,
+    build,
+    flat_weights,
+    load_network,
+    parameter_count,
+    save_weights,
+    with_weights,
+)
 from jaxqsm.networks.convolution import conv3d
 from jaxqsm.networks.data_consistency import (
     Measurement,
@@ -10,19 +18,32 @@ from jaxqsm.networks.data_consistency import (
     nonlinear_step,
     proximal_step,
 )
+from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
 from jaxqsm.networks.pretrained import learned
+from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.slabs import by_slabs
+from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
 from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
+from jaxqsm.networks.xqsm import XQSM, XQSMConfig
 
 __all__ = [
+    "LPCNN",
     "NETWORKS",
+    "XQSM",
+    "LPCNNConfig",
     "Measurement",
+    "QSMnet",
+    "QSMnetConfig",
+    "SpiNetQSM",
+    "SpiNetQSMConfig",
     "Unrolled",
     "UnrolledConfig",
+    "XQSMConfig",
     "build",
     "by_slabs",
     "closed_form_step",
     "conv3d",
+    "flat_weights",
     "gradient_step",
     "learned",
     "load_network",
@@ -31,4 +52,5 @@ __all__ = [
     "parameter_count",
     "proximal_step",
     "save_weights",
+    "with_weights",
 ]

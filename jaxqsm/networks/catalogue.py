@@ -15,7 +15,11 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
+from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
+from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
 from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
+from jaxqsm.networks.xqsm import XQSM, XQSMConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Family:
 
 NETWORKS: Mapping[str, Family] = {
     "unrolled": Family(Unrolled, UnrolledConfig),
+    "qsmnet": Family(QSMnet, QSMnetConfig),
+    "xqsm": Family(XQSM, XQSMConfig),
+    "lpcnn": Family(LPCNN, LPCNNConfig),
+    "spinet_qsm": Family(SpiNetQSM, SpiNetQSMConfig),
 }
 """Networks by the names that configurations and weight files use."""
 
@@ -52,10 +60,7 @@ def save_weights(
     path: Path, name: str, options: Mapping[str, Any], parameters: nnx.State, notes: Mapping[str, str]
 ) -> None:
     """Write weights as safetensors; the header says which network they are of, and ``notes``."""
-    flat = {
-        ".".join(map(str, key)): np.asarray(value)
-        for key, value in nnx.traversals.flatten_mapping(nnx.to_pure_dict(parameters)).items()
-    }
+    flat = {name: np.asarray(value) for name, value in flat_weights(parameters).items()}
     header = {"network": name, "options": json.dumps(dict(options), sort_keys=True), **notes}
     partial = path.with_name(path.name + ".partial")
     save_file(flat, partial, metadata=header)
@@ -78,21 +83,40 @@ def load_network(path: Path) -> tuple[Any, dict[str, str]]:
         raise ValueError(f"{path}: does not say which network its weights are of")
     options = json.loads(notes["options"])
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    network = nnx.eval_shape(lambda: build(notes["network"], options))
-    graph, parameters = nnx.split(network)
-    wanted = nnx.traversals.flatten_mapping(nnx.to_pure_dict(parameters))
+    try:
+        return with_weights(build(notes["network"], options), values), notes
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def flat_weights(state: nnx.State) -> dict[str, Any]:
+    """Weights and running statistics by dotted name; random states are left out."""
+    kept = nnx.filter_state(state, nnx.Not(nnx.RngState))
+    return {
+        ".".join(map(str, key)): value
+        for key, value in nnx.traversals.flatten_mapping(nnx.to_pure_dict(kept)).items()
+    }
+
+
+def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
+    """The network with these weights, named as by :func:`flat_weights`.
+
+    Raises:
+        ValueError: names or shapes are not those of the network.
+    """
+    graph, kept, random = nnx.split(network, nnx.Not(nnx.RngState), ...)  # type: ignore[misc]
+    wanted = nnx.traversals.flatten_mapping(nnx.to_pure_dict(kept))
     names = {".".join(map(str, key)): key for key in wanted}
-    if set(names) != set(values):
-        odd = sorted(set(names) ^ set(values))[0]
-        raise ValueError(f"{path}: its weights are not those of {notes['network']} (see {odd})")
+    if set(names) != set(weights):
+        odd = sorted(set(names) ^ set(weights))[0]
+        raise ValueError(f"not the weights of {type(network).__name__} (see {odd})")
     for name, key in names.items():
-        if values[name].shape != wanted[key].shape:
-            raise ValueError(
-                f"{path}: {name} has shape {values[name].shape}, {notes['network']} needs {wanted[key].shape}"
-            )
-    filled = {names[name]: jnp.asarray(value) for name, value in values.items()}
-    nnx.replace_by_pure_dict(parameters, nnx.traversals.unflatten_mapping(filled))
-    return nnx.merge(graph, parameters), notes
+        if np.shape(weights[name]) != wanted[key].shape:
+            has, needs = np.shape(weights[name]), wanted[key].shape
+            raise ValueError(f"{name} has shape {has}, {type(network).__name__} needs {needs}")
+    filled = {names[name]: jnp.asarray(value) for name, value in weights.items()}
+    nnx.replace_by_pure_dict(kept, nnx.traversals.unflatten_mapping(filled))
+    return nnx.merge(graph, kept, random)
 
 
 def parameter_count(network: nnx.Module) -> int:

@@ -96,3 +96,77 @@ def unpad(images: Float[Array, "b X Y Z c"], shape: Sequence[int]) -> Float[Arra
     """The first ``shape`` voxels."""
     x, y, z = shape
     return images[:, :x, :y, :z]
+
+
+class TransposedConvolution(nnx.Module):
+    """Every voxel becomes a block of ``factor``³ voxels: transposed convolution whose stride is its size.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+        factor: edge of the block; default 2.
+        rngs: random state.
+    """
+
+    def __init__(self, channels: int, out: int, *, factor: int = 2, rngs: nnx.Rngs) -> None:
+        deviation = math.sqrt(2 / channels)
+        self.factor = factor
+        self.kernel = nnx.Param(
+            deviation * jax.random.normal(rngs.params(), (channels, factor, factor, factor, out))
+        )
+        self.bias = nnx.Param(jnp.zeros(out))
+
+    def __call__(self, images: Float[Array, "batch x y z channel"]) -> Float[Array, "batch X Y Z out"]:
+        kernel = self.kernel[...].reshape(images.shape[-1], -1).astype(images.dtype)
+        return depth_to_space(images @ kernel, self.factor) + self.bias[...].astype(images.dtype)
+
+
+class NormalisedConvolution(nnx.Module):
+    """Convolution, batch normalisation, leaky rectifier.
+
+    Args:
+        channels: of the input.
+        out: channels of the output.
+        size: of the kernel; default 3.
+        bias: of the convolution; default true.
+        slope: of the rectifier below zero; default 0.
+        momentum: of the running statistics; default 0.9.
+        epsilon: added to variances; default 1e-5.
+        rngs: random state.
+
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        *,
+        size: int = 3,
+        bias: bool = True,
+        slope: float = 0.0,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.slope = slope
+        self.convolution = Convolution(channels, out, size=size, bias=bias, rngs=rngs)
+        self.norm = nnx.BatchNorm(out, momentum=momentum, epsilon=epsilon, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "batch x y z channel"]) -> Float[Array, "batch x y z out"]:
+        return jax.nn.leaky_relu(self.norm(self.convolution(images)), self.slope)
+
+
+def max_pool(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z c"]:
+    """Largest of every block of ``factor``³ voxels. Lengths must be multiples of it."""
+    return _blocks(images, factor).max(axis=(2, 4, 6))
+
+
+def mean_pool(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z c"]:
+    """Mean of every block of ``factor``³ voxels. Lengths must be multiples of it."""
+    return _blocks(images, factor).mean(axis=(2, 4, 6))
+
+
+def _blocks(images: Array, f: int) -> Array:
+    b, x, y, z, c = images.shape
+    return images.reshape(b, x // f, f, y // f, f, z // f, f, c)

@@ -1,0 +1,210 @@
+"""Published weights, from the files their authors share, into our networks."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxqsm.networks import build, flat_weights, with_weights
+
+Weights = dict[str, np.ndarray]
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """Arrays by name from a PyTorch ``state_dict`` (.pth, .pt, .pkl), from safetensors, or from .npz.
+
+    TensorFlow's checkpoints are read by TensorFlow alone; there, ``r = tf.train.load_checkpoint(path)`` and
+    ``numpy.savez("weights.npz", **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})`` makes a file
+    that this function reads.
+
+    Raises:
+        ValueError: no such file, PyTorch is needed and missing, or a file of another kind.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".npz":
+        try:
+            with np.load(path) as file:
+                return dict(file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read as .npz ({error})") from error
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(f"{path}: reading PyTorch files needs PyTorch: pip install torch") from None
+    try:
+        # Weights only: a pickle may otherwise run any program.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a PyTorch state_dict ({reason})") from error
+    for name in ("state_dict", "model_state", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+            state = state[name]
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path}: holds no state_dict but {type(state).__name__}")
+    # Names of networks that were trained on several GPUs begin with "module.".
+    return {str(name).removeprefix("module."): value.numpy() for name, value in state.items()}
+
+
+def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Mapping[str, Any]) -> Any:
+    """Our network with published weights.
+
+    Args:
+        weights: arrays by their published names, from :func:`read_checkpoint`.
+        network: one of :data:`CONVERTIBLE`.
+        options: of the network's configuration. Published files leave out the means and standard deviations
+            that networks were trained with (``chi_std`` …): give them here.
+
+    Raises:
+        ValueError: unknown network, or weights of another.
+    """
+    if network not in CONVERTIBLE:
+        raise ValueError(f"weights of {network!r} cannot be converted; known are {', '.join(CONVERTIBLE)}")
+    try:
+        converted = CONVERTIBLE[network](_Named(weights))
+    except KeyError as error:
+        raise ValueError(f"not weights of {network}: {error.args[0]} is missing") from None
+    ours = build(network, options)
+    # Scalars are stored as vectors of one by some.
+    wanted = flat_weights(nnx.state(ours))
+    shaped = {
+        name: value.reshape(wanted[name].shape) if name in wanted and value.size == 1 else value
+        for name, value in converted.items()
+    }
+    return with_weights(ours, shaped)
+
+
+class _Named:
+    """Weights by name, in the order of axes that ours have."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.weights = weights
+
+    def torch_layer(self, name: str, ours: str, *, transposed: bool = False) -> Weights:
+        """Convolution (out, in, i, j, k), or transposed one (in, out, i, j, k), and its bias if it has one."""
+        axes = (0, 2, 3, 4, 1) if transposed else (2, 3, 4, 1, 0)
+        found = {f"{ours}.kernel": self.weights[f"{name}.weight"].transpose(axes)}
+        if f"{name}.bias" in self.weights:
+            found[f"{ours}.bias"] = self.weights[f"{name}.bias"]
+        return found
+
+    def torch_norm(self, name: str, ours: str) -> Weights:
+        names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+        return {f"{ours}.{a}": self.weights[f"{name}.{b}"] for a, b in names.items()}
+
+    def tensorflow(self, scope: str, variable: str) -> np.ndarray:
+        """The variable of a scope, whatever scopes enclose it."""
+        for name, value in self.weights.items():
+            if f"/{name}".endswith(f"/{scope}/{variable}"):
+                return value
+        raise KeyError(f"{scope}/{variable}")
+
+
+def _wide_residual(named: _Named) -> Weights:
+    found = named.torch_layer("gen.0", "denoiser.enter")
+    blocks = 0
+    while f"gen.2.{blocks}.conv1.weight" in named.weights:
+        theirs, ours = f"gen.2.{blocks}", f"denoiser.blocks.{blocks}"
+        found |= named.torch_layer(f"{theirs}.conv1", f"{ours}.first.convolution")
+        found |= named.torch_norm(f"{theirs}.bn1", f"{ours}.first.norm")
+        found |= named.torch_layer(f"{theirs}.conv2", f"{ours}.second")
+        found |= named.torch_norm(f"{theirs}.bn2", f"{ours}.norm")
+        blocks += 1
+    for number, place in enumerate((3, 5)):
+        found |= named.torch_layer(f"gen.{place}", f"denoiser.points.{number}")
+    return found | named.torch_layer("gen.7", "denoiser.leave")
+
+
+def _lpcnn(named: _Named) -> Weights:
+    return _wide_residual(named) | {"step": named.weights["alpha"]}
+
+
+def _spinet_qsm(named: _Named) -> Weights:
+    learned = {"strength": named.weights["lambda_val"], "norm": named.weights["p"]}
+    return _wide_residual(named) | learned
+
+
+def _qsmnet(named: _Named) -> Weights:
+    def convolution(scope: str, ours: str) -> Weights:
+        names = {"scale": "bn/gamma", "bias": "bn/beta", "mean": "bn/mean_sh", "var": "bn/var_sh"}
+        return {
+            f"{ours}.convolution.kernel": named.tensorflow(scope, "conv_weights"),
+            f"{ours}.convolution.bias": named.tensorflow(scope, "biases"),
+            **{f"{ours}.norm.{a}": named.tensorflow(scope, b) for a, b in names.items()},
+        }
+
+    found: Weights = {}
+    for place in range(2):
+        found |= convolution(f"l_conv{place + 1}", f"bottom.{place}")
+        for level in range(4):
+            found |= convolution(f"conv{level + 1}{place + 1}", f"encoders.{level}.{place}")
+            found |= convolution(f"conv{level + 5}{place + 1}", f"decoders.{level}.{place}")
+    for level in range(4):
+        # (i, j, k, out, in)
+        kernel = named.tensorflow(f"deconv{4 - level}", "deconv_weights")
+        found[f"ups.{level}.kernel"] = kernel.transpose(4, 0, 1, 2, 3)
+        found[f"ups.{level}.bias"] = named.tensorflow(f"deconv{4 - level}", "biases")
+    found["leave.kernel"] = named.tensorflow("out", "weights")
+    found["leave.bias"] = named.tensorflow("out", "biases")
+    return found
+
+
+def _xqsm(named: _Named) -> Weights:
+    def octave(theirs: str, ours: str) -> Weights:
+        parts = {"HH": "fine", "LL": "coarse", "HL": "fine_to_coarse", "LH": "coarse_to_fine"}
+        found = named.torch_layer(f"{theirs}.up", f"{ours}.up", transposed=True)
+        for there, here in parts.items():
+            found |= named.torch_layer(f"{theirs}.conv{there}", f"{ours}.{here}")
+            found |= named.torch_norm(f"{theirs}.BN_{there}", f"{ours}.{here}_norm")
+        return found
+
+    def ends(theirs: str, ours: str, coarse: str) -> Weights:
+        found: Weights = {}
+        for there, here in (("HH", "fine"), (coarse, "coarse")):
+            found |= named.torch_layer(f"{theirs}.conv{there}", f"{ours}.{here}")
+            found |= named.torch_norm(f"{theirs}.BN_{there}", f"{ours}.{here}_norm")
+        return found
+
+    found = ends("InputOct.EncodeConv1", "split", "HL") | octave("InputOct.EncodeConv2", "enter")
+    level = 0
+    while f"EncodeConvs.{level}.EncodeConv1.convHH.weight" in named.weights:
+        up, ours_up = f"DecodeConvs.{level}.up", f"ups.{level}"
+        for there, here in (("HH", "fine"), ("LH", "coarse_to_fine"), ("LL", "coarse")):
+            found |= named.torch_layer(f"{up}.up_{there}", f"{ours_up}.{here}", transposed=True)
+        found |= named.torch_layer(f"{up}.up_HL", f"{ours_up}.fine_to_coarse")
+        found |= named.torch_norm(f"{up}.BN_H", f"{ours_up}.fine_norm")
+        found |= named.torch_norm(f"{up}.BN_L", f"{ours_up}.coarse_norm")
+        for place in range(2):
+            found |= octave(
+                f"EncodeConvs.{level}.EncodeConv{place + 1}", f"encoders.{level}.{place}"
+            ) | octave(f"DecodeConvs.{level}.DecodeConv{place + 1}", f"decoders.{level}.{place}")
+        level += 1
+    for place in range(2):
+        found |= octave(f"MidConv1.MidConv{place + 1}", f"bottom.{place}")
+    found |= ends("FinalOct", "leave", "LH")
+    found |= named.torch_layer("FinalOct.up", "leave.up", transposed=True)
+    return found | named.torch_layer("FinalOct.FinalConv", "leave.last")
+
+
+CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
+    "qsmnet": _qsmnet,
+    "xqsm": _xqsm,
+    "lpcnn": _lpcnn,
+    "spinet_qsm": _spinet_qsm,
+}
+"""Networks whose published weights can be read, by our names: of the authors' repositories SNU-LIST/QSMnet
+(TensorFlow), sunhongfu/deepMRI, Sulam-Group/LPCNN and venkateshvaddadi/SpiNet-QSM (PyTorch)."""

@@ -1,0 +1,109 @@
+"""QSMnet and QSMnet+: a feed-forward U-Net from local field to χ."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from functools import partial
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.networks.layers import (
+    Convolution,
+    NormalisedConvolution,
+    TransposedConvolution,
+    max_pool,
+    pad_to_multiple,
+    unpad,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class QSMnetConfig:
+    """Size and units of :class:`QSMnet`. Sizes default to the published ones.
+
+    Attributes:
+        channels: of the first level; each deeper one has twice as many. Default 32.
+        depth: number of halvings. Default 4.
+        size: of the kernels. Default 5.
+        slope: of the rectifiers below zero: 0.1 (default, QSMnet+) or 0 (QSMnet).
+        field_mean, field_std, chi_mean, chi_std: ppm; the network sees and gives values less the mean, over
+            the standard deviation. Defaults 0, 0.02, 0 and 0.04: those of brains at 1 mm, rounded.
+    """
+
+    channels: int = 32
+    depth: int = 4
+    size: int = 5
+    slope: float = 0.1
+    field_mean: float = 0.0
+    field_std: float = 0.02
+    chi_mean: float = 0.0
+    chi_std: float = 0.04
+
+
+class QSMnet(nnx.Module):
+    """Local field to χ by a U-Net that has learned one resolution and one orientation.
+
+    It does not know of voxel size and field direction: it is right for scans like those it was trained on. It
+    does not use the magnitude either. QSMnet+ is the same network, trained on fields scaled by many factors.
+
+    Args:
+        config: its size.
+        rngs: random state.
+
+    References:
+        Yoon et al. 2018, NeuroImage 179:199, doi:10.1016/j.neuroimage.2018.06.030 (QSMnet);
+        Jung et al. 2020, NeuroImage 211:116619, doi:10.1016/j.neuroimage.2020.116619 (QSMnet+).
+    """
+
+    def __init__(self, config: QSMnetConfig = QSMnetConfig(), *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        convolve = partial(
+            NormalisedConvolution,
+            size=config.size,
+            slope=config.slope,
+            momentum=0.99,
+            epsilon=1e-3,
+            rngs=rngs,
+        )
+        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+
+        def twice(channels: int, width: int) -> nnx.List:
+            return nnx.List([convolve(channels, width), convolve(width, width)])
+
+        self.encoders = nnx.List([twice(a, b) for a, b in zip([1, *widths[:-2]], widths[:-1], strict=True)])
+        self.bottom = twice(widths[-2], widths[-1])
+        falling = widths[::-1]
+        self.ups = nnx.List([TransposedConvolution(a, b, rngs=rngs) for a, b in itertools.pairwise(falling)])
+        self.decoders = nnx.List([twice(2 * width, width) for width in falling[1:]])
+        self.leave = Convolution(widths[0], 1, size=1, rngs=rngs)
+
+    def __call__(
+        self,
+        local_field: Float[Array, "batch x y z"],
+        mask: Bool[Array, "batch x y z"],
+        geometry: Geometry | None = None,
+        magnitude: Float[Array, "batch x y z"] | None = None,
+    ) -> Float[Array, "batch x y z"]:
+        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        config = self.config
+        field = (local_field * mask - config.field_mean) / config.field_std
+        out = self.u_net(pad_to_multiple(field[..., None], 2**config.depth))
+        chi = unpad(out, mask.shape[1:])[..., 0] * config.chi_std + config.chi_mean
+        return chi * mask
+
+    def u_net(self, images: Float[Array, "batch x y z 1"]) -> Float[Array, "batch x y z 1"]:
+        """The network in its own units; lengths must be multiples of 2 to the depth."""
+        kept = []
+        for first, second in self.encoders:
+            images = second(first(images))
+            kept.append(images)
+            images = max_pool(images)
+        first, second = self.bottom
+        images = second(first(images))
+        for up, (first, second), skip in zip(self.ups, self.decoders, reversed(kept), strict=True):
+            images = second(first(jnp.concatenate([skip, up(images)], axis=-1)))
+        return self.leave(images)
