@@ -24,7 +24,7 @@ from scipy import ndimage
 from benchmarks import reference
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import ndi, tv
-from jaxqsm.inversion._common import padded_shape
+from jaxqsm.inversion.common import padded_shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel, gre_signal
 from jaxqsm.pipeline import Config, reconstruct
 

@@ -13,6 +13,7 @@ import platformdirs
 import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.bids import bids
+from jaxqsm.cli.convert import convert
 from jaxqsm.cli.demo import demo
 from jaxqsm.cli.evaluate import evaluate
 from jaxqsm.cli.methods import methods
@@ -46,6 +47,7 @@ for command in (
     methods,
 ):
     app.command(command)
+app.command(convert, name="convert-weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion._common import padded_shape, referenced
+from jaxqsm.inversion.common import padded_shape, referenced
 from jaxqsm.operators import crop, laplacian_symbol, pad
 from jaxqsm.physics import dipole_kernel
 

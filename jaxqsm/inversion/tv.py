@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion._common import data_weights, padded_shape, referenced
+from jaxqsm.inversion.common import data_weights, padded_shape, referenced
 from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
 from jaxqsm.physics import dipole_kernel
 from jaxqsm.solvers import fixed_point, shrink_vectors

@@ -95,7 +95,7 @@ class _Named:
         self.weights = weights
 
     def torch_layer(self, name: str, ours: str, *, transposed: bool = False) -> Weights:
-        """Convolution (out, in, i, j, k), or transposed one (in, out, i, j, k), and its bias if it has one."""
+        """Convolution (out, in, i, j, k), or a transposed one (in, out, i, j, k), with any bias."""
         axes = (0, 2, 3, 4, 1) if transposed else (2, 3, 4, 1, 0)
         found = {f"{ours}.kernel": self.weights[f"{name}.weight"].transpose(axes)}
         if f"{name}.bias" in self.weights:

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
 from jaxqsm.networks.catalogue import load_network
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -54,7 +55,8 @@ def learned(
         raise ValueError(f"weights {weights}: no such file, nor one of {names}")
     graph, parameters = _network(path, path.stat().st_mtime_ns, "inversion")
     scan = local_field, mask, geometry, magnitude
-    return _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
+    chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
+    return referenced(chi, jnp.asarray(mask))
 
 
 @functools.lru_cache

@@ -102,7 +102,7 @@ def test_tv_reaches_the_minimum_of_its_functional(x64):
     """Same problem by L-BFGS on a smoothed total variation: the same minimiser."""
     from scipy.optimize import minimize
 
-    from jaxqsm.inversion._common import padded_shape
+    from jaxqsm.inversion.common import padded_shape
     from jaxqsm.operators import crop, gradient, pad
     from jaxqsm.physics import dipole_convolve, dipole_kernel
 

@@ -1,0 +1,70 @@
+"""jaxqsm convert-weights: networks that others have trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from flax import nnx
+
+from jaxqsm.cli import console
+from jaxqsm.cli.options import Overwrite, Settings
+from jaxqsm.io import InputError, refuse_existing, staging
+from jaxqsm.learning import CONVERTIBLE, convert_weights, read_checkpoint
+from jaxqsm.networks import NETWORKS, save_weights
+from jaxqsm.pipeline import Option
+
+
+def convert(
+    checkpoint: Path,
+    /,
+    *,
+    network: str,
+    out: Path,
+    settings: Settings = (),
+    overwrite: Overwrite = False,
+) -> None:
+    """Published weights as a file for jaxqsm invert --method learned --set weights=FILE.
+
+    Parameters
+    ----------
+    checkpoint
+        PyTorch state_dict (.pth, .pt; needs PyTorch), .safetensors, or .npz of a TensorFlow checkpoint.
+    network
+        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn or spinet_qsm.
+    out
+        File to write, .safetensors.
+    settings
+        Options of the network: OPTION=VALUE. Checkpoints leave out the standard deviations that networks were
+        trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet field_std and field_mean too.
+    overwrite
+        Replace the file.
+    """
+    if network not in CONVERTIBLE:
+        raise InputError(f"--network {network}: unknown; use one of {', '.join(CONVERTIBLE)}")
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: the name must end in .safetensors")
+    refuse_existing([out], overwrite=overwrite)
+    known = {f.name: Option(f.name, f.default) for f in dataclasses.fields(NETWORKS[network].config)}
+    options = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"--set {setting}: needs OPTION=VALUE with one of {', '.join(known)}")
+        try:
+            options[name] = known[name].parse(text)
+        except ValueError as error:
+            raise InputError(f"--set {setting}: {error}") from error
+    try:
+        module = convert_weights(read_checkpoint(checkpoint), network, options)
+    except ValueError as error:
+        raise InputError(f"{checkpoint}: {str(error).removeprefix(f'{checkpoint}: ')}") from error
+    notes = {
+        "task": "inversion",
+        "converted_from": checkpoint.name,
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }
+    with staging(out.parent) as folder:
+        save_weights(folder / out.name, network, options, nnx.state(module), notes)
+    console.note(f"wrote {out}")

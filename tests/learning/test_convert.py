@@ -1,0 +1,152 @@
+"""Published weights in our networks: the same images as PyTorch makes of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import nibabel
+import numpy as np
+import pytest
+import torch
+import twins
+from flax import nnx
+from helpers import ball, smooth_blobs
+
+from jaxqsm import Geometry
+from jaxqsm.inversion import tkd
+from jaxqsm.learning import convert_weights, read_checkpoint
+from jaxqsm.networks import build, measurement, parameter_count
+
+SHAPE = (15, 16, 13)
+STD = 0.03
+SPINET = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference_weights" / "spinet_qsm.pth"
+
+
+@pytest.fixture(scope="module")
+def scan():
+    mask = ball(SHAPE, 6)
+    chi = 0.05 * jnp.asarray(smooth_blobs(SHAPE, seed=3), jnp.float32) * mask
+    geometries = [Geometry((1.0, 1.0, 1.2), b) for b in ((0.0, 0.0, 1.0), (0.0, 0.6, 0.8))]
+    data = [measurement(chi, mask, g) for g in geometries]
+    fields = [d.predict(chi) * mask for d in data]
+    kernels = [_full(np.asarray(d.kernel)) for d in data]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)
+    return mask, fields, stacked, kernels
+
+
+def _full(half):
+    """The kernel on the whole spectrum: it is the same at k and −k."""
+    mirrored = np.roll(half[::-1, ::-1, ::-1], (1, 1), (0, 1))
+    return torch.from_numpy(np.concatenate([half, mirrored[..., 1:-1]], axis=-1))
+
+
+def _close(ours, theirs):
+    theirs = theirs.detach().numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.ptp(theirs))
+
+
+def test_lpcnn_with_one_and_two_orientations(scan):
+    mask, fields, geometries, kernels = scan
+    twin = twins.randomise(twins.LPCNN(2, STD), 1)
+    ours = convert_weights(twins.published(twin), "lpcnn", {"blocks": 2, "chi_std": STD})
+    ours.eval()
+    inside = torch.from_numpy(np.asarray(mask, np.float32))
+    measured = [torch.from_numpy(np.array(f)) for f in fields]
+    first = jax.tree.map(lambda leaf: leaf[:1], geometries)
+    out = ours(fields[0][None], mask[None], first)[0]
+    _close(out, twin(measured[:1], kernels[:1], inside))
+    both = jax.tree.map(lambda leaf: leaf[None], geometries)
+    out = ours.several(jnp.stack(fields)[None], jnp.asarray(mask)[None], both)[0]
+    _close(out, twin(measured, kernels, inside))
+
+
+def test_spinet_qsm(scan):
+    mask, fields, geometries, kernels = scan
+    twin = twins.randomise(twins.SpiNet(2, STD), 2)
+    ours = convert_weights(twins.published(twin), "spinet_qsm", {"blocks": 2, "chi_std": STD})
+    ours.eval()
+    geometry = jax.tree.map(lambda leaf: leaf[1:], geometries)
+    out = ours(fields[1][None], mask[None], geometry)[0]
+    inside = torch.from_numpy(np.asarray(mask, np.float32))
+    _close(out, twin(torch.from_numpy(np.array(fields[1])), kernels[1], inside))
+
+
+def test_xqsm():
+    twin = twins.randomise(twins.XQSM(8), 3)
+    ours = convert_weights(twins.published(twin), "xqsm", {"channels": 8})
+    ours.eval()
+    field = np.random.default_rng(0).standard_normal((1, 16, 24, 16)).astype(np.float32)
+    out = ours(jnp.asarray(field), jnp.ones(field.shape, bool))[0]
+    _close(out, twin(torch.from_numpy(field)[None])[0, 0])
+
+
+def test_qsmnet(tmp_path):
+    weights = twins.qsmnet_weights(4, 3, 4)
+    np.savez(tmp_path / "weights.npz", **weights)
+    options = {"channels": 4, "size": 3, "field_std": 1.0, "chi_std": 2.0, "chi_mean": 0.5}
+    ours = convert_weights(read_checkpoint(tmp_path / "weights.npz"), "qsmnet", options)
+    ours.eval()
+    field = np.random.default_rng(0).standard_normal((1, 32, 16, 16)).astype(np.float32)
+    out = ours(jnp.asarray(field), jnp.ones(field.shape, bool))[0]
+    _close(out, 2 * twins.qsmnet(weights, torch.from_numpy(field)[None])[0, 0] + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "twin", "count"),
+    [
+        ("lpcnn", lambda: twins.LPCNN(8, STD), 446_337),
+        ("spinet_qsm", lambda: twins.SpiNet(8, STD), 447_234),
+        ("xqsm", lambda: twins.XQSM(64), 5_215_681),
+        ("qsmnet", None, 99_453_985),
+    ],
+)
+def test_sizes_are_the_published_ones(name, twin, count):
+    assert parameter_count(nnx.eval_shape(lambda: build(name, {}))) == count
+    if twin is not None:
+        assert sum(p.numel() for p in twin().parameters()) == count
+
+
+def test_published_spinet_reconstructs_a_field(tmp_path):
+    """Trained on brains at 1 mm, it finds blobs too: better than truncated division does, with noise."""
+    shape = (48, 48, 48)
+    mask = jnp.asarray(ball(shape, 20))
+    chi = 0.05 * jnp.asarray(smooth_blobs(shape, seed=5), jnp.float32) * mask
+    geometry = Geometry()
+    field = measurement(chi, mask, geometry).predict(chi)
+    field = (field + 0.002 * jax.random.normal(jax.random.key(0), shape)) * mask
+    for name, values in (("field", field), ("mask", mask.astype(jnp.uint8))):
+        nibabel.save(nibabel.Nifti1Image(np.asarray(values), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    weights = tmp_path / "spinet.safetensors"
+    command = [sys.executable, "-m", "jaxqsm"]
+    convert = [*command, "convert-weights", SPINET, "--network", "spinet_qsm", "--out", weights]
+    invert = [*command, "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz"]
+    invert += ["--method", "learned", "--set", f"weights={weights}", "--out", tmp_path / "chi.nii.gz"]
+    for line in (convert, invert):
+        done = subprocess.run([str(v) for v in line], capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+    truth = (chi - chi.sum() / mask.sum()) * mask
+    inside = np.asarray(mask)
+
+    def error(out):
+        out = (out - out[inside].mean()) * inside
+        return float(np.linalg.norm(out - truth) / np.linalg.norm(truth))
+
+    learned = error(np.asarray(nibabel.load(tmp_path / "chi.nii.gz").dataobj))
+    assert learned < error(np.asarray(tkd(field, mask, geometry)))
+
+
+def test_files_that_are_not_theirs_are_refused(tmp_path):
+    bad = tmp_path / "bad.pth"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"bad\.pth: cannot be read"):
+        read_checkpoint(bad)
+    with pytest.raises(ValueError, match="no such file"):
+        read_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r"not weights of lpcnn: gen\.0\.weight is missing"):
+        convert_weights({"a": np.zeros(1)}, "lpcnn", {})
+    with pytest.raises(ValueError, match="not the weights of SpiNetQSM"):
+        convert_weights(read_checkpoint(SPINET), "spinet_qsm", {"blocks": 7})
+    with pytest.raises(ValueError, match="cannot be converted"):
+        convert_weights({}, "unrolled", {})

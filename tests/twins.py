@@ -1,0 +1,266 @@
+"""The published networks in PyTorch, for comparison; names of weights are those of the published files."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def randomise(module, seed):
+    """Random weights and statistics, so that no layer is the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if name.endswith(("running_var", "bn.weight")) or ("BN" in name and name.endswith("weight")):
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+        elif value.is_floating_point() and value.dim() > 1:
+            fan_in = value[0].numel()
+            value.copy_(torch.randn(value.shape, generator=generator) * (2 / fan_in) ** 0.5)
+        elif value.is_floating_point() and value.dim() == 1 and not name.endswith(("alpha", "_val", "p")):
+            value.copy_(0.1 * torch.randn(value.shape, generator=generator))
+    for name, value in module.state_dict().items():
+        if "bn" in name.lower() and name.endswith("weight"):
+            value.add_(1)
+    return module.eval()
+
+
+def published(module):
+    """Its weights as a checkpoint holds them."""
+    return {name: value.numpy().copy() for name, value in module.state_dict().items()}
+
+
+class WideBlock(nn.Module):
+    def __init__(self):
+        super().__init__()
+        for number in (1, 2):
+            setattr(self, f"conv{number}", nn.Conv3d(32, 32, 3, padding=1, bias=False))
+            setattr(self, f"bn{number}", nn.BatchNorm3d(32))
+
+    def forward(self, x):
+        inner = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(x + self.bn2(self.conv2(inner)))
+
+
+class Denoiser(nn.Module):
+    """``gen`` of LPCNN and SpiNet-QSM."""
+
+    def __init__(self, channels, blocks):
+        super().__init__()
+        self.gen = nn.Sequential(
+            nn.Conv3d(channels, 32, 3, padding=1, bias=False),
+            nn.ReLU(),
+            nn.Sequential(*(WideBlock() for _ in range(blocks))),
+            nn.Conv3d(32, 32, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv3d(32, 32, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv3d(32, channels, 1, bias=False),
+        )
+
+
+def filtered(images, response):
+    """Multiplication in k-space on a grid that is longer at its far end; over the last three axes."""
+    shape = response.shape
+    lengths = images.shape[-3:]
+    widths = [w for n, m in reversed(list(zip(lengths, shape, strict=True))) for w in (0, m - n)]
+    spectrum = torch.fft.fftn(functional.pad(images, widths), dim=(-3, -2, -1)) * response
+    x, y, z = lengths
+    return torch.fft.ifftn(spectrum, dim=(-3, -2, -1)).real[..., :x, :y, :z]
+
+
+class LPCNN(Denoiser):
+    def __init__(self, blocks, std):
+        super().__init__(1, blocks)
+        self.std = std
+        self.alpha = nn.Parameter(torch.tensor([2.5]))
+
+    def forward(self, fields, kernels, mask):
+        chi = torch.zeros_like(fields[0])
+        for _ in range(3):
+            for field, kernel in zip(fields, kernels, strict=True):
+                pull = filtered(field, kernel) - filtered(chi, kernel**2)
+                update = self.alpha * pull
+                total = update if field is fields[0] else total + update
+            chi = chi + total
+            chi = mask * self.std * self.gen((mask * chi / self.std)[None, None])[0, 0]
+        return chi
+
+
+class SpiNet(Denoiser):
+    def __init__(self, blocks, std):
+        super().__init__(2, blocks)
+        self.std = std
+        self.lambda_val = nn.Parameter(torch.tensor([0.05]))
+        self.p = nn.Parameter(torch.tensor([1.6]))
+
+    def forward(self, field, kernel, mask):
+        chi = torch.stack([filtered(field, kernel), torch.zeros_like(field)])
+        for _ in range(3):
+            chi = chi * mask
+            proposed = self.std * self.gen(chi[None] / self.std)[0]
+            distance = torch.complex(*(chi - proposed)).abs()
+            weight = self.lambda_val * distance ** (self.p - 2)
+            right = torch.stack([filtered(field, kernel), torch.zeros_like(field)]) + weight * proposed
+            chi = self.solve(right, kernel, weight) * mask
+        return chi[0]
+
+    def solve(self, right, kernel, weight):
+        solution, residual = torch.zeros_like(right), right
+        direction, energy = right, (right**2).sum()
+        for _ in range(25):
+            image = filtered(direction, kernel**2) + weight * direction
+            length = energy / (direction * image).sum()
+            solution, residual = solution + length * direction, residual - length * image
+            before, energy = energy, (residual**2).sum()
+            direction = residual + energy / before * direction
+        return solution
+
+
+class OctConv(nn.Module):
+    def __init__(self, channels, out, first=False, last=False):
+        super().__init__()
+        self.first, self.last = first, last
+        high_in = channels if first else channels // 2
+        high_out = out if last else out // 2
+        pairs = {"HH": (high_in, high_out)}
+        if not last:
+            pairs["HL"] = (high_in, out // 2)
+        if not first:
+            pairs["LH"] = (channels // 2, high_out)
+            self.up = nn.ConvTranspose3d(high_out, high_out, 2, stride=2)
+        if not (first or last):
+            pairs["LL"] = (channels // 2, out // 2)
+        for name, (a, b) in pairs.items():
+            setattr(self, f"conv{name}", nn.Conv3d(a, b, 3, padding=1))
+            setattr(self, f"BN_{name}", nn.BatchNorm3d(b))
+        if last:
+            self.FinalConv = nn.Conv3d(high_out, 1, 1)
+
+    def forward(self, high, low):
+        fine = self.BN_HH(self.convHH(high))
+        if not self.first:
+            fine = fine + self.BN_LH(self.up(self.convLH(low)))
+        if self.last:
+            return self.FinalConv(functional.relu(fine))
+        coarse = self.BN_HL(self.convHL(functional.avg_pool3d(high, 2)))
+        if not self.first:
+            coarse = coarse + self.BN_LL(self.convLL(low))
+        return functional.relu(fine), functional.relu(coarse)
+
+
+class OctTwice(nn.Module):
+    def __init__(self, name, channels, between, out, first=False):
+        super().__init__()
+        self.names = f"{name}1", f"{name}2"
+        setattr(self, self.names[0], OctConv(channels, between, first=first))
+        setattr(self, self.names[1], OctConv(between, out))
+
+    def forward(self, high, low):
+        for name in self.names:
+            high, low = getattr(self, name)(high, low)
+        return high, low
+
+
+class OctUp(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        half = channels // 2
+        self.up_HH = nn.ConvTranspose3d(half, half, 2, stride=2)
+        self.up_LH = nn.ConvTranspose3d(half, half, 4, stride=4)
+        self.up_LL = nn.ConvTranspose3d(half, half, 2, stride=2)
+        self.up_HL = nn.Conv3d(half, half, 3, padding=1)
+        self.BN_H, self.BN_L = nn.BatchNorm3d(half), nn.BatchNorm3d(half)
+
+    def forward(self, high, low):
+        fine = self.BN_H(self.up_HH(high) + self.up_LH(low))
+        return functional.relu(fine), functional.relu(self.BN_L(self.up_LL(low) + self.up_HL(high)))
+
+
+class OctDecode(OctTwice):
+    def __init__(self, channels, out):
+        super().__init__("DecodeConv", 2 * channels, channels, out)
+        self.up = OctUp(channels)
+
+    def forward(self, pair, skip):
+        pair = self.up(*pair)
+        return super().forward(*(torch.cat(both, dim=1) for both in zip(pair, skip, strict=True)))
+
+
+class XQSM(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        c = channels
+        self.InputOct = OctTwice("EncodeConv", 1, c, c, first=True)
+        encoders = (OctTwice("EncodeConv", c, c, c), OctTwice("EncodeConv", c, 2 * c, 2 * c))
+        self.EncodeConvs = nn.ModuleList(encoders)
+        self.MidConv1 = OctTwice("MidConv", 2 * c, 4 * c, 2 * c)
+        self.DecodeConvs = nn.ModuleList([OctDecode(2 * c, c), OctDecode(c, c)])
+        self.FinalOct = OctConv(c, c, last=True)
+
+    def forward(self, image):
+        pair, kept = self.InputOct(image, None), []
+        for encode in self.EncodeConvs:
+            pair = encode(*pair)
+            kept.append(pair)
+            pair = tuple(functional.max_pool3d(v, 2) for v in pair)
+        pair = self.MidConv1(*pair)
+        for decode in self.DecodeConvs:
+            pair = decode(pair, kept.pop())
+        return image + self.FinalOct(*pair)
+
+
+def qsmnet_weights(channels, size, seed):
+    """As TensorFlow names and orders them."""
+    random = np.random.default_rng(seed)
+    weights = {}
+
+    def layer(scope, kernel, bias, prefix):
+        fan_in = np.prod(kernel[:3]) * (kernel[4] if prefix == "deconv_" else kernel[3])
+        values = random.standard_normal(kernel) * np.sqrt(2 / fan_in)
+        weights[f"Scope/{scope}/{prefix}weights"] = values.astype(np.float32)
+        weights[f"Scope/{scope}/biases"] = 0.1 * random.standard_normal(bias).astype(np.float32)
+        if prefix == "conv_":
+            for name in ("beta", "mean_sh"):
+                weights[f"Scope/{scope}/bn/{name}"] = 0.1 * random.standard_normal(bias).astype(np.float32)
+            for name in ("gamma", "var_sh"):
+                weights[f"Scope/{scope}/bn/{name}"] = (random.random(bias) + 0.5).astype(np.float32)
+
+    widths = [channels * 2**level for level in range(5)]
+    scopes = [(f"conv{n + 1}", a, b) for n, (a, b) in enumerate(zip([1, *widths], widths[:4], strict=False))]
+    scopes += [("l_conv", widths[3], widths[4])]
+    scopes += [(f"conv{n + 5}", 2 * widths[3 - n], widths[3 - n]) for n in range(4)]
+    for scope, a, b in scopes:
+        layer(f"{scope}1", (size,) * 3 + (a, b), b, "conv_")
+        layer(f"{scope}2", (size,) * 3 + (b, b), b, "conv_")
+    for n in range(4):
+        layer(f"deconv{4 - n}", (2, 2, 2, widths[3 - n], widths[4 - n]), widths[3 - n], "deconv_")
+    layer("out", (1, 1, 1, channels, 1), 1, "")
+    return weights
+
+
+def qsmnet(weights, image):
+    """The network of those weights on (1, 1, x, y, z), in PyTorch's operations."""
+
+    def get(name, *axes):
+        value = torch.from_numpy(weights[f"Scope/{name}"])
+        return value.permute(*axes) if axes else value
+
+    def convolve(scope, v):
+        v = functional.conv3d(
+            v, get(f"{scope}/conv_weights", 4, 3, 0, 1, 2), get(f"{scope}/biases"), padding="same"
+        )
+        mean, var, gamma, beta = (get(f"{scope}/bn/{n}") for n in ("mean_sh", "var_sh", "gamma", "beta"))
+        v = functional.batch_norm(v, mean, var, gamma, beta, eps=1e-3)
+        return functional.leaky_relu(v, 0.1)
+
+    kept = []
+    for level in range(1, 5):
+        image = convolve(f"conv{level}2", convolve(f"conv{level}1", image))
+        kept.append(image)
+        image = functional.max_pool3d(image, 2)
+    image = convolve("l_conv2", convolve("l_conv1", image))
+    for level in range(4):
+        kernel = get(f"deconv{4 - level}/deconv_weights", 4, 3, 0, 1, 2)
+        up = functional.conv_transpose3d(image, kernel, get(f"deconv{4 - level}/biases"), stride=2)
+        image = torch.cat([kept.pop(), up], dim=1)
+        image = convolve(f"conv{level + 5}2", convolve(f"conv{level + 5}1", image))
+    return functional.conv3d(image, get("out/weights", 4, 3, 0, 1, 2), get("out/biases"))
