@@ -36,8 +36,9 @@ def convert(
     out
         File to write, .safetensors.
     settings
-        Options of the network: OPTION=VALUE. Checkpoints leave out the standard deviations that networks were
-        trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet field_std and field_mean too.
+        Options of the network: OPTION=VALUE. Checkpoints leave out the standard deviations that networks
+        were trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet field_std and
+        field_mean too.
     overwrite
         Replace the file.
     """

@@ -26,7 +26,7 @@ class DataConfig:
         sources: part of the patches that are cut from heads, and that hold random shapes or noise instead.
         variety: further limits of :class:`~jaxqsm.phantoms.Variety`, by name.
         window: patches kept in memory, from which examples are drawn. Default 48.
-        reuse: examples made of a patch on average, each turned, scaled and noisy in its own way. Default 4.
+        reuse: examples made of a patch on average, each turned in its own way. Default 8.
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
         left_over: part of the background field that is left in the local field, in half of the examples.
         unweighted: part of the examples that come without magnitude. Default 0.2.
@@ -37,7 +37,7 @@ class DataConfig:
     sources: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"head": 0.9, "shapes": 0.1})
     variety: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     window: int = 48
-    reuse: int = 4
+    reuse: int = 8
     contrast: tuple[float, float] = (0.5, 2.0)
     left_over: tuple[float, float] = (0.001, 0.03)
     unweighted: float = 0.2

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig, Task
@@ -30,6 +33,7 @@ class Example(NamedTuple):
         mask: where the field is valid.
         magnitude: root of the sum of squares over echoes, or the mask where there is none.
         geometry: voxel size and field direction.
+        start: ppm, where a network begins, for those that begin at what another method found; else None.
     """
 
     field: Volume
@@ -37,18 +41,7 @@ class Example(NamedTuple):
     mask: Volume
     magnitude: Volume
     geometry: Geometry
-
-
-class _Source(NamedTuple):
-    """What examples are made of; all volumes on one patch."""
-
-    chi: Volume
-    local_field: Volume
-    background: Volume
-    noise: Volume
-    mask: Volume
-    magnitude: Volume
-    geometry: Geometry
+    start: Volume | None = None
 
 
 class Examples:
@@ -58,23 +51,28 @@ class Examples:
     the head. So a network that uses the dipole sees consistent data, as in a whole scan, and needs no
     knowledge of what lies beyond the border. The background's field is that of the whole head.
 
-    Each example is a patch from a sliding window of recent ones, with one of the cube's 48 turns and
-    reflections, a contrast, left-over background and noise of its own.
+    Patches have a contrast, left-over background and noise of their own. Each example is a patch from a
+    sliding window of recent ones, in one of the cube's 48 turns and reflections.
 
     Args:
         config: of the data.
         task: what the network is to learn.
         seed: names the stream.
+        start: from a batch of field, mask, geometry and magnitude to where a network begins. It is found once
+            for a patch, and turned with it.
 
     Raises:
         ValueError: unknown kinds of sources, or none.
     """
 
-    def __init__(self, config: DataConfig, task: Task, seed: int) -> None:
+    def __init__(
+        self, config: DataConfig, task: Task, seed: int, start: Callable[..., Volume] | None = None
+    ) -> None:
         weights = dict(config.sources)
         if not weights or not set(weights) <= {"head", "shapes", "noise"} or sum(weights.values()) <= 0:
             raise ValueError(f"data.sources is {weights}; use parts of head, shapes and noise")
         self._config, self._task, self._seed = config, task, seed
+        self._start = None if start is None else jax.jit(start)
         self._kinds = list(weights)
         self._parts = np.array(list(weights.values())) / sum(weights.values())
         limits: dict[str, Any] = {
@@ -84,7 +82,7 @@ class Examples:
         self._draw = {
             kind: patch_stream(shape, variety=Variety(**(limits | {"source": kind}))) for kind in weights
         }
-        self._kept: dict[int, _Source] = {}
+        self._kept: dict[int, Example] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -99,9 +97,9 @@ class Examples:
             for old in [n for n in self._kept if not first <= n < first + 2 * self._config.window]:
                 del self._kept[old]
             if number not in self._kept:
-                self._kept[number] = self._source(number)
-            source = self._kept[number]
-        return _example(source, self._config, self._task, random)
+                self._kept[number] = self._patch(number)
+            patch = self._kept[number]
+        return _turned(patch, random.permutation(3), random.random(3) < 0.5)
 
     def batch(self, index: int) -> Example:
         """Examples ``index · batch_size`` and on, stacked."""
@@ -109,58 +107,60 @@ class Examples:
         members = [self[index * size + member] for member in range(size)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
 
-    def _source(self, number: int) -> _Source:
+    def _patch(self, number: int) -> Example:
         random = np.random.default_rng([self._seed, number, 1])
         kind = self._kinds[random.choice(len(self._kinds), p=self._parts)]
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         patch = jax.tree.map(lambda leaf: leaf[0], self._draw[kind](key))
-        return jax.tree.map(np.asarray, _reduced(patch))
+        part = _logarithmic(random, self._config.left_over) if random.random() < 0.5 else 0.0
+        contrast = _logarithmic(random, self._config.contrast)
+        weighted = random.random() >= self._config.unweighted
+        example = _example(jax.random.fold_in(key, 1), patch, contrast, part, weighted, self._task)
+        if self._start is not None:
+            one = jax.tree.map(
+                lambda leaf: leaf[None], (example.field, example.mask, example.geometry, example.magnitude)
+            )
+            example = example._replace(start=self._start(*one)[0])
+        return jax.tree.map(np.asarray, example)
 
 
-@jax.jit
-def _reduced(patch: Patch) -> _Source:
-    chi = patch.chi * patch.mask
-    sensitivity = patch.acquisition.phase_per_ppm
-    precision = jnp.sqrt(jnp.sum((patch.magnitude * sensitivity) ** 2, axis=-1))
-    noise = 1 / (patch.snr * jnp.maximum(precision, 1e-6))
-    return _Source(
-        chi=chi,
-        local_field=dipole_field(chi, patch.geometry, kernel="bandlimited") * patch.mask,
-        background=(patch.total_field - patch.local_field) * patch.mask,
-        noise=jnp.minimum(noise, HIGHEST_NOISE) * patch.mask,
-        mask=patch.mask,
-        magnitude=jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1)) * patch.mask,
+@partial(jax.jit, static_argnames="task")
+def _example(
+    key: PRNGKeyArray, patch: Patch, contrast: Volume, part: Volume, weighted: Volume, task: Task
+) -> Example:
+    mask = patch.mask
+    chi = contrast * patch.chi * mask
+    local = dipole_field(chi, patch.geometry, kernel="bandlimited") * mask
+    # Only a local field is without most of its background.
+    left_over = part if task == "inversion" else contrast
+    background = left_over * (patch.total_field - patch.local_field) * mask
+    precision = jnp.sqrt(jnp.sum((patch.magnitude * patch.acquisition.phase_per_ppm) ** 2, axis=-1))
+    noise = jnp.minimum(1 / (patch.snr * jnp.maximum(precision, 1e-6)), HIGHEST_NOISE)
+    magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
+    return Example(
+        field=local + background + noise * jax.random.normal(key, mask.shape) * mask,
+        target=local if task == "background" else chi,
+        mask=mask,
+        magnitude=jnp.where(weighted, magnitude, 1) * mask,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
     )
 
 
-def _example(source: _Source, config: DataConfig, task: Task, random: np.random.Generator) -> Example:
-    contrast = _logarithmic(random, config.contrast)
-    leaky = random.random() < 0.5
-    part = _logarithmic(random, config.left_over) if leaky else 0.0
-    if task != "inversion":
-        part = contrast
-    local = contrast * source.local_field
-    noise = source.noise * random.standard_normal(source.noise.shape, np.float32)
-    weighted = random.random() >= config.unweighted
-    volumes = (
-        local + part * source.background + noise,
-        local if task == "background" else contrast * source.chi,
-        source.mask,
-        source.magnitude if weighted else source.mask.astype(np.float32),
+def _turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
+    def turn(volume: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.flip(volume.transpose(axes), tuple(np.flatnonzero(flips))))
+
+    geometry = example.geometry
+    size, b0_dir = np.asarray(geometry.voxel_size), np.asarray(geometry.b0_dir)
+    turned = Geometry(size[axes], b0_dir[axes] * np.where(flips, -1, 1).astype(np.float32))
+    return Example(
+        field=turn(example.field),
+        target=turn(example.target),
+        mask=turn(example.mask),
+        magnitude=turn(example.magnitude),
+        geometry=jax.tree.map(np.asarray, turned),
+        start=None if example.start is None else turn(example.start),
     )
-    axes = random.permutation(3)
-    flips = random.random(3) < 0.5
-
-    def turned(volume: np.ndarray) -> np.ndarray:
-        volume = volume.transpose(axes)
-        volume = np.flip(volume, tuple(np.flatnonzero(flips)))
-        return np.ascontiguousarray(volume, bool if volume.dtype == bool else np.float32)
-
-    size, b0_dir = np.asarray(source.geometry.voxel_size), np.asarray(source.geometry.b0_dir)
-    geometry = Geometry(size[axes], b0_dir[axes] * np.where(flips, -1, 1).astype(np.float32))
-    field, target, mask, magnitude = (turned(v) for v in volumes)
-    return Example(field, target, mask, magnitude, jax.tree.map(np.asarray, geometry))
 
 
 def _logarithmic(random: np.random.Generator, bounds: tuple[float, float]) -> np.float32:

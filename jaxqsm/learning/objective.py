@@ -44,15 +44,20 @@ def objective(network: Any, example: Example, losses: Mapping[str, float], *, ce
         raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(LOSSES)}")
     if centred:
         example = example._replace(target=without_mean(example.target, example.mask))
-    call = getattr(network, "iterates", None)
-    inputs = example.field, example.mask, example.geometry, example.magnitude
-    outputs = [network(*inputs)] if call is None else call(*inputs)
+    inputs = network_inputs(example)
+    outputs = network.iterates(*inputs) if hasattr(network, "iterates") else [network(*inputs)]
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())
     for weight, output in zip(weights, outputs, strict=True):
         terms = [part * LOSSES[name](output, example) for name, part in losses.items()]
         total = total + weight / sum(weights) * sum(terms)
     return total
+
+
+def network_inputs(example: Example) -> tuple[Any, ...]:
+    """What a network is called with: the start too, where the examples were made with one."""
+    inputs = example.field, example.mask, example.geometry, example.magnitude
+    return inputs if example.start is None else (*inputs, example.start)
 
 
 def without_mean(values: Volume, mask: Array) -> Volume:

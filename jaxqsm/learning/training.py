@@ -22,7 +22,7 @@ from jaxtyping import Array
 from jaxqsm.learning.config import TrainingConfig
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
-from jaxqsm.learning.objective import objective, without_mean
+from jaxqsm.learning.objective import network_inputs, objective, without_mean
 from jaxqsm.networks import build, load_network, save_weights
 
 VALIDATION_SEED = 10_000_019
@@ -95,8 +95,9 @@ def train(
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     step = _step_function(graph, config, optimiser)
-    validate = _validation(graph, config, announce)
-    examples = Examples(config.data, config.task, config.seed)
+    start = getattr(network, "start", None)
+    validate = _validation(graph, config, start, announce)
+    examples = Examples(config.data, config.task, config.seed, start)
     spread = NamedSharding(mesh, PartitionSpec("batch"))
     options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=config.checkpoint_every)
     with ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options) as checkpoints:
@@ -157,19 +158,22 @@ def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
 
 
 def _validation(
-    graph: nnx.GraphDef, config: TrainingConfig, announce: Callable[[str], None]
+    graph: nnx.GraphDef,
+    config: TrainingConfig,
+    start: Callable[..., Array] | None,
+    announce: Callable[[str], None],
 ) -> Callable[[State], tuple[float, tuple[np.ndarray, ...]]]:
     """Function that gives the mean NRMSE on the held-out examples, and panels of the first."""
     announce(f"making {config.validation} examples for validation")
     single = dataclasses.replace(config.data, batch_size=1, reuse=1, window=1)
-    examples = Examples(single, config.task, config.seed + VALIDATION_SEED)
+    examples = Examples(single, config.task, config.seed + VALIDATION_SEED, start)
     held_out = [examples.batch(number) for number in range(config.validation)]
 
     @jax.jit
     def score(average: nnx.State, others: nnx.State, example: Example) -> tuple[Array, Array]:
         network = nnx.merge(graph, average, others)
         network.eval()
-        out = network(example.field, example.mask, example.geometry, example.magnitude)
+        out = network(*network_inputs(example))
         target = example.target
         if config.task != "background":
             out, target = (without_mean(v, example.mask) for v in (out, target))
