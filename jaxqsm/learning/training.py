@@ -204,13 +204,22 @@ def _ahead(examples: Examples, numbers: range) -> Iterator[tuple[int, Example]]:
 
 
 def _plain(state: State) -> dict[str, Any]:
-    """The state without NNX types, so that a checkpoint does not depend on them."""
-    leaves = jax.tree.leaves(state)
+    """The state as numbered plain arrays, so that a checkpoint does not depend on the types of NNX."""
+    leaves = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
     return {f"{number:04d}": leaf for number, leaf in enumerate(leaves)}
 
 
 def _restored(like: State, plain: dict[str, Any]) -> State:
-    return jax.tree.unflatten(jax.tree.structure(like), [plain[name] for name in sorted(plain)])
+    leaves, structure = jax.tree.flatten(like)
+    values = [
+        jax.random.wrap_key_data(plain[name]) if _is_key(leaf) else plain[name]
+        for leaf, name in zip(leaves, sorted(plain), strict=True)
+    ]
+    return jax.tree.unflatten(structure, values)
+
+
+def _is_key(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _claim(folder: Path, config: TrainingConfig) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from safetensors.numpy import load_file
 from jaxqsm.geometry import Geometry
 from jaxqsm.learning import DataConfig, Examples, TrainingConfig, read_config, train
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
+from jaxqsm.networks import Unrolled
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
@@ -33,12 +36,24 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
         np.testing.assert_array_equal(one, two)
 
 
+def test_examples_bring_where_a_network_begins():
+    """The same as the network finds itself, but for differences that are taken forwards."""
+    config = dataclasses.replace(DATA, shape=24)
+    example = Examples(config, "inversion", 3, Unrolled.start).batch(1)
+    start = Unrolled.start(example.field, example.mask, example.geometry, example.magnitude)
+    assert relative_error(example.start, start, example.mask) < 0.1
+    turned = jax.tree.map(lambda leaf: leaf[:, ::-1], example._replace(geometry=None))
+    wrong = Unrolled.start(turned.field, turned.mask, example.geometry, turned.magnitude)
+    assert relative_error(example.start, wrong, example.mask) > 0.3
+
+
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
+    """With a network that has running statistics and drops channels at random."""
     config = TrainingConfig(
-        network="unrolled",
+        network="lpcnn",
         task="inversion",
         steps=4,
-        options={"iterations": 1, "channels": 4, "memory": 2},
+        options={"iterations": 1, "width": 4, "blocks": 1},
         losses={"l1": 1.0, "gradient": 0.1},
         data=DATA,
         checkpoint_every=2,
@@ -61,6 +76,67 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
     assert 0 < line["nrmse"] < 2
     with pytest.raises(ValueError, match="another configuration"):
         next(train(dataclasses.replace(config, seed=2), tmp_path / "parts"))
+
+
+DEVICES = """
+import os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=" + sys.argv[1]
+from pathlib import Path
+import jax
+from jaxqsm.learning import read_config, train
+assert len(jax.devices()) == int(sys.argv[1])
+for report in train(read_config(Path("c.toml")), Path(sys.argv[1])):
+    print(report.loss)
+"""
+
+SMALL = """
+network = "unrolled"
+task = "inversion"
+steps = 2
+validation = 1
+options = { channels = 4, memory = 2 }
+data = { shape = 16, batch_size = 8, reuse = 8, window = 1, sources = { shapes = 1.0 } }
+"""
+
+
+def test_eight_devices_train_as_one(tmp_path):
+    (tmp_path / "c.toml").write_text(SMALL)
+    losses = {}
+    for count in ("1", "8"):
+        command = [sys.executable, "-c", DEVICES, count]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+        losses[count] = [float(line) for line in done.stdout.split()]
+    np.testing.assert_allclose(losses["8"], losses["1"], rtol=1e-5)
+    one, eight = (load_file(tmp_path / count / "weights.safetensors") for count in losses)
+    for name, values in one.items():
+        np.testing.assert_allclose(eight[name], values, atol=1e-5, err_msg=name)
+
+
+def test_the_command_trains_goes_on_and_says_what_is_wrong(tmp_path):
+    (tmp_path / "c.toml").write_text(SMALL.replace("batch_size = 8", "batch_size = 1"))
+
+    def command(*arguments):
+        line = [sys.executable, "-m", "jaxqsm", "train", *arguments]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+
+    done = command("c.toml", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "NRMSE" in done.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert list((tmp_path / "run").glob("events.out.tfevents*"))
+    for arguments, words in [
+        (("nothing", "--out", "run"), "no such file; give a TOML file, or one of learned"),
+        (("c.toml", "--out", "run"), None),
+    ]:
+        done = command(*arguments)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (0 if words is None else 2), done.stderr
+        assert words is None or words in done.stderr
+    (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
+    done = command("c.toml", "--out", "run")
+    assert done.returncode == 2
+    assert "another configuration" in done.stderr
 
 
 def test_losses_measure_what_they_say():
