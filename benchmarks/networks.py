@@ -1,8 +1,8 @@
 """``python -m benchmarks.networks``: networks in jaxqsm, and the same in PyTorch on two threads.
 
-A convolution, and the denoiser of LPCNN (17 convolutions of 32 channels) with its weights copied, on one patch:
-an inference, and a step of training (loss, gradient in all weights). Times are the best of several, both sides
-in one process; the ratio is ours over PyTorch's, so less is better.
+A convolution, and the denoiser of LPCNN (17 convolutions of 32 channels) with its weights copied, on one
+patch: an inference, and a step of training (loss, gradient in all weights). Times are the best of several,
+both sides in one process; the ratio is ours over PyTorch's, so less is better.
 """
 
 from __future__ import annotations

@@ -69,9 +69,7 @@ def head(
     Raises:
         ValueError: a voxel size that is not positive.
     """
-    if len(voxel_size) != 3 or min(voxel_size) <= 0:
-        raise ValueError(f"voxel_size needs three positive entries in mm, got {voxel_size}")
-    size = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
+    size = checked_voxel_size(voxel_size)
     packaged = packaged_head()
     labels, t1_image, brain = packaged["labels"], packaged["t1"].astype(np.float32), packaged["brain"]
     matrices = [_averaging(n, v) for n, v in zip(labels.shape, size, strict=True)]
@@ -127,3 +125,15 @@ def _averaging(length: int, size: float) -> Array:
     width = BLUR * max(size, 1.0)
     weights = np.exp(-0.5 * (distance / width) ** 2)
     return jnp.asarray(weights / weights.sum(axis=1, keepdims=True), jnp.float32)
+
+
+def checked_voxel_size(voxel_size: Sequence[float]) -> tuple[float, float, float]:
+    """Three numbers.
+
+    Raises:
+        ValueError: not three, or not all positive.
+    """
+    if len(voxel_size) != 3 or min(voxel_size) <= 0:
+        raise ValueError(f"voxel_size needs three positive entries in mm, got {voxel_size}")
+    x, y, z = voxel_size
+    return float(x), float(y), float(z)

@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import erode
-from jaxqsm.phantoms.head import HeadPhantom
+from jaxqsm.phantoms.head import HeadPhantom, checked_voxel_size
 from jaxqsm.phantoms.subject import Subject, fibre_directions, random_subject, sample, sample_coarsely
 from jaxqsm.phantoms.template import ANATOMY, CENTRE, TEMPLATE_ORIGIN, Template, template
 from jaxqsm.phantoms.tissues import AIR_CHI, WHOLE, Tissue
@@ -61,9 +61,7 @@ def random_head(
     Raises:
         ValueError: a voxel size that is not positive.
     """
-    if len(voxel_size) != 3 or min(voxel_size) <= 0:
-        raise ValueError(f"voxel_size needs three positive entries in mm, got {voxel_size}")
-    size = (float(voxel_size[0]), float(voxel_size[1]), float(voxel_size[2]))
+    size = checked_voxel_size(voxel_size)
     anatomy = template()
     subject = _subject(key, anatomy, field_strength, age, pathology, contrast, vein_trees)
     first, last = _extent(subject, anatomy)

@@ -81,10 +81,10 @@ def template() -> Template:
     code[list(ANATOMY)] = np.arange(len(ANATOMY))
     codes = code[healthy]
     _surround_with_air(codes)
-    fractions = np.stack([_cell_means(codes == t) for t in range(len(ANATOMY))], axis=-1)
+    members = [codes == t for t in range(len(ANATOMY))]
+    fractions = np.stack([_cell_means(m) for m in members], axis=-1)
     _surround_with_air(fractions, value=np.eye(len(ANATOMY))[AIR])
     t1 = head["t1"].astype(np.float32)
-    members = [codes == t for t in range(len(ANATOMY))]
     brain = np.argwhere(head["brain"])
     chosen = np.random.default_rng(0).choice(len(brain), PLACES, replace=False)
     return Template(
