@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 import jaxqsm
+from jaxqsm.learning import CONFIGS, LOSSES, read_config
+from jaxqsm.networks import build
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(m.name for m in pkgutil.walk_packages(jaxqsm.__path__, "jaxqsm."))
@@ -39,12 +42,22 @@ def test_python_example_of_the_readme():
     assert done.stdout.strip().endswith("True")
 
 
-def test_python_examples_of_the_simulator_s_page():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "simulator.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+@pytest.mark.parametrize(("page", "count"), [("simulator", 2), ("networks", 1)])
+def test_python_examples_of_pages(page, count):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
+    assert len(blocks) == count
     for code in blocks:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
+
+
+def test_training_configurations_are_valid(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "networks.md").read_text(), re.DOTALL)
+    (tmp_path / "example.toml").write_text(text)
+    for path in (tmp_path / "example.toml", *CONFIGS.glob("*.toml")):
+        config = read_config(path)
+        nnx.eval_shape(lambda config=config: build(config.network, config.options))
+        assert set(config.losses) <= set(LOSSES)
 
 
 def test_every_docstring_example():
