@@ -1,4 +1,4 @@
-"""The shipped network: more accurate than where it starts, linear, differentiable, and usable as a command."""
+"""The shipped network: nearer to the truth than where it starts, scaling, differentiable, and a command."""
 
 import subprocess
 import sys
