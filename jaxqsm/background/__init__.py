@@ -1,6 +1,10 @@
 """Background field removal: total field to local field and the mask where it is valid."""
 
+from jaxqsm.background.ismv import ismv
+from jaxqsm.background.lbv import lbv
 from jaxqsm.background.pdf import pdf
+from jaxqsm.background.resharp import resharp
+from jaxqsm.background.sharp import sharp
 from jaxqsm.background.v_sharp import v_sharp
 
-__all__ = ["pdf", "v_sharp"]
+__all__ = ["ismv", "lbv", "pdf", "resharp", "sharp", "v_sharp"]

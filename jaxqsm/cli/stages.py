@@ -215,7 +215,7 @@ def background(
     out_mask
         Also write the mask where the local field is valid.
     method
-        v_sharp or pdf.
+        v_sharp, pdf, resharp, lbv, ismv or sharp.
     magnitude
         Weights, for methods that take them.
     b0_dir

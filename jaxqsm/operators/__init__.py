@@ -4,6 +4,7 @@ from jaxqsm.operators.differences import divergence, gradient, laplacian
 from jaxqsm.operators.erosion import erode, peel
 from jaxqsm.operators.frequencies import frequencies, laplacian_symbol
 from jaxqsm.operators.padding import crop, fast_shape, pad
+from jaxqsm.operators.poisson import poisson_solver
 from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "laplacian_symbol",
     "pad",
     "peel",
+    "poisson_solver",
     "spherical_kernel",
     "spherical_mean",
 ]

@@ -102,7 +102,15 @@ METHODS: dict[str, dict[str, Method]] = {
     "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian),
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
     "field_mapping": _stage("field_mapping", field_mapping.weighted_fit),
-    "background": _stage("background", background.v_sharp, background.pdf),
+    "background": _stage(
+        "background",
+        background.v_sharp,
+        background.pdf,
+        background.resharp,
+        background.lbv,
+        background.ismv,
+        background.sharp,
+    ),
     "inversion": _stage(
         "inversion", inversion.tv, inversion.ndi, inversion.tikhonov, inversion.tkd, networks.learned
     ),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import divergence, gradient
+from jaxqsm.operators import divergence, gradient, poisson_solver
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.physics import wrap_phase
 from jaxqsm.solvers import conjugate_gradient
@@ -62,7 +62,7 @@ def laplacian(
     )
 
     def solve(operator: Callable[[Array], Array], right: Array) -> Array:
-        whole = _poisson_solver(wrapped.shape, geometry)
+        whole = poisson_solver(wrapped.shape, geometry)
         return conjugate_gradient(operator, right, iterations=iterations, preconditioner=whole)
 
     # The derivative is that of the solution, by one more solve, as the iteration has converged.
@@ -75,13 +75,3 @@ def laplacian(
     rest = (wrapped - phase) * mask
     constant = jnp.angle(jnp.sum(mask * jnp.exp(1j * rest)))
     return (phase + constant) * mask
-
-
-def _poisson_solver(shape: tuple[int, ...], geometry: Geometry) -> Callable[[Array], Array]:
-    """Inverse of minus the Laplacian on the whole array, no flux across its border, mean zero."""
-    symbol: Array | float = 0.0
-    for axis, (n, size) in enumerate(zip(shape, geometry.voxel_size, strict=True)):
-        eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2
-        symbol = symbol + eigenvalues.reshape([-1 if i == axis else 1 for i in range(3)])
-    divisor = jnp.asarray(symbol).at[0, 0, 0].set(jnp.inf)
-    return lambda source: jax.scipy.fft.idctn(jax.scipy.fft.dctn(source) / divisor)

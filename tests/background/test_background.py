@@ -4,13 +4,13 @@ import pytest
 from helpers import assert_gradient, ball, relative_error
 
 from jaxqsm import Geometry
-from jaxqsm.background import pdf, v_sharp
+from jaxqsm.background import ismv, lbv, pdf, resharp, sharp, v_sharp
 from jaxqsm.operators import erode
 from jaxqsm.physics import dipole_field
 
 SHAPE = (48, 44, 40)
 GEOMETRY = Geometry((1.0, 1.1, 1.3), (0.2, -0.3, 0.93))
-METHODS = {"pdf": pdf, "v_sharp": v_sharp}
+METHODS = {f.__name__: f for f in (pdf, v_sharp, resharp, lbv, ismv, sharp)}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,14 @@ def test_gradient(name, x64):
     shape = (14, 14, 12)
     mask = jnp.asarray(ball(shape, 5))
     field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
-    options = {"v_sharp": {"radii": (3.0, 2.0)}, "pdf": {"iterations": 6}}[name]
+    options = {
+        "v_sharp": {"radii": (3.0, 2.0)},
+        "pdf": {"iterations": 6},
+        "resharp": {"radius": 2.0, "iterations": 200},
+        "lbv": {"iterations": 200},
+        "ismv": {"tolerance": 1e-9, "max_iterations": 2000},
+        "sharp": {"radius": 2.0},
+    }[name]
 
     def loss(f):
         return jnp.sum(METHODS[name](f, mask, Geometry(), **options)[0] ** 2)

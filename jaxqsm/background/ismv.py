@@ -1,0 +1,57 @@
+"""Iterative spherical mean value method."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.solvers import fixed_point
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def ismv(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    radius: float = 2.5,
+    tolerance: float = 1e-4,
+    max_iterations: int = 500,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Average over balls, again and again, until inside only the harmonic field of the border is left.
+
+    In voxels whose ball lies within the mask the background is its own mean over the ball; in the others it
+    is the total field. The iteration tends to that background, which is subtracted.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size (mm); the field direction is not used.
+        radius: of the ball in mm; default 2.5. The mask loses as much; twice as large a ball needs a quarter
+            of the iterations. A voxel longer than the radius needs a larger one.
+        tolerance: relative change of the background at which to stop. Default 1e-4.
+        max_iterations: default 500.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask eroded by the ball. Two real FFTs an iteration; the
+        derivative is implicit.
+
+    References:
+        Wen, Zhou, Liu, Spincemaille & Wang 2014, JMRI 40:1384, doi:10.1002/jmri.24470.
+    """
+    valid = erode(mask, radius, geometry)
+    shape = fast_shape(mask.shape, 1)
+    kept, field = pad(valid, shape), pad(total_field * mask, shape)
+    response = jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
+
+    def step(background: Array) -> Array:
+        mean = jnp.fft.irfftn(jnp.fft.rfftn(background) * response, s=shape)
+        return jnp.where(kept, mean, field)
+
+    background = fixed_point(step, field, tolerance=tolerance, max_iterations=max_iterations)
+    return crop(jnp.where(kept, field - background, 0), mask.shape), valid

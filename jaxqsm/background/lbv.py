@@ -1,0 +1,79 @@
+"""Laplacian boundary value method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import laplacian, pad, poisson_solver
+from jaxqsm.solvers import conjugate_gradient
+
+
+@partial(jax.jit, static_argnames=("layers", "iterations"))
+def lbv(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    layers: int = 1,
+    iterations: int = 30,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Subtract the harmonic field that equals the total field on the border of the mask.
+
+    Local fields are small on the border; background fields are harmonic inside it. So the background is
+    the solution of Laplace's equation with the total field as its boundary value.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size (mm); the field direction is not used.
+        layers: outermost layers of voxels that are taken off first, as their field is least certain.
+            Default 1.
+        iterations: conjugate-gradient steps, preconditioned by Poisson's equation on the whole array.
+            Default 30, which leaves 1e-3 of the error in a head.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask without its outermost ``layers`` and the layer
+        that holds the boundary values. Two cosine transforms an iteration. The derivative is one more
+        solve.
+
+    References:
+        Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064.
+    """
+    shape = tuple(n + 2 for n in mask.shape)  # an empty layer: differences do not wrap around
+    inside = jnp.roll(pad(mask, shape), (1, 1, 1), (0, 1, 2))
+    field = jnp.roll(pad(total_field * mask, shape), (1, 1, 1), (0, 1, 2))
+    for _ in range(layers):
+        inside = _without_border(inside)
+    interior = _without_border(inside)
+    boundary = jnp.where(inside & ~interior, field, 0)
+    box = poisson_solver(shape, geometry)
+
+    def minus_laplacian(image: Array) -> Array:
+        return -jnp.where(interior, laplacian(image, geometry), 0)
+
+    def solve(operator: Callable[[Array], Array], right: Array) -> Array:
+        def near_inverse(residual: Array) -> Array:
+            return jnp.where(interior, box(residual), 0)
+
+        return conjugate_gradient(operator, right, iterations=iterations, preconditioner=near_inverse)
+
+    # From the total field on: what is left to find is only what the local sources make.
+    right = -minus_laplacian(jnp.where(inside, field, 0))
+    correction = jax.lax.custom_linear_solve(minus_laplacian, right, solve, symmetric=True)
+    background = jnp.where(interior, field + correction, boundary)
+    core = tuple(slice(1, -1) for _ in range(3))
+    return jnp.where(interior, field - background, 0)[core], interior[core]
+
+
+def _without_border(mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
+    """Voxels of the mask whose six neighbours are in it too."""
+    for_all = mask
+    for axis in range(3):
+        for_all = for_all & jnp.roll(mask, 1, axis) & jnp.roll(mask, -1, axis)
+    return for_all

@@ -1,0 +1,62 @@
+"""Regularisation-enabled SHARP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.solvers import conjugate_gradient
+
+
+@partial(jax.jit, static_argnames="iterations")
+def resharp(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    radius: float = 6.0,
+    weight: float = 1e-3,
+    iterations: int = 50,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """The smallest local field whose deviation from its mean over a ball is that of the total field.
+
+    Minimises |M (δ − ball) (local − total)|² + weight |local|², M being the mask eroded by the ball.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size (mm); the field direction is not used.
+        radius: of the ball in mm; default 6. The mask loses as much.
+        weight: of the local field's size; default 1e-3, best of a factor of ten on the head phantom.
+        iterations: conjugate-gradient steps; default 50.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask eroded by the ball. Four real FFTs an iteration.
+        The derivative is one more solve.
+
+    References:
+        Sun & Wilman 2014, MRM 71:1151, doi:10.1002/mrm.24765.
+    """
+    valid = erode(mask, radius, geometry)
+    shape = fast_shape(mask.shape, 1)
+    kept = pad(valid, shape)
+    response = 1 - jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
+
+    def high_pass(image: Array) -> Array:
+        return jnp.fft.irfftn(jnp.fft.rfftn(image) * response, s=shape)
+
+    def normal(local: Array) -> Array:
+        return high_pass(kept * high_pass(local)) + weight * local
+
+    def solve(operator: Callable[[Array], Array], right: Array) -> Array:
+        return conjugate_gradient(operator, right, iterations=iterations)
+
+    right = high_pass(kept * high_pass(pad(total_field * mask, shape)))
+    local = jax.lax.custom_linear_solve(normal, right, solve, symmetric=True)
+    return crop(local * kept, mask.shape), valid
