@@ -19,7 +19,7 @@ def ismv(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    radius: float = 2.5,
+    radius: float = 4.0,
     tolerance: float = 1e-4,
     max_iterations: int = 500,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
@@ -32,8 +32,9 @@ def ismv(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 2.5. The mask loses as much; twice as large a ball needs a quarter
-            of the iterations. A voxel longer than the radius needs a larger one.
+        radius: of the ball in mm; default 4. The mask loses as much; twice as large a ball needs a quarter
+            of the iterations. On the head phantom at 1 mm the error is 34 %, with 6 mm 27 %, in a mask that
+            is smaller.
         tolerance: relative change of the background at which to stop. Default 1e-4.
         max_iterations: default 500.
 

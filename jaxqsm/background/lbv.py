@@ -20,8 +20,8 @@ def lbv(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    layers: int = 1,
-    iterations: int = 30,
+    layers: int = 3,
+    iterations: int = 20,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Subtract the harmonic field that equals the total field on the border of the mask.
 
@@ -33,9 +33,9 @@ def lbv(
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
         layers: outermost layers of voxels that are taken off first, as their field is least certain.
-            Default 1.
+            Default 3: on the head phantom at 1 mm the error in what is left falls from 50 % with 1 to 37 %.
         iterations: conjugate-gradient steps, preconditioned by Poisson's equation on the whole array.
-            Default 30, which leaves 1e-3 of the error in a head.
+            Default 20; on the head phantom 10 are as good.
 
     Returns:
         Local field in ppm, zero outside, and the mask without its outermost ``layers`` and the layer

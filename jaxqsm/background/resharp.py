@@ -21,7 +21,7 @@ def resharp(
     geometry: Geometry,
     *,
     radius: float = 6.0,
-    weight: float = 1e-3,
+    weight: float = 1e-4,
     iterations: int = 50,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """The smallest local field whose deviation from its mean over a ball is that of the total field.
@@ -32,8 +32,10 @@ def resharp(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 6. The mask loses as much.
-        weight: of the local field's size; default 1e-3, best of a factor of ten on the head phantom.
+        radius: of the ball in mm; default 6. The mask loses as much; 8 leaves an
+            error of 26 % in a smaller mask.
+        weight: of the local field's size; default 1e-4. On the head phantom at 1 mm the error is 30 %; it is
+            the same with 1e-5, and 32 % with 1e-3.
         iterations: conjugate-gradient steps; default 50.
 
     Returns:
