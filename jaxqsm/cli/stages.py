@@ -263,7 +263,7 @@ def invert(
     out
         χ to write; its mean in the mask is zero.
     method
-        tv, ndi, tikhonov, tkd or learned (a network).
+        tv, ndi, tikhonov, tkd, tsvd or learned (a network).
     magnitude
         Weights, for methods that take them.
     b0_dir

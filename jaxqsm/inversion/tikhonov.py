@@ -22,7 +22,7 @@ def tikhonov(
     geometry: Geometry,
     *,
     weight: float = 0.02,
-    penalty: Literal["identity", "gradient"] = "gradient",
+    penalty: Literal["identity", "gradient", "laplacian"] = "gradient",
 ) -> Float[Array, "x y z"]:
     """Minimise |Dχ − field|² + weight |Rχ|² in closed form: χ = D F / (D² + weight R²) in k-space.
 
@@ -30,8 +30,9 @@ def tikhonov(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        weight: strength of the penalty; dimensionless for ``"identity"``, mm² for ``"gradient"``.
-        penalty: R is the identity or the gradient (default: keeps the mean of large regions).
+        weight: strength of the penalty; dimensionless for ``"identity"``, mm² for ``"gradient"``, mm⁴ for
+            ``"laplacian"``.
+        penalty: R is the identity, the gradient (default: keeps the mean of large regions) or the Laplacian.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Two real FFTs. Differentiable.
@@ -44,10 +45,12 @@ def tikhonov(
     kernel = dipole_kernel(shape, geometry)
     if penalty == "gradient":
         energy = laplacian_symbol(shape, geometry)
+    elif penalty == "laplacian":
+        energy = laplacian_symbol(shape, geometry) ** 2
     elif penalty == "identity":
         energy = jnp.ones_like(kernel)
     else:
-        raise ValueError(f"penalty is {penalty!r}; use 'identity' or 'gradient'")
+        raise ValueError(f"penalty is {penalty!r}; use 'identity', 'gradient' or 'laplacian'")
     divisor = kernel**2 + weight * energy
     divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the kernel is zero as well
     spectrum = jnp.fft.rfftn(pad(field, shape)) * kernel / divisor

@@ -112,7 +112,13 @@ METHODS: dict[str, dict[str, Method]] = {
         background.sharp,
     ),
     "inversion": _stage(
-        "inversion", inversion.tv, inversion.ndi, inversion.tikhonov, inversion.tkd, networks.learned
+        "inversion",
+        inversion.tv,
+        inversion.ndi,
+        inversion.tikhonov,
+        inversion.tkd,
+        inversion.tsvd,
+        networks.learned,
     ),
 }
 """Methods by stage; the first of each is the default."""

@@ -5,11 +5,11 @@ import pytest
 from helpers import assert_gradient, ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.inversion import ndi, tikhonov, tkd, tv
+from jaxqsm.inversion import ndi, tikhonov, tkd, tsvd, tv
 from jaxqsm.phantoms import cylinder
 from jaxqsm.physics import dipole_field
 
-METHODS = {"tkd": tkd, "tikhonov": tikhonov, "tv": tv, "ndi": ndi}
+METHODS = {"tkd": tkd, "tsvd": tsvd, "tikhonov": tikhonov, "tv": tv, "ndi": ndi}
 SHAPE = (40, 36, 32)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 
@@ -27,7 +27,9 @@ def truth():
     return jnp.asarray(chi), field, jnp.asarray(mask)
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("tkd", 0.5), ("tikhonov", 0.5), ("ndi", 0.55), ("tv", 0.2)])
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("tkd", 0.5), ("tsvd", 0.5), ("tikhonov", 0.5), ("ndi", 0.55), ("tv", 0.2)]
+)
 def test_recovers_the_truth_oblique_and_anisotropic(truth, name, tolerance):
     chi, field, mask = truth
     found = METHODS[name](field, mask, GEOMETRY)
@@ -66,7 +68,7 @@ def test_what_lies_outside_the_mask_is_ignored(truth, name):
     )
 
 
-@pytest.mark.parametrize("name", ["tkd", "tikhonov"])
+@pytest.mark.parametrize("name", ["tkd", "tsvd", "tikhonov"])
 def test_linear_methods_scale(truth, name):
     _, field, mask = truth
     once, thrice = METHODS[name](field, mask, GEOMETRY), METHODS[name](3 * field, mask, GEOMETRY)
@@ -170,3 +172,12 @@ def test_unknown_penalty_is_refused(truth):
     _, field, mask = truth
     with pytest.raises(ValueError, match="penalty"):
         tikhonov(field, mask, GEOMETRY, penalty="wrong")
+
+
+@pytest.mark.parametrize(("penalty", "weight"), [("identity", 0.01), ("gradient", 0.02), ("laplacian", 0.02)])
+def test_every_penalty_recovers_and_smooths_the_more_the_heavier(truth, penalty, weight):
+    chi, field, mask = truth
+    found = tikhonov(field, mask, GEOMETRY, penalty=penalty, weight=weight)
+    assert relative_error(found, chi, mask) < 0.5
+    heavier = tikhonov(field, mask, GEOMETRY, penalty=penalty, weight=100 * weight)
+    assert float(jnp.std(heavier)) < 0.7 * float(jnp.std(found))
