@@ -28,8 +28,11 @@ class DataConfig:
         window: patches kept in memory, from which examples are drawn. Default 48.
         reuse: examples made of a patch on average, each turned in its own way. Default 8.
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
-        left_over: part of the background field that is left in the local field, in half of the examples.
-        unweighted: part of the examples that come without magnitude. Default 0.2.
+        left_over: part of the background field that is left in the local field, in half of the patches.
+        unweighted: part of the patches that come without magnitude. Default 0.2.
+        cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
+            than voxels back. It teaches a network not to trust the finest detail of the field as far as
+            the model of the inversion goes. The others' field is band-limited. Default 0.5.
     """
 
     shape: int = 48
@@ -41,6 +44,7 @@ class DataConfig:
     contrast: tuple[float, float] = (0.5, 2.0)
     left_over: tuple[float, float] = (0.001, 0.03)
     unweighted: float = 0.2
+    cuboids: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.phantoms import Patch, Variety, patch_stream
 from jaxqsm.physics import dipole_field
+from jaxqsm.physics.dipole import Kernel
 
 Volume = Any
 """An array of NumPy (as made) or JAX (as seen by a network), ``(batch, x, y, z)``."""
@@ -115,7 +116,9 @@ class Examples:
         part = _logarithmic(random, self._config.left_over) if random.random() < 0.5 else 0.0
         contrast = _logarithmic(random, self._config.contrast)
         weighted = random.random() >= self._config.unweighted
-        example = _example(jax.random.fold_in(key, 1), patch, contrast, part, weighted, self._task)
+        kernel: Kernel = "integrated" if random.random() < self._config.cuboids else "bandlimited"
+        key = jax.random.fold_in(key, 1)
+        example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
         if self._start is not None:
             one = jax.tree.map(
                 lambda leaf: leaf[None], (example.field, example.mask, example.geometry, example.magnitude)
@@ -124,13 +127,20 @@ class Examples:
         return jax.tree.map(np.asarray, example)
 
 
-@partial(jax.jit, static_argnames="task")
+@partial(jax.jit, static_argnames=("task", "kernel"))
 def _example(
-    key: PRNGKeyArray, patch: Patch, contrast: Volume, part: Volume, weighted: Volume, task: Task
+    key: PRNGKeyArray,
+    patch: Patch,
+    contrast: Volume,
+    part: Volume,
+    weighted: Volume,
+    *,
+    task: Task,
+    kernel: Kernel,
 ) -> Example:
     mask = patch.mask
     chi = contrast * patch.chi * mask
-    local = dipole_field(chi, patch.geometry, kernel="bandlimited") * mask
+    local = dipole_field(chi, patch.geometry, kernel=kernel) * mask
     # Only a local field is without most of its background.
     left_over = part if task == "inversion" else contrast
     background = left_over * (patch.total_field - patch.local_field) * mask

@@ -19,7 +19,7 @@ from jaxqsm.networks import Unrolled
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
-QUIET = dataclasses.replace(DATA, left_over=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)})
+QUIET = dataclasses.replace(DATA, left_over=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)}, cuboids=0.0)
 
 
 def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
