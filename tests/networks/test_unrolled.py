@@ -95,11 +95,13 @@ def test_learns_one_example_and_comes_back_from_its_file(tmp_path, shared):
 
 
 def test_size_and_memory_saving_do_not_change_the_result():
-    shared = parameter_count(Unrolled(rngs=nnx.Rngs(0)))
-    each = parameter_count(Unrolled(UnrolledConfig(shared=False), rngs=nnx.Rngs(0)))
-    assert shared == 661_010
-    own = 2 * 3 + 10 * 2  # strengths
-    assert each == 3 * (shared - own) + own
+    assert parameter_count(Unrolled(rngs=nnx.Rngs(0))) == 660_240
+    shared, each = (
+        parameter_count(Unrolled(UnrolledConfig(iterations=3, shared=s), rngs=nnx.Rngs(0)))
+        for s in (True, False)
+    )
+    strengths = 2 * 4 + 2 * 10
+    assert each == 3 * (shared - strengths) + strengths
     field, mask, stacked, _ = _batch([Geometry()])
     plain, lean = (
         Unrolled(UnrolledConfig(2, 8, 4, remat=remat), rngs=nnx.Rngs(0)) for remat in (False, True)
