@@ -87,7 +87,8 @@ def tv(
         return jax.tree.map(lambda a, z, v: a + z - v, now, state, (gradients, fields))
 
     zeros = jnp.zeros_like(field)
-    initial = ((zeros, zeros, zeros), field)
+    # A field of no weight may be anything, and would take many iterations to be forgotten.
+    initial = ((zeros, zeros, zeros), jnp.where(weights > 0, field, 0))
     state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
     chi = jnp.fft.irfftn(chi_spectrum(state), s=shape)
     return referenced(crop(chi, local_field.shape), mask)

@@ -40,7 +40,8 @@ def learned(
             wrote. Default ``"learned"``.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside.
+        χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode; what goes through
+        total variation is the implicit derivative of its converged solution, while 40 iterations are done.
 
     Raises:
         ValueError: there are no such weights, or they are of another task than inversion.
