@@ -128,7 +128,8 @@ def _step_function(graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax
     centred = config.task != "background"
 
     def loss(parameters: nnx.State, others: nnx.State, batch: Example) -> tuple[Array, nnx.State]:
-        network = nnx.merge(graph, parameters, others)
+        # A copy: what layers change (running means) must be of this trace.
+        network = nnx.merge(graph, parameters, others, copy=True)
         network.train()
         value = objective(network, batch, config.losses, centred=centred)
         return value, nnx.state(network, nnx.Not(nnx.Param))

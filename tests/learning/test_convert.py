@@ -108,6 +108,7 @@ def test_sizes_are_the_published_ones(name, twin, count):
         assert sum(p.numel() for p in twin().parameters()) == count
 
 
+@pytest.mark.slow
 def test_published_spinet_reconstructs_a_field(tmp_path):
     """Trained on brains at 1 mm, it finds blobs too: better than truncated division does, with noise."""
     shape = (48, 48, 48)

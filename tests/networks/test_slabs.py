@@ -13,7 +13,7 @@ from jaxqsm import Geometry
 from jaxqsm.networks import Unrolled, UnrolledConfig, by_slabs, conv3d
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(total=st.integers(3, 40), length=st.sampled_from([2, 4, 6]))
 def test_convolutions_have_no_seams(total, length):
     images = jax.random.normal(jax.random.key(0), (1, total, 4, 5, 2))
@@ -35,7 +35,7 @@ def test_misaligned_slabs_are_refused():
         by_slabs(lambda v: v, jnp.zeros((1, 40, 1, 1, 1)), length=6, halo=4, multiple=4)
 
 
-@pytest.mark.parametrize("length", [118, 121])
+@pytest.mark.parametrize("length", [118, pytest.param(121, marks=pytest.mark.slow)])
 def test_the_network_has_no_seams(length):
     """Also a proof of its reach: with random weights of full size, every voxel is the same."""
     shape = (length, 12, 8)
