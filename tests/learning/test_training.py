@@ -99,6 +99,7 @@ data = { shape = 16, batch_size = 8, reuse = 8, window = 1, sources = { shapes =
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_train_as_one(tmp_path):
     (tmp_path / "c.toml").write_text(SMALL)
     losses = {}
@@ -113,7 +114,7 @@ def test_eight_devices_train_as_one(tmp_path):
         np.testing.assert_allclose(eight[name], values, atol=1e-5, err_msg=name)
 
 
-def test_the_command_trains_goes_on_and_says_what_is_wrong(tmp_path):
+def test_the_command_trains_and_says_what_is_wrong(tmp_path):
     (tmp_path / "c.toml").write_text(SMALL.replace("batch_size = 8", "batch_size = 1"))
 
     def command(*arguments):
@@ -125,14 +126,10 @@ def test_the_command_trains_goes_on_and_says_what_is_wrong(tmp_path):
     assert "NRMSE" in done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
-    for arguments, words in [
-        (("nothing", "--out", "run"), "no such file; give a TOML file, or one of learned"),
-        (("c.toml", "--out", "run"), None),
-    ]:
-        done = command(*arguments)
-        assert "Traceback" not in done.stderr
-        assert done.returncode == (0 if words is None else 2), done.stderr
-        assert words is None or words in done.stderr
+    done = command("nothing", "--out", "run")
+    assert done.returncode == 2
+    assert "no such file; give a TOML file, or one of learned" in done.stderr
+    assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
     done = command("c.toml", "--out", "run")
     assert done.returncode == 2
