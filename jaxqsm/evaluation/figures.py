@@ -50,5 +50,6 @@ def draw_sweeps(outcomes: Sequence[Outcome], path: Path) -> None:
     for place in range(len(names), blocks * columns):
         for offset in (0, 1):
             axes[2 * (place // columns) + offset, place % columns].set_axis_off()
-    axes[0, 0].legend(frameon=False)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110)
