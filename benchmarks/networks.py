@@ -82,7 +82,7 @@ def _denoiser() -> list[Case]:
     graph_training, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
 
     def loss(parameters: nnx.State) -> jax.Array:
-        return jnp.mean(nnx.merge(graph_training, parameters, others)(here) ** 2)
+        return jnp.mean(nnx.merge(graph_training, parameters, others, copy=True)(here) ** 2)
 
     step = jax.jit(jax.value_and_grad(loss))
 
