@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import laplacian, pad, poisson_solver
+from jaxqsm.operators import laplacian, poisson_solver
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -45,14 +45,11 @@ def lbv(
     References:
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064.
     """
-    shape = tuple(n + 2 for n in mask.shape)  # an empty layer: differences do not wrap around
-    inside = jnp.roll(pad(mask, shape), (1, 1, 1), (0, 1, 2))
-    field = jnp.roll(pad(total_field * mask, shape), (1, 1, 1), (0, 1, 2))
+    inside, field = (jnp.pad(v, 1) for v in (mask, total_field * mask))  # differences do not wrap around
     for _ in range(layers):
         inside = _without_border(inside)
     interior = _without_border(inside)
-    boundary = jnp.where(inside & ~interior, field, 0)
-    box = poisson_solver(shape, geometry)
+    box = poisson_solver(inside.shape, geometry)
 
     def minus_laplacian(image: Array) -> Array:
         return -jnp.where(interior, laplacian(image, geometry), 0)
@@ -63,12 +60,11 @@ def lbv(
 
         return conjugate_gradient(operator, right, iterations=iterations, preconditioner=near_inverse)
 
-    # From the total field on: what is left to find is only what the local sources make.
-    right = -minus_laplacian(jnp.where(inside, field, 0))
-    correction = jax.lax.custom_linear_solve(minus_laplacian, right, solve, symmetric=True)
-    background = jnp.where(interior, field + correction, boundary)
+    # What the harmonic background leaves has the total field's Laplacian, and is zero on the border.
+    right = minus_laplacian(jnp.where(inside, field, 0))
+    local = jax.lax.custom_linear_solve(minus_laplacian, right, solve, symmetric=True)
     core = tuple(slice(1, -1) for _ in range(3))
-    return jnp.where(interior, field - background, 0)[core], interior[core]
+    return local[core], interior[core]
 
 
 def _without_border(mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
