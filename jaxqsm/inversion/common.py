@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.operators import fast_shape
+from jaxqsm.operators import crop, fast_shape, pad
 from jaxqsm.operators.padding import Shape
 
 MARGIN = 0.25
@@ -30,6 +30,15 @@ def data_weights(
     mean_square = jnp.sum(weights**2) / jnp.maximum(inside.sum(), 1)
     # Above three times the typical signal more magnitude is no more certainty (vessels, coil rims).
     return jnp.minimum(weights / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1)), 3.0)
+
+
+def filtered(
+    field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], response: Float[Array, "X Y H"]
+) -> Float[Array, "x y z"]:
+    """χ that a filter on the half spectrum of the padded grid makes of the field: two real FFTs."""
+    shape = padded_shape(field.shape)
+    spectrum = jnp.fft.rfftn(pad(field, shape)) * response
+    return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
 
 
 def referenced(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:

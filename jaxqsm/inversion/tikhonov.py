@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import padded_shape, referenced
-from jaxqsm.operators import crop, laplacian_symbol, pad
+from jaxqsm.inversion.common import filtered, padded_shape
+from jaxqsm.operators import laplacian_symbol
 from jaxqsm.physics import dipole_kernel
 
 
@@ -40,8 +40,7 @@ def tikhonov(
     References:
         Bilgic et al. 2014, JMRI 40:181, doi:10.1002/jmri.24365.
     """
-    field = local_field * mask
-    shape = padded_shape(field.shape)
+    shape = padded_shape(local_field.shape)
     kernel = dipole_kernel(shape, geometry)
     if penalty == "gradient":
         energy = laplacian_symbol(shape, geometry)
@@ -53,5 +52,4 @@ def tikhonov(
         raise ValueError(f"penalty is {penalty!r}; use 'identity', 'gradient' or 'laplacian'")
     divisor = kernel**2 + weight * energy
     divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the kernel is zero as well
-    spectrum = jnp.fft.rfftn(pad(field, shape)) * kernel / divisor
-    return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
+    return filtered(local_field * mask, mask, kernel / divisor)

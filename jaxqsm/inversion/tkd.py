@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import padded_shape, referenced
-from jaxqsm.operators import crop, pad
+from jaxqsm.inversion.common import filtered, padded_shape
 from jaxqsm.physics import dipole_kernel
 
 
@@ -42,12 +41,10 @@ def tkd(
         Shmueli et al. 2009, MRM 62:1510, doi:10.1002/mrm.22135 (method);
         Schweser et al. 2013, MRM 69:1581, doi:10.1002/mrm.24405 (scale correction).
     """
-    field = local_field * mask
-    shape = padded_shape(field.shape)
+    shape = padded_shape(local_field.shape)
     kernel = dipole_kernel(shape, geometry)
     bounded = jnp.where(kernel < 0, jnp.minimum(kernel, -threshold), jnp.maximum(kernel, threshold))
     inverse = 1 / bounded
     if scale_correction:
         inverse = inverse / jnp.mean(kernel * inverse)
-    spectrum = jnp.fft.rfftn(pad(field, shape)) * inverse
-    return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
+    return filtered(local_field * mask, mask, inverse)
