@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights, padded_shape, referenced
+from jaxqsm.inversion.fidelity import sine
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import iterate
@@ -57,26 +58,8 @@ def ndi(
     kernel = dipole_kernel(shape, geometry)
 
     def step(chi):
-        misfit = _sine(dipole_convolve(chi, kernel, shape) - phase)
+        misfit = sine(dipole_convolve(chi, kernel, shape) - phase)
         return chi - step_size * dipole_convolve(weights * misfit, kernel, shape)
 
     chi = iterate(step, jnp.zeros_like(phase), iterations) / radians_per_ppm
     return referenced(crop(chi, local_field.shape), mask)
-
-
-def _sine(angle: Array) -> Array:
-    """sin to 2e-7 in float32, fifteen times as fast as XLA's on a CPU, where it costs as much as an FFT.
-
-    Whole half-turns are taken off in two parts, as one float32 cannot hold π well enough; what is left
-    lies within a quarter turn, where eleven powers of the series suffice.
-    """
-    if angle.dtype != jnp.float32:
-        return jnp.sin(angle)
-    half_turns = jnp.round(angle / jnp.pi)
-    rest = angle - half_turns * 3.140625 - half_turns * 9.67653589793e-4
-    squared = rest**2
-    series = 1 / 362880 - squared / 39916800
-    for factor in (-1 / 5040, 1 / 120, -1 / 6, 1.0):
-        series = factor + squared * series
-    odd = half_turns - 2 * jnp.floor(half_turns / 2)
-    return rest * series * (1 - 2 * odd)

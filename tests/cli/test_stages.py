@@ -152,4 +152,5 @@ def test_evaluation_set_is_the_same_every_time(tmp_path):
         _ok("evaluation-set", "--scans", "noisy", "--out", tmp_path / folder)
     name = "sub-noisy/anat/sub-noisy_echo-4_part-phase_MEGRE.nii.gz"
     one, two = (np.asarray(nib.load(tmp_path / folder / name).dataobj) for folder in "ab")
-    np.testing.assert_array_equal(one, two)
+    # But for rounding, which depends on how sums are shared among threads.
+    np.testing.assert_allclose(np.exp(1j * one), np.exp(1j * two), atol=1e-3)

@@ -1,0 +1,53 @@
+"""Where an image has edges, so that a penalty on gradients may spare them."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.splitting import Shrink
+from jaxqsm.operators import gradient, pad
+from jaxqsm.operators.differences import Vectors
+from jaxqsm.operators.padding import Shape
+from jaxqsm.solvers import shrink_vectors
+
+Smooth = tuple[Bool[Array, "x y z"], Bool[Array, "x y z"], Bool[Array, "x y z"]]
+"""For each direction, where there is no edge across it."""
+
+
+def smooth_directions(
+    image: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry, *, edges: ArrayLike
+) -> Smooth:
+    """All but the steepest differences of an image between neighbours in the mask.
+
+    Args:
+        image: any unit.
+        mask: beyond it everything is smooth.
+        geometry: voxel size.
+        edges: part of all differences that are edges, 0 to 1.
+
+    Returns:
+        Three masks, one a direction.
+    """
+    differences = [jnp.abs(g) for g in gradient(image, geometry)]
+    joined = [mask & jnp.roll(mask, -1, axis) for axis in range(3)]
+    inside = [jnp.where(j, d, jnp.nan) for j, d in zip(joined, differences, strict=True)]
+    steep = jnp.nanquantile(jnp.stack(inside), 1 - edges)
+    x, y, z = (~j | (d <= steep) for j, d in zip(joined, differences, strict=True))
+    return x, y, z
+
+
+def sparing(smooth: Smooth, shape: Shape) -> Shrink:
+    """Proximal map of the sum of lengths of what is no edge, on a padded grid."""
+    penalised = tuple(pad(s, shape) for s in smooth)
+
+    def shrink(vectors: Vectors, threshold: ArrayLike) -> Vectors:
+        within = tuple(jnp.where(p, v, 0) for p, v in zip(penalised, vectors, strict=True))
+        shorter = shrink_vectors(within, threshold)
+        x, y, z = (
+            jnp.where(p, s, v) for p, s, v in zip(penalised, shorter, vectors, strict=True)
+        )
+        return x, y, z
+
+    return shrink

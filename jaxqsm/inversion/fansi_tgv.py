@@ -1,0 +1,59 @@
+"""FANSI with total generalised variation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import nonlinear
+from jaxqsm.inversion.splitting import problem, second_order
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def fansi_tgv(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 2e-4,
+    ratio: float = 4.0,
+    radians_per_ppm: float = 16.0,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
+
+    The data term of :func:`fansi_tv` with the penalty of :func:`tgv`.
+
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: in ppm · mm, of the first penalty. Default 2e-4.
+        ratio: mm; weight of the second penalty over the first. Default 4, as for :func:`tgv`.
+        radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Ten real FFTs an iteration; implicit gradients.
+
+    References:
+        Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    chi = second_order(
+        given,
+        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
+        weight=weight,
+        ratio=ratio,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi)

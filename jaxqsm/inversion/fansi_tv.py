@@ -1,0 +1,57 @@
+"""FANSI with total variation: a nonlinear data term by fast splitting."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import nonlinear
+from jaxqsm.inversion.splitting import first_order, problem
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def fansi_tv(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 3e-4,
+    radians_per_ppm: float = 16.0,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |∇χ|.
+
+    The data term is that of the complex signal: it sees the field modulo a turn, and noise that is not
+    Gaussian where the signal is weak. For small misfits it is :func:`tv`.
+
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: in ppm · mm. Default 3e-4.
+        radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+
+    References:
+        Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    chi = first_order(
+        given,
+        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
+        weight=weight,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi)

@@ -1,0 +1,66 @@
+"""Hybrid data fidelity: first sums of errors, then sums of squares."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import absolute, linear
+from jaxqsm.inversion.l1_qsm import TYPICAL_MISFIT
+from jaxqsm.inversion.splitting import first_order, problem
+
+
+@partial(jax.jit, static_argnames=("first_iterations", "iterations"))
+def hd_qsm(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    first_weight: float = 0.05,
+    weight: float = 2e-4,
+    first_iterations: int = 20,
+    iterations: int = 60,
+) -> Float[Array, "x y z"]:
+    """A few iterations of :func:`l1_qsm`, then of :func:`tv` from there: robust at first, precise at last.
+
+    The first stage does not believe gross errors; the second, stopped early, removes the noise that sums of
+    absolute errors leave.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        first_weight: in mm, of the first stage's penalty. Default 0.05.
+        weight: in ppm · mm, of the second stage's. Default 2e-4.
+        first_iterations: of the first stage. Default 20, as published.
+        iterations: of the second stage. Default 60.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; gradients unroll.
+
+    References:
+        Lambert et al. 2022, MRM 88:962, doi:10.1002/mrm.29218.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    chi = first_order(
+        given,
+        absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
+        weight=TYPICAL_MISFIT * first_weight,
+        tolerance=None,
+        max_iterations=first_iterations,
+    )
+    chi = first_order(
+        given,
+        linear(given.field, given.weights),
+        weight=weight,
+        start=chi,
+        tolerance=None,
+        max_iterations=iterations,
+    )
+    return given.finish(chi)

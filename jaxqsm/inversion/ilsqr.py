@@ -1,0 +1,100 @@
+"""Least squares, and the estimation of its streaks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.least_squares import least_squares
+from jaxqsm.inversion.splitting import Problem, problem
+from jaxqsm.operators import divergence, gradient, laplacian, pad, spherical_kernel
+from jaxqsm.physics import dipole_convolve
+from jaxqsm.solvers import conjugate_gradient
+
+FAST_RADIUS = 3.0
+"""mm, of the ball over which the fast estimate is smoothed near the cone."""
+
+
+@partial(jax.jit, static_argnames=("iterations", "streak_iterations"))
+def ilsqr(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    threshold: float = 0.1,
+    outliers: float = 0.999,
+    iterations: int = 15,
+    streak_iterations: int = 50,
+) -> Float[Array, "x y z"]:
+    """Least squares less its streaks: what, within the cone of a small kernel, makes gradients where none are.
+
+    Where there should be gradients is told by a fast estimate that divides by the kernel's sign only.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; weights the least squares by its ratio to its root mean square.
+        threshold: of the kernel's magnitude below which streaks lie. Default 0.1, as published.
+        outliers: quantile of the size of the field's Laplacian above which a voxel begins to lose weight.
+            Default 0.999. The published 0.6 takes weight off vessels and borders of nuclei, too: on the head
+            phantom the least squares then miss by 51 % instead of 38 %.
+        iterations: of the first least squares. Default 15.
+        streak_iterations: of the estimation of streaks. Default 50, as published.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; gradients unroll.
+
+    References:
+        Li et al. 2015, NeuroImage 108:111, doi:10.1016/j.neuroimage.2014.12.043.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    shape, kernel = given.shape, given.kernel
+    inside = pad(mask, shape)
+    rough = jnp.abs(pad(laplacian(local_field * mask, geometry), shape))
+    believed = _falling(rough, inside, outliers, 0.99999)
+    first = least_squares(given, believed**2 * given.weights, iterations=iterations)
+
+    estimate = _fast(given, inside, first)
+    smooth = [_falling(jnp.abs(g), inside, 0.5, 0.7) for g in gradient(estimate, geometry)]
+    cone = jnp.where(jnp.abs(kernel) < threshold, 1.0, 0.0)
+
+    def roughness(image: Array) -> Array:
+        """Half the derivative of Σ |smooth ∇image|²."""
+        x, y, z = (s**2 * g for s, g in zip(smooth, gradient(image, geometry), strict=True))
+        return -divergence((x, y, z), geometry)
+
+    def within_cone(image: Array) -> Array:
+        return dipole_convolve(image, cone, shape)
+
+    streaks = conjugate_gradient(
+        lambda image: within_cone(roughness(within_cone(image))),
+        within_cone(roughness(first)),
+        iterations=streak_iterations,
+    )
+    return given.finish(first - within_cone(streaks))
+
+
+def _fast(given: Problem, inside: Array, like: Array) -> Array:
+    """χ by the sign of the kernel, smoothed near the cone, scaled to fit ``like``."""
+    size = jnp.abs(given.kernel) ** 0.001
+    low, high = jnp.quantile(size, 0.01), jnp.quantile(size, 0.3)
+    trust = jnp.clip((size - low) / jnp.maximum(high - low, 1e-12), 0, 1)
+    ball = jnp.fft.rfftn(spherical_kernel(given.shape, FAST_RADIUS, given.geometry)).real
+    smoothed = trust + (1 - trust) * ball
+    # Smoothed twice, as published: the mask spreads what the first time took out.
+    estimate = inside * dipole_convolve(given.field, jnp.sign(given.kernel) * smoothed, given.shape)
+    estimate = inside * dipole_convolve(estimate, smoothed, given.shape)
+    return estimate * jnp.sum(estimate * like) / jnp.maximum(jnp.sum(estimate**2), 1e-30)
+
+
+def _falling(values: Array, inside: Array, low: float, high: float) -> Array:
+    """1 below one quantile of the values inside, 0 above another, linear between."""
+    known = jnp.where(inside, values, jnp.nan)
+    bottom, top = jnp.nanquantile(known, low), jnp.nanquantile(known, high)
+    return jnp.clip((top - values) / jnp.maximum(top - bottom, 1e-12), 0, 1)

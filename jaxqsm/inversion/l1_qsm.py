@@ -1,0 +1,60 @@
+"""Inversion whose data term does not believe gross errors."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import absolute
+from jaxqsm.inversion.splitting import first_order, problem
+
+TYPICAL_MISFIT = 0.01
+"""ppm."""
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def l1_qsm(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 0.05,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Minimise Σ W |Dχ − field| + weight Σ |∇χ|.
+
+    A voxel that misses by much pulls no more than one that misses by little, so phase errors around vessels
+    and bleeds do not make streaks.
+
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: in mm: unlike that of :func:`tv` it does not depend on the noise. Default 0.05.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+
+    References:
+        Milovic et al. 2022, MRM 87:457, doi:10.1002/mrm.28957.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    # In units of a typical misfit both terms move at one pace; the minimum is the same.
+    chi = first_order(
+        given,
+        absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
+        weight=TYPICAL_MISFIT * weight,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi)

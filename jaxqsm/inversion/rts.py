@@ -1,0 +1,62 @@
+"""Rapid two-step inversion."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.least_squares import least_squares
+from jaxqsm.inversion.splitting import completed, problem
+
+
+@partial(jax.jit, static_argnames=("first_iterations", "max_iterations"))
+def rts(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    threshold: float = 0.15,
+    weight: float = 1e-4,
+    first_iterations: int = 20,
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+) -> Float[Array, "x y z"]:
+    """Least squares where the kernel is well-conditioned, total variation where it is not.
+
+    A few steps of least squares recover what lies far from the magic cone. That part of k-space is kept; the
+    rest follows from the least total variation.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; weights the first step by its ratio to its root mean square.
+        threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
+        weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
+        first_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave χ too weak.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 100.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Derivatives are implicit, and
+        through the first step unrolled.
+
+    References:
+        Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    first = least_squares(given, given.weights, iterations=first_iterations)
+    chi = completed(
+        jnp.fft.rfftn(first),
+        jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
+        given,
+        weight=weight,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi)

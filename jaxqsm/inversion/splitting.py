@@ -1,0 +1,303 @@
+"""The engine of all inversions with a total-variation penalty: everything but χ is split off.
+
+Every step is then closed-form: χ by division in k-space, gradients by shortening vectors, the predicted
+field Dχ voxel by voxel by whatever data term there is. Methods differ in the data term, in where the penalty
+applies, and in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Complex, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import data_weights, padded_shape, referenced
+from jaxqsm.inversion.fidelity import Proximal
+from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
+from jaxqsm.operators.differences import Vectors
+from jaxqsm.operators.padding import Shape
+from jaxqsm.physics import dipole_convolve, dipole_kernel
+from jaxqsm.solvers import douglas_rachford, shrink_vectors
+
+GRADIENT_TIGHTNESS = 100.0
+"""Times the weight: how tightly the split gradient follows ∇χ. The published choice; any other has the same
+solution, but takes longer to it."""
+
+IMAGE_TIGHTNESS = 1e-2
+"""How tightly the split image follows χ."""
+
+Volume = Float[Array, "X Y Z"]
+Shrink = Callable[[Vectors, ArrayLike], Vectors]
+
+
+class Problem(NamedTuple):
+    """An inversion on its padded grid.
+
+    Attributes:
+        field: ppm, zero outside the mask.
+        weights: square of the confidence in it, zero outside the mask.
+        kernel: dipole response on the half spectrum.
+        geometry: voxel size and field direction.
+        mask: of the scan, not padded.
+    """
+
+    field: Volume
+    weights: Volume
+    kernel: Float[Array, "X Y H"]
+    geometry: Geometry
+    mask: Bool[Array, "x y z"]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the padded grid."""
+        x, y, z = self.field.shape
+        return x, y, z
+
+    def finish(self, chi: Volume) -> Float[Array, "x y z"]:
+        """χ of the padded grid on that of the scan, relative to its mean in the mask."""
+        return referenced(crop(chi, self.mask.shape), self.mask)
+
+
+def problem(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    magnitude: Float[Array, "x y z"] | None,
+) -> Problem:
+    """The problem that the arguments of an inversion state."""
+    shape = padded_shape(local_field.shape)
+    return Problem(
+        field=pad(local_field * mask, shape),
+        weights=pad(data_weights(mask, magnitude) ** 2, shape),
+        kernel=dipole_kernel(shape, geometry),
+        geometry=geometry,
+        mask=mask,
+    )
+
+
+def first_order(
+    given: Problem,
+    fidelity: Proximal,
+    *,
+    weight: ArrayLike,
+    shrink: Shrink = shrink_vectors,
+    image: Proximal | None = None,
+    start: Volume | None = None,
+    tolerance: float | None,
+    max_iterations: int,
+) -> Volume:
+    """χ of least data term + weight Σ |∇χ|, total variation, or a penalty like it.
+
+    Args:
+        given: the problem.
+        fidelity: proximal map of the data term at unit tightness, see :mod:`jaxqsm.inversion.fidelity`.
+        weight: ppm · mm.
+        shrink: proximal map of the penalty at unit weight, from gradients and threshold; default that of the
+            sum of lengths.
+        image: proximal map, at a tightness of :data:`IMAGE_TIGHTNESS`, of what else is known of χ itself.
+        start: χ on the padded grid to begin from; default: none.
+        tolerance: relative change of the iterate at which to stop; None for exactly ``max_iterations``.
+        max_iterations: bound on the iterations, of four real FFTs each.
+    """
+    shape, kernel, geometry = given.shape, given.kernel, given.geometry
+    tightness = GRADIENT_TIGHTNESS * weight
+    tightness_image = 0.0 if image is None else IMAGE_TIGHTNESS
+    divisor = tightness * laplacian_symbol(shape, geometry) + kernel**2 + tightness_image
+    divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the numerator is zero as well
+
+    def proximal(state):
+        gradients, fields, images = state
+        known = images if image is None else image(images)
+        return shrink(gradients, 1 / GRADIENT_TIGHTNESS), fidelity(fields), known
+
+    def split(chi, predicted):
+        return gradient(chi, geometry), predicted, None if image is None else chi
+
+    def nearest(state):
+        gradients, fields, images = state
+        pull = -tightness * divergence(gradients, geometry)
+        if image is not None:
+            pull = pull + tightness_image * images
+        spectrum = (jnp.fft.rfftn(pull) + kernel * jnp.fft.rfftn(fields)) / divisor
+        chi = jnp.fft.irfftn(spectrum, s=shape)
+        return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape))
+
+    if start is None:
+        initial = split(jnp.zeros_like(given.field), _trusted(given))
+    else:
+        initial = split(start, dipole_convolve(start, kernel, shape))
+    return douglas_rachford(
+        proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations
+    )
+
+
+def completed(
+    spectrum: Complex[Array, "X Y H"],
+    known: Float[Array, "X Y H"],
+    given: Problem,
+    *,
+    weight: ArrayLike,
+    shrink: Shrink = shrink_vectors,
+    tolerance: float,
+    max_iterations: int,
+) -> Volume:
+    """χ of least ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|: the rest of k-space by total variation.
+
+    Args:
+        spectrum: of χ, on the half spectrum.
+        known: how much it is to be believed at each frequency, 0 to 1.
+        given: the problem; its grid and geometry are used.
+        weight: ppm · mm.
+        shrink: as in :func:`first_order`.
+        tolerance: relative change of the iterate at which to stop.
+        max_iterations: bound on the iterations, of two real FFTs each.
+    """
+    shape, geometry = given.shape, given.geometry
+    tightness = GRADIENT_TIGHTNESS * weight
+    divisor = tightness * laplacian_symbol(shape, geometry) + known
+    divisor = jnp.where(divisor > 0, divisor, 1)
+
+    def nearest(gradients):
+        pull = jnp.fft.rfftn(-tightness * divergence(gradients, geometry))
+        chi = jnp.fft.irfftn((pull + known * spectrum) / divisor, s=shape)
+        return chi, gradient(chi, geometry)
+
+    return douglas_rachford(
+        lambda gradients: shrink(gradients, 1 / GRADIENT_TIGHTNESS),
+        nearest,
+        gradient(jnp.fft.irfftn(known * spectrum, s=shape), geometry),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+
+def second_order(
+    given: Problem,
+    fidelity: Proximal,
+    *,
+    weight: ArrayLike,
+    ratio: ArrayLike,
+    tolerance: float,
+    max_iterations: int,
+) -> Volume:
+    """χ of least data term + weight Σ (|∇χ − w| + ratio |ℰw|) over χ and w: total generalised variation.
+
+    ℰ is the symmetrised gradient. Where w = ∇χ costs nothing χ may have any constant slope.
+
+    Args:
+        given: the problem.
+        fidelity: proximal map of the data term at unit tightness.
+        weight: ppm · mm.
+        ratio: mm, of the second penalty's weight to the first's.
+        tolerance: relative change of the iterate at which to stop.
+        max_iterations: bound on the iterations, of ten real FFTs each.
+    """
+    shape, kernel, geometry = given.shape, given.kernel, given.geometry
+    tightness = GRADIENT_TIGHTNESS * weight
+    tightness_second = GRADIENT_TIGHTNESS * weight * ratio**2
+    symbols = _difference_symbols(shape, geometry)
+    energy = laplacian_symbol(shape, geometry)
+    # ℰᵀℰ on vectors is ½ (energy + e eᴴ), e the symbol of the gradient: its inverse is closed-form.
+    across = tightness + 0.5 * tightness_second * energy
+    along = tightness + tightness_second * energy
+    # With w eliminated, what ties χ to its gradients.
+    divisor = tightness * energy - tightness**2 * energy / along + kernel**2
+    divisor = jnp.where(divisor > 0, divisor, 1)
+
+    def proximal(state):
+        gradients, curvatures, fields = state
+        return (
+            shrink_vectors(gradients, 1 / GRADIENT_TIGHTNESS),
+            _shrink_symmetric(curvatures, 1 / (GRADIENT_TIGHTNESS * ratio)),
+            fidelity(fields),
+        )
+
+    def nearest(state):
+        gradients, curvatures, fields = state
+        slopes = tuple(
+            tightness_second * c - tightness * g
+            for c, g in zip(_symmetric_adjoint(curvatures, geometry), gradients, strict=True)
+        )
+        right = [jnp.fft.rfftn(slope) for slope in slopes]
+        projected = sum(jnp.conj(e) * r for e, r in zip(symbols, right, strict=True))
+        pull = jnp.fft.rfftn(-tightness * divergence(gradients, geometry))
+        pull = pull + kernel * jnp.fft.rfftn(fields) + tightness * projected / along
+        spectrum = pull / divisor
+        # w = T⁻¹ (tightness e χ + right), T = across + (along − across) e eᴴ / energy.
+        inner = projected + tightness * energy * spectrum
+        shared = inner * (across - along) / jnp.where(energy > 0, energy, 1) / along
+        slope = tuple(
+            jnp.fft.irfftn((e * (tightness * spectrum + shared) + r) / across, s=shape)
+            for e, r in zip(symbols, right, strict=True)
+        )
+        chi = jnp.fft.irfftn(spectrum, s=shape)
+        predicted = jnp.fft.irfftn(spectrum * kernel, s=shape)
+        rest = tuple(g - s for g, s in zip(gradient(chi, geometry), slope, strict=True))
+        return chi, (rest, _symmetric_gradient(slope, geometry), predicted)
+
+    zeros = jnp.zeros_like(given.field)
+    initial = ((zeros,) * 3, (zeros,) * 6, _trusted(given))
+    return douglas_rachford(
+        proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations
+    )
+
+
+def _trusted(given: Problem) -> Volume:
+    # A field of no weight may be anything, and would take many iterations to be forgotten.
+    return jnp.where(given.weights > 0, given.field, 0)
+
+
+PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Components of a symmetric matrix field, the diagonal first."""
+
+
+def _difference_symbols(shape: Shape, geometry: Geometry) -> list[Complex[Array, "X Y H"]]:
+    """Of forward differences along the three axes, per mm."""
+    x, y, z = shape
+    cycles = (
+        jnp.fft.fftfreq(x)[:, None, None],
+        jnp.fft.fftfreq(y)[None, :, None],
+        jnp.fft.rfftfreq(z)[None, None, :],
+    )
+    return [
+        (jnp.exp(2j * jnp.pi * c) - 1) / size for c, size in zip(cycles, geometry.voxel_size, strict=True)
+    ]
+
+
+def _forward(image: Volume, axis: int, geometry: Geometry) -> Volume:
+    return (jnp.roll(image, -1, axis) - image) / geometry.voxel_size[axis]
+
+
+def _forward_adjoint(image: Volume, axis: int, geometry: Geometry) -> Volume:
+    return (jnp.roll(image, 1, axis) - image) / geometry.voxel_size[axis]
+
+
+def _symmetric_gradient(vectors: tuple[Volume, ...], geometry: Geometry) -> tuple[Volume, ...]:
+    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six pairs."""
+    return tuple(
+        _forward(vectors[i], i, geometry)
+        if i == j
+        else 0.5 * (_forward(vectors[j], i, geometry) + _forward(vectors[i], j, geometry))
+        for i, j in PAIRS
+    )
+
+
+def _symmetric_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -> list[Volume]:
+    """Adjoint of :func:`_symmetric_gradient`, off-diagonal pairs counted twice as in the norm of a matrix."""
+    vectors: list[Volume] = [jnp.zeros_like(matrix[0])] * 3
+    for (i, j), entry in zip(PAIRS, matrix, strict=True):
+        vectors[i] = vectors[i] + _forward_adjoint(entry, j, geometry)
+        if i != j:
+            vectors[j] = vectors[j] + _forward_adjoint(entry, i, geometry)
+    return vectors
+
+
+def _shrink_symmetric(matrix: tuple[Volume, ...], threshold: ArrayLike) -> tuple[Volume, ...]:
+    """Shorten matrices by ``threshold`` in the Frobenius norm."""
+    root = jnp.sqrt(2.0)
+    vectors = tuple(m if i == j else root * m for (i, j), m in zip(PAIRS, matrix, strict=True))
+    shorter = shrink_vectors(vectors, threshold)
+    return tuple(m if i == j else m / root for (i, j), m in zip(PAIRS, shorter, strict=True))

@@ -1,0 +1,64 @@
+"""Streaking artefact reduction by two levels of regularisation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import linear
+from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.physics import dipole_convolve
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def star(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    strong_weight: float = 3e-3,
+    weight: float = 3e-4,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Strong sources first, by a heavy total variation; then what their field leaves, by a light one.
+
+    A bleed and the tissue around it differ by two orders of magnitude, and no one weight suits both.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        strong_weight: in ppm · mm, of the first level. Default 3e-3, ten times the second's.
+        weight: in ppm · mm, of the second level. Default 3e-4.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations of each level. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+
+    References:
+        Wei et al. 2015, NMR Biomed 28:1294, doi:10.1002/nbm.3383.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    strong = first_order(
+        given,
+        linear(given.field, given.weights),
+        weight=strong_weight,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    rest = (given.field - dipole_convolve(strong, given.kernel, given.shape)) * (given.weights > 0)
+    weak = first_order(
+        given._replace(field=rest),
+        linear(rest, given.weights),
+        weight=weight,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(strong + weak)

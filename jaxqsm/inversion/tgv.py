@@ -1,0 +1,59 @@
+"""Inversion with total generalised variation of second order."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import linear
+from jaxqsm.inversion.splitting import problem, second_order
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def tgv(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 2e-4,
+    ratio: float = 4.0,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> Float[Array, "x y z"]:
+    """Minimise ½ |W (Dχ − field)|² + weight Σ (|∇χ − w| + ratio |ℰw|) over χ and w.
+
+    Where total variation makes plateaus, this allows slopes: w follows a slowly varying gradient of χ.
+
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: in ppm · mm, of the first penalty. Default 2e-4.
+        ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels, which on
+            the head phantom, made of plateaus, costs five points of error.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Ten real FFTs an iteration; implicit gradients.
+
+    References:
+        Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041;
+        Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (splitting, closed-form steps).
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    chi = second_order(
+        given,
+        linear(given.field, given.weights),
+        weight=weight,
+        ratio=ratio,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi)

@@ -1,0 +1,59 @@
+"""Splitting: two functions that are easy one by one, minimised together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxqsm.solvers.fixed_point import fixed_point
+from jaxqsm.solvers.iterate import iterate
+
+State = TypeVar("State")
+
+
+def douglas_rachford(
+    proximal: Callable[[State], State],
+    nearest: Callable[[State], tuple[Any, State]],
+    initial: State,
+    *,
+    tolerance: float | None,
+    max_iterations: int,
+) -> Any:
+    """Minimise f(x) + g(Kx) over x, as the alternating direction method of multipliers does.
+
+    The iteration is carried in the sum v of the split variable Kx and its multiplier, so there is one
+    variable of state where the usual form has two: v ← v + K x(2 z − v) − z with z = prox_g(v).
+
+    Args:
+        proximal: prox_g, from a pytree v to one like it.
+        nearest: from v to ``(x, Kx)``, the x of least f(x) + ½ |Kx − v|² in the norm that ``proximal`` uses.
+        initial: v to start from.
+        tolerance: relative change of v at which to stop; None to do all ``max_iterations``, for methods that
+            regularise by stopping early.
+        max_iterations: bound on the iterations.
+
+    Returns:
+        x, in whatever form ``nearest`` gives it. Derivatives are those of the converged solution, see
+        :func:`fixed_point`; of the iterate returned where ``tolerance`` is None, see :func:`iterate`.
+
+    References:
+        Eckstein & Bertsekas 1992, Math Program 55:293, doi:10.1007/BF01581204.
+    """
+
+    def reflected(state: State) -> tuple[State, State]:
+        split = proximal(state)
+        return split, jax.tree.map(lambda z, v: 2 * z - v, split, state)
+
+    def step(state: State) -> State:
+        split, mirrored = reflected(state)
+        _, image = nearest(mirrored)
+        return jax.tree.map(lambda v, k, z: v + k - z, state, image, split)
+
+    if tolerance is None:
+        state = iterate(step, initial, max_iterations)
+    else:
+        state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
+    return nearest(reflected(state)[1])[0]
