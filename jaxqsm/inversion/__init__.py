@@ -1,9 +1,44 @@
-"""Dipole inversion: local field to susceptibility. Every function returns ppm, mean zero in the mask."""
+"""Dipole inversion: local field to susceptibility. Every function returns ppm, mean zero in the mask.
 
+`cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor.
+"""
+
+from jaxqsm.inversion.cosmos import cosmos
+from jaxqsm.inversion.fansi_tgv import fansi_tgv
+from jaxqsm.inversion.fansi_tv import fansi_tv
+from jaxqsm.inversion.hd_qsm import hd_qsm
+from jaxqsm.inversion.heidi import heidi
+from jaxqsm.inversion.ilsqr import ilsqr
+from jaxqsm.inversion.l1_qsm import l1_qsm
+from jaxqsm.inversion.medi import medi
 from jaxqsm.inversion.ndi import ndi
+from jaxqsm.inversion.rts import rts
+from jaxqsm.inversion.star import star
+from jaxqsm.inversion.sti import sti
+from jaxqsm.inversion.tgv import tgv
 from jaxqsm.inversion.tikhonov import tikhonov
 from jaxqsm.inversion.tkd import tkd
 from jaxqsm.inversion.tsvd import tsvd
 from jaxqsm.inversion.tv import tv
+from jaxqsm.inversion.wh_qsm import wh_qsm
 
-__all__ = ["ndi", "tikhonov", "tkd", "tsvd", "tv"]
+__all__ = [
+    "cosmos",
+    "fansi_tgv",
+    "fansi_tv",
+    "hd_qsm",
+    "heidi",
+    "ilsqr",
+    "l1_qsm",
+    "medi",
+    "ndi",
+    "rts",
+    "star",
+    "sti",
+    "tgv",
+    "tikhonov",
+    "tkd",
+    "tsvd",
+    "tv",
+    "wh_qsm",
+]

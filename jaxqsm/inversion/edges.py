@@ -40,14 +40,12 @@ def smooth_directions(
 
 def sparing(smooth: Smooth, shape: Shape) -> Shrink:
     """Proximal map of the sum of lengths of what is no edge, on a padded grid."""
-    penalised = tuple(pad(s, shape) for s in smooth)
+    penalised = tuple(~pad(~s, shape) for s in smooth)  # beyond the array all is smooth
 
     def shrink(vectors: Vectors, threshold: ArrayLike) -> Vectors:
         within = tuple(jnp.where(p, v, 0) for p, v in zip(penalised, vectors, strict=True))
         shorter = shrink_vectors(within, threshold)
-        x, y, z = (
-            jnp.where(p, s, v) for p, s, v in zip(penalised, shorter, vectors, strict=True)
-        )
+        x, y, z = (jnp.where(p, s, v) for p, s, v in zip(penalised, shorter, vectors, strict=True))
         return x, y, z
 
     return shrink

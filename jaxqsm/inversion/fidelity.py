@@ -56,12 +56,13 @@ def absolute(field: Volume, weights: Volume, *, tightness: ArrayLike = 1.0) -> P
     return proximal
 
 
-def sine(angle: Array) -> Array:
+def sine(angle: ArrayLike) -> Array:
     """sin to 2e-7 in float32, fifteen times as fast as XLA's on a CPU, where it costs as much as an FFT.
 
     Whole half-turns are taken off in two parts, as one float32 cannot hold π well enough; what is left
     lies within a quarter turn, where eleven powers of the series suffice.
     """
+    angle = jnp.asarray(angle)
     if angle.dtype != jnp.float32:
         return jnp.sin(angle)
     half_turns = jnp.round(angle / jnp.pi)

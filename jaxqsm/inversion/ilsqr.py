@@ -31,7 +31,7 @@ def ilsqr(
     iterations: int = 15,
     streak_iterations: int = 50,
 ) -> Float[Array, "x y z"]:
-    """Least squares less its streaks: what, within the cone of a small kernel, makes gradients where none are.
+    """Least squares less its streaks: what makes gradients where none are, from within the magic cone.
 
     Where there should be gradients is told by a fast estimate that divides by the kernel's sign only.
 

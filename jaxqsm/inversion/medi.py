@@ -39,8 +39,8 @@ def medi(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |M ∇χ|: edges of the magnitude are free.
 
-    χ may change where the magnitude does, and nowhere else without a price. Where the published method
-    linearises and solves inner systems by conjugate gradients, this splits the terms: the minimum is the same.
+    χ may change where the magnitude does, and nowhere else without a price. The published method
+    linearises and solves inner systems by conjugate gradients; this splits the terms, for the same minimum.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -53,8 +53,8 @@ def medi(
         edges: part of all differences in the mask that count as edges. Default 0.3, as published.
         nonlinear_data: whether the data term is the nonlinear one (default) or ½ |W (Dχ − field)|².
         radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
-        smv_radius: mm; above 0, field and model lose their mean over a ball of this radius, which removes what
-            is left of the background, and the mask is eroded by it. Default 0: none; published with 5.
+        smv_radius: mm; above 0, field and model lose their mean over a ball of this radius, which removes
+            what is left of the background, and the mask is eroded by it. Default 0: none; published with 5.
         merit: how often to solve again with less weight on voxels that miss by more than six standard
             deviations (MERIT). Default 0; 1 is enough where the phase is wrong in places.
         csf_weight: of ½ (χ − mean)² over ``csf_mask``. Default 0.1.

@@ -38,13 +38,14 @@ def rts(
         magnitude: optional, any unit; weights the first step by its ratio to its root mean square.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
         weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
-        first_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave χ too weak.
+        first_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
+            χ too weak.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Derivatives are implicit, and
-        through the first step unrolled.
+        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Derivatives are implicit,
+        and through the first step unrolled.
 
     References:
         Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.

@@ -129,9 +129,7 @@ def first_order(
         initial = split(jnp.zeros_like(given.field), _trusted(given))
     else:
         initial = split(start, dipole_convolve(start, kernel, shape))
-    return douglas_rachford(
-        proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations
-    )
+    return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def completed(
@@ -240,9 +238,7 @@ def second_order(
 
     zeros = jnp.zeros_like(given.field)
     initial = ((zeros,) * 3, (zeros,) * 6, _trusted(given))
-    return douglas_rachford(
-        proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations
-    )
+    return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def _trusted(given: Problem) -> Volume:

@@ -24,8 +24,8 @@ def sti(
 ) -> Float[Array, "6 x y z"]:
     """Susceptibility tensor from six or more orientations, frequency by frequency.
 
-    The field of orientation i is b·χb/3 − (k·b)(k·χb)/|k|² in k-space, b its direction: one linear equation for
-    the six entries of χ. They are solved in the sense of least squares with a small penalty on their size.
+    In k-space the field of an orientation of direction b is b·χb/3 − (k·b)(k·χb)/|k|²: one linear equation
+    for the six entries of χ. They are solved by least squares with a small penalty on their size.
 
     Args:
         local_fields: ppm, registered to one grid, shape ``(orientation, x, y, z)``; six at least.
@@ -55,7 +55,7 @@ def sti(
         """The six entries where the first frequency is one number."""
         kx, measured = arguments
         vector = jnp.broadcast_arrays(kx, k[1][0], k[2][0])
-        squared = sum(c**2 for c in vector)
+        squared = vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2
         safe = jnp.where(squared > 0, squared, 1)
         rows = []
         for b in directions:

@@ -35,8 +35,8 @@ def tgv(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
-        ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels, which on
-            the head phantom, made of plateaus, costs five points of error.
+        ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels,
+            which on the head phantom, made of plateaus, costs five points of error.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxqsm import background, field_mapping, inversion, networks, unwrapping
 
-FROM_SCAN = frozenset({"magnitude", "echo_times"})
+FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 
@@ -114,7 +114,18 @@ METHODS: dict[str, dict[str, Method]] = {
     "inversion": _stage(
         "inversion",
         inversion.tv,
+        inversion.medi,
+        inversion.tgv,
+        inversion.fansi_tv,
+        inversion.fansi_tgv,
+        inversion.l1_qsm,
+        inversion.hd_qsm,
+        inversion.wh_qsm,
         inversion.ndi,
+        inversion.rts,
+        inversion.heidi,
+        inversion.star,
+        inversion.ilsqr,
         inversion.tikhonov,
         inversion.tkd,
         inversion.tsvd,

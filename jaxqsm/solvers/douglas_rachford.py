@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from jaxqsm.solvers.fixed_point import fixed_point
 from jaxqsm.solvers.iterate import iterate

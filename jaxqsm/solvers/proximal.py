@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike
 
-Component = Float[Array, "*shape"]
+Vectors = TypeVar("Vectors", bound=tuple[Array, ...])
 
 
-def shrink_vectors(vectors: tuple[Component, ...], threshold: ArrayLike) -> tuple[Component, ...]:
+def shrink_vectors(vectors: Vectors, threshold: ArrayLike) -> Vectors:
     """Shorten every vector by ``threshold``: the proximal map of the sum of lengths.
 
     Args:
@@ -23,4 +26,4 @@ def shrink_vectors(vectors: tuple[Component, ...], threshold: ArrayLike) -> tupl
     # The inner `where` keeps the gradient finite where the vector is zero.
     length = jnp.sqrt(jnp.where(longer, squared, 1))
     factor = jnp.where(longer, 1 - threshold / length, 0)
-    return tuple(component * factor for component in vectors)
+    return jax.tree.map(lambda component: component * factor, vectors)
