@@ -11,6 +11,7 @@ from jaxqsm import (
     phantoms,
     physics,
     pipeline,
+    relaxometry,
     solvers,
     unwrapping,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "phantoms",
     "physics",
     "pipeline",
+    "relaxometry",
     "solvers",
     "unwrapping",
 ]

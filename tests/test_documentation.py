@@ -23,7 +23,9 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(jaxqsm.__path__, "jaxqsm.
 FLOORS = {
     **dict.fromkeys(("geometry", "operators", "physics", "metrics"), 1),
     "solvers": 2,
-    **dict.fromkeys(("unwrapping", "field_mapping", "masking", "background", "inversion", "phantoms"), 3),
+    **dict.fromkeys(
+        ("unwrapping", "field_mapping", "masking", "background", "inversion", "phantoms", "relaxometry"), 3
+    ),
     "networks": 4,
     "learning": 5,
     "io": 6,

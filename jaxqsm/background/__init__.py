@@ -3,8 +3,9 @@
 from jaxqsm.background.ismv import ismv
 from jaxqsm.background.lbv import lbv
 from jaxqsm.background.pdf import pdf
+from jaxqsm.background.polynomial import polynomial
 from jaxqsm.background.resharp import resharp
 from jaxqsm.background.sharp import sharp
 from jaxqsm.background.v_sharp import v_sharp
 
-__all__ = ["ismv", "lbv", "pdf", "resharp", "sharp", "v_sharp"]
+__all__ = ["ismv", "lbv", "pdf", "polynomial", "resharp", "sharp", "v_sharp"]

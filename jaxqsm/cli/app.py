@@ -17,6 +17,9 @@ from jaxqsm.cli.convert import convert
 from jaxqsm.cli.demo import demo
 from jaxqsm.cli.evaluate import evaluate
 from jaxqsm.cli.methods import methods
+from jaxqsm.cli.orientations import cosmos, sti
+from jaxqsm.cli.r2star import r2star
+from jaxqsm.cli.roi import roi
 from jaxqsm.cli.run import run
 from jaxqsm.cli.simulate import simulate
 from jaxqsm.cli.stages import background, field, invert, mask, unwrap
@@ -39,6 +42,10 @@ for command in (
     field,
     background,
     invert,
+    cosmos,
+    sti,
+    r2star,
+    roi,
     evaluate,
     simulate,
     evaluation_set,

@@ -44,6 +44,8 @@ class MethodOptions:
     "Unwrapping method (jaxqsm methods lists all)."
     phase_offset: str = Config.phase_offset
     "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
+    field_mapping: str = Config.field_mapping
+    "Fit over echoes: weighted_fit or nonlinear_fit."
     reliability: float = Config.reliability
     "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
     background: str = Config.background
@@ -63,6 +65,7 @@ class MethodOptions:
             bare = Config(
                 unwrapping=self.unwrapping,
                 phase_offset=self.phase_offset,
+                field_mapping=self.field_mapping,
                 reliability=self.reliability,
                 background=self.background,
                 inversion=self.inversion,

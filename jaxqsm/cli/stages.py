@@ -19,23 +19,11 @@ from jaxqsm.cli.options import (
     ReadingOptions,
     Settings,
     Several,
-    require_nifti_name,
     settings_of,
 )
-from jaxqsm.io import (
-    Image,
-    InputError,
-    geometry_from,
-    load,
-    load_mask,
-    load_scan,
-    refuse_existing,
-    require_same_grid,
-    save,
-    staging,
-    to_radians,
-)
-from jaxqsm.pipeline import METHODS, Method, find_method, reconstruct_scan
+from jaxqsm.cli.volumes import check_output, chosen_method, magnitude_for, mask_for, write_volumes
+from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
+from jaxqsm.pipeline import Method, reconstruct_scan
 
 
 def mask(
@@ -62,7 +50,7 @@ def mask(
     overwrite
         Replace the file.
     """
-    _check(out, overwrite)
+    check_output(out, overwrite)
     image = load(magnitude)
     geometry = geometry_from(image.affine, path=magnitude)
 
@@ -72,7 +60,7 @@ def mask(
         except ValueError as error:
             raise InputError(f"{magnitude}: {error}") from error
 
-    _write({out: console.stage("mask", find)}, image.affine)
+    write_volumes({out: console.stage("mask", find)}, image.affine)
 
 
 def unwrap(
@@ -103,7 +91,7 @@ def unwrap(
     echo_times
         Seconds, one an echo; needed for a 4-D file (romeo).
     method
-        romeo or laplacian.
+        romeo, laplacian or best_path.
     settings
         Options of the method: OPTION=VALUE.
     phase_range
@@ -111,15 +99,15 @@ def unwrap(
     overwrite
         Replace the file.
     """
-    chosen = _method("unwrapping", method)
+    chosen = chosen_method("unwrapping", method)
     keywords = settings_of(chosen, settings)
-    _check(out, overwrite)
+    check_output(out, overwrite)
     image = load(phase)
     radians, recognised = to_radians(image.data, phase_range=phase_range, name=str(phase))
     console.note(recognised)
-    inside = _mask_for(image, mask)
+    inside = mask_for(image, mask)
     if chosen.takes_magnitude:
-        keywords |= {"magnitude": _magnitude_for(image, magnitude, same_echoes=True)}
+        keywords |= {"magnitude": magnitude_for(image, magnitude, same_echoes=True)}
         if image.data.ndim == 4:
             if len(echo_times) != image.data.shape[-1]:
                 raise InputError(
@@ -130,7 +118,7 @@ def unwrap(
     unwrapped = console.stage(
         method, lambda: chosen.function(jnp.asarray(radians), inside, geometry, **keywords)
     )
-    _write({out: unwrapped}, image.affine)
+    write_volumes({out: unwrapped}, image.affine)
 
 
 def field(
@@ -167,9 +155,9 @@ def field(
     overwrite
         Replace the files.
     """
-    _check(out, overwrite)
+    check_output(out, overwrite)
     if out_mask is not None:
-        _check(out_mask, overwrite, option="--out-mask")
+        check_output(out_mask, overwrite, option="--out-mask")
     scan = load_scan(
         phase,
         magnitude,
@@ -186,7 +174,7 @@ def field(
     outputs: dict[Path, np.ndarray] = {out: result.maps.total_field}
     if out_mask is not None:
         outputs[out_mask] = result.mask
-    _write(outputs, scan.affine)
+    write_volumes(outputs, scan.affine)
 
 
 def background(
@@ -215,7 +203,7 @@ def background(
     out_mask
         Also write the mask where the local field is valid.
     method
-        v_sharp, pdf, resharp, lbv, ismv or sharp.
+        v_sharp, pdf, resharp, lbv, ismv, sharp or polynomial.
     magnitude
         Weights, for methods that take them.
     b0_dir
@@ -225,11 +213,11 @@ def background(
     overwrite
         Replace the files.
     """
-    chosen = _method("background", method)
+    chosen = chosen_method("background", method)
     keywords = settings_of(chosen, settings)
-    _check(out, overwrite)
+    check_output(out, overwrite)
     if out_mask is not None:
-        _check(out_mask, overwrite, option="--out-mask")
+        check_output(out_mask, overwrite, option="--out-mask")
     image, inside, keywords = _field_inputs(chosen, total_field, mask, magnitude, keywords)
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=total_field)
     local, valid = console.stage(
@@ -237,7 +225,7 @@ def background(
     )
     if not valid.any():
         raise InputError(f"{mask}: background removal left no valid voxel; pass a larger --mask")
-    _write({out: local} | ({} if out_mask is None else {out_mask: valid}), image.affine)
+    write_volumes({out: local} | ({} if out_mask is None else {out_mask: valid}), image.affine)
 
 
 def invert(
@@ -263,7 +251,8 @@ def invert(
     out
         χ to write; its mean in the mask is zero.
     method
-        tv, ndi, tikhonov, tkd, tsvd or learned (a network).
+        tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
+        tkd, tsvd or learned (a network). See jaxqsm methods.
     magnitude
         Weights, for methods that take them.
     b0_dir
@@ -273,9 +262,9 @@ def invert(
     overwrite
         Replace the file.
     """
-    chosen = _method("inversion", method)
+    chosen = chosen_method("inversion", method)
     keywords = settings_of(chosen, settings)
-    _check(out, overwrite)
+    check_output(out, overwrite)
     image, inside, keywords = _field_inputs(chosen, local_field, mask, magnitude, keywords)
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
     try:
@@ -284,18 +273,7 @@ def invert(
         )
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
-    _write({out: chi}, image.affine)
-
-
-def _method(stage: str, name: str) -> Method:
-    if name not in METHODS[stage]:
-        raise InputError(f"--method {name}: unknown; use one of {', '.join(METHODS[stage])}")
-    return find_method(stage, name)
-
-
-def _check(out: Path, overwrite: bool, *, option: str = "--out") -> None:
-    require_nifti_name(option, out)
-    refuse_existing([out], overwrite=overwrite)
+    write_volumes({out: chi}, image.affine)
 
 
 def _field_inputs(
@@ -305,33 +283,5 @@ def _field_inputs(
     if image.data.ndim != 3:
         raise InputError(f"{field_path}: a field needs 3 dimensions, this has {image.data.ndim}")
     if method.takes_magnitude and magnitude is not None:
-        keywords = keywords | {"magnitude": _magnitude_for(image, magnitude, same_echoes=False)}
-    return image, _mask_for(image, mask), keywords
-
-
-def _mask_for(image: Image, mask: Path | None) -> np.ndarray:
-    if mask is None:
-        return np.ones(image.data.shape[:3], bool)
-    loaded = load_mask(mask)
-    require_same_grid(image, loaded)
-    return loaded.data
-
-
-def _magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
-    if magnitude is None:
-        return None
-    loaded = load(magnitude)
-    require_same_grid(image, loaded)
-    values = loaded.data
-    if same_echoes and values.shape != image.data.shape:
-        raise InputError(f"{magnitude}: shape {values.shape} differs from {image.data.shape} of {image.path}")
-    if not same_echoes and values.ndim == 4:
-        values = np.sqrt((values**2).sum(axis=-1))
-    return jnp.asarray(values)
-
-
-def _write(outputs: dict[Path, Any], affine: np.ndarray) -> None:
-    for path, volume in outputs.items():
-        with staging(path.parent) as partial:
-            save(partial / path.name, np.asarray(volume), affine)
-        console.note(f"wrote {path}")
+        keywords = keywords | {"magnitude": magnitude_for(image, magnitude, same_echoes=False)}
+    return image, mask_for(image, mask), keywords

@@ -2,10 +2,11 @@
 
 from jaxqsm.io.bids import BidsScan, find_scans, write_dataset_description
 from jaxqsm.io.errors import InputError
+from jaxqsm.io.labels import label_names
 from jaxqsm.io.nifti import Image, load, load_mask, require_same_grid, save, save_json
 from jaxqsm.io.orientation import affine_from, geometry_from
 from jaxqsm.io.phase import to_radians
-from jaxqsm.io.scan import ScanData, load_scan
+from jaxqsm.io.scan import ScanData, load_magnitude, load_scan
 from jaxqsm.io.simulation import TRUTH, write_simulation
 from jaxqsm.io.staging import refuse_existing, staging
 
@@ -18,7 +19,9 @@ __all__ = [
     "affine_from",
     "find_scans",
     "geometry_from",
+    "label_names",
     "load",
+    "load_magnitude",
     "load_mask",
     "load_scan",
     "refuse_existing",

@@ -134,6 +134,35 @@ def load_scan(
     )
 
 
+def load_magnitude(
+    paths: Sequence[Path], *, echo_times: Sequence[float] | None = None
+) -> tuple[Image, np.ndarray]:
+    """Read the magnitude of several echoes alone, for fits of its decay.
+
+    Args:
+        paths: one 4-D file, or one 3-D file an echo.
+        echo_times: seconds; else ``EchoTime`` of the sidecars.
+
+    Returns:
+        The first image with the data of all echoes, ``(x, y, z, echo)`` in order of time, and the echo times
+        in seconds.
+
+    Raises:
+        InputError: anything missing, unreadable or at odds; fewer than two echoes.
+    """
+    if not paths:
+        raise InputError("no magnitude file given")
+    images = [load(path) for path in paths]
+    for other in images[1:]:
+        require_same_grid(images[0], other)
+    stored = np.abs(_stacked(images))
+    if stored.shape[-1] < 2:
+        raise InputError(f"{paths[0]}: has one echo; decay needs two at least")
+    times = _echo_times(echo_times, [[_sidecar(p) for p in paths]], paths, stored.shape[-1])
+    order = np.argsort(times, kind="stable")
+    return dataclasses.replace(images[0], data=stored[..., order]), np.asarray(times)[order]
+
+
 def _stacked(images: Sequence[Image]) -> np.ndarray:
     if len(images) == 1:
         data = images[0].data

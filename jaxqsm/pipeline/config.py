@@ -17,6 +17,7 @@ class Config:
         unwrapping: default ``"romeo"``: exact multiples of 2π.
         phase_offset: ``"mcpc_3d_s"``, ``"none"``, or ``"auto"`` (default: the former with two echoes
             or more).
+        field_mapping: default ``"weighted_fit"``: closed form.
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
         background: default ``"v_sharp"``: fast, and it needs no tuning.
@@ -29,6 +30,7 @@ class Config:
 
     unwrapping: str = "romeo"
     phase_offset: str = "auto"
+    field_mapping: str = "weighted_fit"
     reliability: float = 0.9
     background: str = "v_sharp"
     inversion: str = "tv"
@@ -50,8 +52,6 @@ class Config:
 
     def method(self, stage: str, echoes: int) -> Method | None:
         """The method of a stage for a scan of that many echoes; None to leave the stage out."""
-        if stage == "field_mapping":
-            return find_method(stage, "weighted_fit")
         name = getattr(self, stage)
         if stage == "phase_offset":
             if name == "none" or (name == "auto" and echoes < 2):

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxqsm import background, field_mapping, inversion, networks, unwrapping
+from jaxqsm import background, field_mapping, inversion, networks, relaxometry, unwrapping
 
 FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
@@ -99,9 +99,9 @@ def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
 
 
 METHODS: dict[str, dict[str, Method]] = {
-    "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian),
+    "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian, unwrapping.best_path),
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
-    "field_mapping": _stage("field_mapping", field_mapping.weighted_fit),
+    "field_mapping": _stage("field_mapping", field_mapping.weighted_fit, field_mapping.nonlinear_fit),
     "background": _stage(
         "background",
         background.v_sharp,
@@ -110,6 +110,7 @@ METHODS: dict[str, dict[str, Method]] = {
         background.lbv,
         background.ismv,
         background.sharp,
+        background.polynomial,
     ),
     "inversion": _stage(
         "inversion",
@@ -131,6 +132,7 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.tsvd,
         networks.learned,
     ),
+    "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""
 

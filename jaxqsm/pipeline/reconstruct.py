@@ -93,7 +93,7 @@ def reconstruct(
         raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")
     fit = _chosen(config, "field_mapping", echoes)
     if echoes < 2 and config.options_of(fit)["intercept"]:
-        raise ValueError("weighted_fit with intercept needs two echoes; this scan has one")
+        raise ValueError(f"{fit.name} with intercept needs two echoes; this scan has one")
 
     # A voxel without signal has no phase: atan2(0, 0) would poison gradients with NaN.
     empty = signal == 0

@@ -4,7 +4,7 @@ import pytest
 from helpers import assert_gradient, ball, relative_error
 
 from jaxqsm import Geometry
-from jaxqsm.background import ismv, lbv, pdf, resharp, sharp, v_sharp
+from jaxqsm.background import ismv, lbv, pdf, polynomial, resharp, sharp, v_sharp
 from jaxqsm.operators import erode
 from jaxqsm.physics import dipole_field
 
@@ -101,3 +101,28 @@ def test_pdf_gradient_with_respect_to_the_field_direction(x64):
         jnp.array([0.2, 0.3, 0.9]),
         rtol=1e-4,
     )
+
+
+def test_polynomial_takes_smooth_fields_and_leaves_small_sources(fields):
+    local, _, mask = fields
+    x, y, z = (jnp.linspace(-1, 1, n) for n in SHAPE)
+    smooth = (x**2)[:, None, None] * y[:, None] - 2 * (z**3) + 0.7 * (x[:, None, None] * z)
+    found, valid = polynomial(local + smooth, mask, GEOMETRY)
+    np.testing.assert_array_equal(valid, mask)
+    alone, _ = polynomial(local, mask, GEOMETRY)
+    assert np.abs(np.asarray(found - alone)).max() < 1e-4
+    assert relative_error(alone, local * mask) < 0.4
+    # Where the weight is nil, what is there does not matter.
+    weights = jnp.ones(SHAPE).at[20:24].set(0.0)
+    spoiled = (local + smooth).at[20:24].add(5.0)
+    weighted, _ = polynomial(spoiled, mask, GEOMETRY, magnitude=weights)
+    rest = np.asarray(mask).copy()
+    rest[20:24] = False
+    assert np.abs(np.asarray(weighted - alone))[rest].max() < 0.1
+
+
+def test_polynomial_gradient(x64):
+    shape = (8, 7, 6)
+    mask = jnp.asarray(ball(shape, 3))
+    field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
+    assert_gradient(lambda f: jnp.sum(polynomial(f, mask, Geometry(), order=2)[0] ** 2), field, rtol=1e-5)

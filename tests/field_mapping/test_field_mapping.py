@@ -1,10 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import assert_gradient, ball, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.field_mapping import mcpc_3d_s, precision, reliability, weighted_fit
+from jaxqsm.field_mapping import mcpc_3d_s, nonlinear_fit, precision, reliability, weighted_fit
 from jaxqsm.physics import add_complex_noise, gre_signal, wrap_phase
 
 SHAPE = (24, 24, 20)
@@ -84,3 +85,47 @@ def test_offset_is_found_where_it_is_smooth():
     error = np.asarray(wrap_phase(found - offset))[np.asarray(ball(SHAPE, 6))]
     # Smoothing in a mask pulls a ramp to its mean near the border; the offset itself spans 1 rad.
     assert np.abs(error).max() < 0.1
+
+
+def _decaying(field, offset=0.0):
+    phase = field[..., None] * ACQUISITION.phase_per_ppm + offset
+    return phase, 50 * jnp.exp(-40.0 * ACQUISITION.echo_times) * jnp.ones_like(phase)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_nonlinear_fit_recovers_the_field_in_ppm(intercept):
+    field = jnp.asarray(0.3 * smooth_blobs(SHAPE), jnp.float32)
+    phase, magnitude = _decaying(field, 0.5 if intercept else 0.0)
+    found = nonlinear_fit(phase, magnitude, MASK, ACQUISITION, intercept=intercept)
+    np.testing.assert_allclose(found, field * MASK, atol=1e-5)
+
+
+def test_nonlinear_fit_does_not_mind_a_whole_turn():
+    field = jnp.asarray(0.1 * smooth_blobs(SHAPE), jnp.float32)
+    phase, magnitude = _decaying(field)
+    wrong = phase.at[..., 2].add(2 * jnp.pi)
+    found = nonlinear_fit(wrong, magnitude, MASK, ACQUISITION)
+    np.testing.assert_allclose(found, field * MASK, atol=1e-3)
+    assert jnp.abs(weighted_fit(wrong, magnitude, MASK, ACQUISITION) - field * MASK).max() > 0.05
+
+
+def test_nonlinear_fit_is_as_precise_as_the_linear_one_where_signal_is_high():
+    field = jnp.zeros((20, 20, 20))
+    clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=30.0)
+    noisy = add_complex_noise(jax.random.key(0), clean, 1.0)
+    inside = jnp.ones(field.shape, bool)
+    fits = [f(jnp.angle(noisy), jnp.abs(noisy), inside, ACQUISITION) for f in (nonlinear_fit, weighted_fit)]
+    assert float(jnp.std(fits[0])) < 1.02 * float(jnp.std(fits[1]))
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_nonlinear_fit_gradient(x64, intercept):
+    random = np.random.default_rng(0)
+    phase, magnitude = _decaying(jnp.asarray(random.normal(0, 0.1, (2, 3, 2))))
+    phase = phase + jnp.asarray(random.normal(0, 0.02, phase.shape))
+    mask = jnp.ones(phase.shape[:3], bool)
+    assert_gradient(
+        lambda p: jnp.sum(nonlinear_fit(p, magnitude, mask, ACQUISITION, intercept=intercept) ** 2),
+        phase,
+        rtol=1e-4,
+    )

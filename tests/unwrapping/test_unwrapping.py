@@ -7,7 +7,7 @@ from skimage.restoration import unwrap_phase
 
 from jaxqsm import Geometry
 from jaxqsm.physics import wrap_phase
-from jaxqsm.unwrapping import align_echoes, laplacian, romeo
+from jaxqsm.unwrapping import align_echoes, best_path, laplacian, romeo
 
 SHAPE = (32, 28, 24)
 GEOMETRY = Geometry((1.0, 1.2, 1.5))
@@ -40,6 +40,22 @@ def test_romeo_agrees_with_scikit_image_under_noise(truth):
     gap = np.asarray(ours - theirs)[mask]
     turns = np.rint((gap - np.median(gap)) / (2 * np.pi))
     assert (turns != 0).mean() < 0.002
+
+
+def test_best_path_gives_exact_multiples_and_the_truth(truth):
+    mask = ball(SHAPE, 11)
+    echoes = jnp.asarray(np.stack([truth, 0.5 * truth], axis=-1))
+    wrapped = wrap_phase(echoes)
+    unwrapped = best_path(wrapped, jnp.asarray(mask), GEOMETRY)
+    turns = np.asarray(unwrapped - wrapped)[mask] / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-5)
+    gap = np.asarray(unwrapped - echoes)[mask]
+    np.testing.assert_allclose(gap, np.median(gap, axis=0)[None] * np.ones_like(gap), atol=1e-4)
+    assert (np.asarray(unwrapped)[~mask] == 0).all()
+    traced = jax.jit(lambda w: best_path(w, jnp.asarray(mask), GEOMETRY))(wrapped)
+    np.testing.assert_allclose(traced, unwrapped, atol=1e-5)
+    slope = jax.grad(lambda w: jnp.sum(best_path(w, jnp.asarray(mask), GEOMETRY)))(wrapped)
+    np.testing.assert_array_equal(slope, np.repeat(mask[..., None], 2, axis=-1))
 
 
 def test_romeo_follows_echoes_in_time(truth):

@@ -1,0 +1,61 @@
+"""jaxqsm r2star: decay of the magnitude."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import jax.numpy as jnp
+
+from jaxqsm.cli import console
+from jaxqsm.cli.options import Overwrite, Several
+from jaxqsm.cli.volumes import check_output, chosen_method, mask_for, write_volumes
+from jaxqsm.geometry import Acquisition
+from jaxqsm.io import InputError, load_magnitude
+
+
+def r2star(
+    magnitude: Annotated[tuple[Path, ...], Several],
+    /,
+    *,
+    out: Path,
+    mask: Path | None = None,
+    echo_times: Annotated[tuple[float, ...], Several] = (),
+    method: str = "arlo",
+    t2star: Path | None = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """R2* in 1/s from the magnitude of several echoes.
+
+    Parameters
+    ----------
+    magnitude
+        One 4-D NIfTI file, or one 3-D file an echo.
+    out
+        R2* to write, 1/s.
+    mask
+        Where to fit. Default: everywhere.
+    echo_times
+        Seconds, one an echo. Default: EchoTime of the JSON sidecars.
+    method
+        arlo (echoes evenly spaced), log_linear or nonlinear.
+    t2star
+        Also write T2* = 1 / R2*, seconds.
+    overwrite
+        Replace the files.
+    """
+    chosen = chosen_method("relaxometry", method)
+    check_output(out, overwrite)
+    if t2star is not None:
+        check_output(t2star, overwrite, option="--t2star")
+    image, times = load_magnitude(magnitude, echo_times=echo_times or None)
+    inside = jnp.asarray(mask_for(image, mask))
+    acquisition = Acquisition(times, 1.0)  # decay does not ask for the field strength
+    try:
+        rate = console.stage(method, lambda: chosen.function(jnp.asarray(image.data), inside, acquisition))
+    except ValueError as error:
+        raise InputError(f"{magnitude[0]}: {error}") from error
+    outputs = {out: rate}
+    if t2star is not None:
+        outputs[t2star] = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1), 0)
+    write_volumes(outputs, image.affine)

@@ -1,0 +1,64 @@
+"""What commands on single volumes share: inputs on one grid, outputs that appear whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxqsm.cli import console
+from jaxqsm.cli.options import require_nifti_name
+from jaxqsm.io import Image, InputError, load, load_mask, refuse_existing, require_same_grid, save, staging
+from jaxqsm.pipeline import METHODS, Method, find_method
+
+
+def chosen_method(stage: str, name: str) -> Method:
+    """The method that ``--method`` names.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in METHODS[stage]:
+        raise InputError(f"--method {name}: unknown; use one of {', '.join(METHODS[stage])}")
+    return find_method(stage, name)
+
+
+def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:
+    """Raises:
+    InputError: the output is not named as NIfTI, or exists.
+    """
+    require_nifti_name(option, out)
+    refuse_existing([out], overwrite=overwrite)
+
+
+def mask_for(image: Image, mask: Path | None) -> np.ndarray:
+    """The mask on the grid of the image; everywhere where there is none."""
+    if mask is None:
+        return np.ones(image.data.shape[:3], bool)
+    loaded = load_mask(mask)
+    require_same_grid(image, loaded)
+    return loaded.data
+
+
+def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
+    """The magnitude on the grid of the image; echoes are joined unless they must be the same."""
+    if magnitude is None:
+        return None
+    loaded = load(magnitude)
+    require_same_grid(image, loaded)
+    values = loaded.data
+    if same_echoes and values.shape != image.data.shape:
+        raise InputError(f"{magnitude}: shape {values.shape} differs from {image.data.shape} of {image.path}")
+    if not same_echoes and values.ndim == 4:
+        values = np.sqrt((values**2).sum(axis=-1))
+    return jnp.asarray(values)
+
+
+def write_volumes(outputs: dict[Path, Any], affine: np.ndarray) -> None:
+    """Write each volume under a temporary name, then rename."""
+    for path, volume in outputs.items():
+        with staging(path.parent) as partial:
+            save(partial / path.name, np.asarray(volume), affine)
+        console.note(f"wrote {path}")

@@ -1,0 +1,7 @@
+"""Decay of the magnitude over echoes: R2* in 1/s."""
+
+from jaxqsm.relaxometry.arlo import arlo
+from jaxqsm.relaxometry.log_linear import log_linear
+from jaxqsm.relaxometry.nonlinear import nonlinear
+
+__all__ = ["arlo", "log_linear", "nonlinear"]

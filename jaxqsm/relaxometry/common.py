@@ -1,0 +1,14 @@
+"""What all fits share: the range of what they may return."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+HIGHEST = 2000.0
+"""1/s. Faster decay leaves no signal at any echo time in use."""
+
+
+def bounded(rate: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    """Between 0 and :data:`HIGHEST` in the mask, 0 outside it and where there was nothing to fit."""
+    return jnp.clip(jnp.nan_to_num(rate, posinf=HIGHEST, neginf=0.0), 0, HIGHEST) * mask

@@ -1,0 +1,53 @@
+"""Least squares on the magnitude itself."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Acquisition
+from jaxqsm.relaxometry.common import HIGHEST, bounded
+from jaxqsm.relaxometry.log_linear import log_linear
+from jaxqsm.solvers import iterate
+
+STEPS = 8
+"""Of Gauss-Newton: the start is near, and what is left is below 1e-4 of the rate."""
+
+
+@jax.jit
+def nonlinear(
+    magnitude: Float[Array, "x y z echo"], mask: Bool[Array, "x y z"], acquisition: Acquisition
+) -> Float[Array, "x y z"]:
+    """A and R2* of least Σ (magnitude − A exp(−R2* t))², by Gauss-Newton for all voxels at once.
+
+    Noise of the magnitude is even over echoes, so this is the most precise of the fits while the signal
+    stands well above the noise. It starts from :func:`log_linear`.
+
+    Args:
+        magnitude: any unit, shape ``(x, y, z, echo)``.
+        mask: where to fit.
+        acquisition: echo times; the field strength is not used.
+
+    Returns:
+        R2* in 1/s, 0 to 2000, zero outside the mask. Gradients unroll the few steps.
+
+    References:
+        Golub & Pereyra 1973, SIAM J Numer Anal 10:413, doi:10.1137/0710036 (A is eliminated).
+    """
+    scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
+    relative, times = magnitude / scale, acquisition.echo_times
+
+    def step(rate: Array) -> Array:
+        decay = jnp.exp(-rate[..., None] * times)
+        energy = (decay**2).sum(-1)
+        amplitude = (relative * decay).sum(-1) / energy
+        misfit = relative - amplitude[..., None] * decay
+        slope = -amplitude[..., None] * times * decay
+        # What of the slope the amplitude can take up is no slope.
+        slope = slope - ((slope * decay).sum(-1) / energy)[..., None] * decay
+        change = (slope * misfit).sum(-1) / jnp.maximum((slope**2).sum(-1), 1e-20)
+        limit = 0.5 * rate + 10
+        return jnp.clip(rate + jnp.clip(change, -limit, limit), 0, HIGHEST)
+
+    return bounded(iterate(step, log_linear(magnitude, mask, acquisition), STEPS), mask)

@@ -1,0 +1,107 @@
+"""Commands beside the path from phase to χ: orientations, decay, tables of regions."""
+
+import csv
+import io
+
+import jax.numpy as jnp
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import INVIVO, ball, jaxqsm, relative_error, smooth_blobs
+
+from jaxqsm import Geometry
+from jaxqsm.physics import dipole_field
+
+SHAPE = (24, 22, 20)
+AFFINE = np.diag([1.0, 1.2, 1.4, 1.0])
+
+
+def _ok(*arguments):
+    done = jaxqsm(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def _save(path, data):
+    nib.save(nib.Nifti1Image(np.asarray(data, np.float32), AFFINE), path)
+    return path
+
+
+def test_cosmos_from_three_files(tmp_path):
+    mask = ball(SHAPE, 8)
+    chi = np.where(mask, 0.1 * smooth_blobs(SHAPE), 0)
+    chi = np.where(mask, chi - chi[mask].mean(), 0)
+    directions = [(0, 0, 1), (0.8, 0, 0.6), (0, -0.8, 0.6)]
+    fields = [dipole_field(jnp.asarray(chi, jnp.float32), Geometry((1.0, 1.2, 1.4), d)) for d in directions]
+    files = [_save(tmp_path / f"{n}.nii.gz", field) for n, field in enumerate(fields)]
+    inside = _save(tmp_path / "mask.nii.gz", mask)
+    numbers = [v for d in directions for v in d]
+    out = tmp_path / "chi.nii.gz"
+    _ok("cosmos", *files, "--b0-dirs", *numbers, "--mask", inside, "--out", out)
+    assert relative_error(nib.load(out).get_fdata(), chi, mask) < 0.05
+
+    short = jaxqsm(
+        "cosmos", *files, "--b0-dirs", *numbers[:6], "--mask", inside, "--out", tmp_path / "no.nii.gz"
+    )
+    assert short.returncode == 2
+    assert "--b0-dirs has 6 numbers; 3 fields need 9" in short.stderr
+    few = jaxqsm("sti", *files, "--b0-dirs", *numbers, "--mask", inside, "--out", tmp_path / "no.nii.gz")
+    assert few.returncode == 2
+    assert "6 orientations" in few.stderr
+    assert not (tmp_path / "no.nii.gz").exists()
+
+
+def test_r2star_of_files_in_any_order(tmp_path):
+    rate = np.random.default_rng(0).uniform(10, 60, SHAPE)
+    times = (0.020, 0.004, 0.012)
+    files = []
+    for number, time in enumerate(times):
+        files.append(_save(tmp_path / f"mag_{number}.nii.gz", 900 * np.exp(-rate * time)))
+        (tmp_path / f"mag_{number}.json").write_text(f'{{"EchoTime": {time}}}')
+    out, t2star = tmp_path / "r2star.nii.gz", tmp_path / "t2star.nii.gz"
+    _ok("r2star", *files, "--out", out, "--t2star", t2star)
+    np.testing.assert_allclose(nib.load(out).get_fdata(), rate, rtol=5e-3)
+    np.testing.assert_allclose(nib.load(t2star).get_fdata(), 1 / rate, rtol=5e-3)
+    uneven = jaxqsm("r2star", *files, "--echo-times", 0.001, 0.002, 0.02, "--out", tmp_path / "no.nii.gz")
+    assert uneven.returncode == 2
+    assert "evenly" in uneven.stderr
+    assert "Traceback" not in uneven.stderr
+
+
+def test_roi_counts_what_is_there(tmp_path):
+    labels = np.zeros(SHAPE, int)
+    labels[2:6, 2:6, 2:6], labels[10:12, 3:5, 4:8] = 3, 7
+    chi = np.random.default_rng(0).normal(0.05, 0.02, SHAPE)
+    files = _save(tmp_path / "chi.nii.gz", chi), "--labels", _save(tmp_path / "dseg.nii.gz", labels)
+    (tmp_path / "dseg.tsv").write_text("index\tname\n3\tputamen\n7\tcsf\n")
+    table = list(csv.DictReader(io.StringIO(_ok("roi", *files).stdout)))
+    assert [(row["label"], row["name"], row["n"]) for row in table] == [
+        ("3", "putamen", "64"),
+        ("7", "csf", "16"),
+    ]
+    part = chi.astype(np.float32)[labels == 3]
+    for name, value in (("mean", part.mean()), ("sd", part.std(ddof=1)), ("median", np.median(part))):
+        assert float(table[0][name]) == pytest.approx(value, rel=1e-4)
+
+    out = tmp_path / "table.csv"
+    _ok("roi", *files, "--reference", 7, "--out", out)
+    shifted = list(csv.DictReader(out.open()))
+    assert float(shifted[1]["mean"]) == pytest.approx(0, abs=1e-6)
+    missing = jaxqsm("roi", *files, "--reference", 9)
+    assert missing.returncode == 2
+    assert "--reference 9" in missing.stderr
+
+
+def test_nonlinear_fit_in_vivo_agrees_with_the_linear_one(tmp_path):
+    fields = []
+    for method in ("weighted_fit", "nonlinear_fit"):
+        out = tmp_path / f"{method}.nii.gz"
+        _ok(
+            "field", "--phase", INVIVO / "phase.nii.gz", "--magnitude", INVIVO / "mag.nii.gz",
+            "--echo-times", 0.004, 0.008, 0.012, "--field-strength", 7, "--field-mapping", method,
+            "--out", out,
+        )  # fmt: skip
+        fields.append(nib.load(out).get_fdata())
+    inside = fields[0] != 0
+    gap = np.median(np.abs(fields[1] - fields[0])[inside])
+    assert 0 < gap < 0.1 * np.std(fields[0][inside])
