@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from jaxqsm import metrics
+from benchmarks.scoring import fill
 from jaxqsm.evaluation import Trial
 from jaxqsm.field_mapping import precision
 from jaxqsm.inversion.common import referenced
-from jaxqsm.io import find_scans, load, load_scan, save_json
-from jaxqsm.pipeline import box_around, cut, find_method
+from jaxqsm.io import BidsScan, find_scans, load, load_scan
+from jaxqsm.pipeline import box_around, cut
 
 DEFAULT = ("tkd", "tv", "medi", "l1_qsm", "learned")
 
@@ -30,18 +30,8 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit("usage: python -m benchmarks.evaluation_set DIR [METHOD ...]")
     folder, names = Path(arguments[0]), arguments[1:] or list(DEFAULT)
-    record = folder / "inversions.json"
-    scores = json.loads(record.read_text()) if record.exists() else {}
-    for scan in find_scans(folder):
-        label = scan.name
-        missing = [name for name in names if name not in scores.setdefault(label, {})]
-        if not missing:
-            continue
-        trial = _trial(folder, label, load_scan(scan.phase, scan.magnitude))
-        for name in missing:
-            scores[label][name] = _score(name, trial)
-            save_json(record, scores)
-            print(label, name, scores[label][name], file=sys.stderr, flush=True)
+    trials = {scan.name: partial(_trial, folder, scan) for scan in find_scans(folder)}
+    scores = fill(folder / "inversions.json", trials, names)
     print("| scan | " + " | ".join(names) + " |")
     print("| --- |" + " --- |" * len(names))
     for label, row in scores.items():
@@ -49,7 +39,8 @@ def main(arguments: list[str]) -> None:
         print(f"| {label} | " + " | ".join(cells) + " |")
 
 
-def _trial(folder: Path, label: str, scan) -> Trial:
+def _trial(folder: Path, files: BidsScan) -> Trial:
+    label, scan = files.name, load_scan(files.phase, files.magnitude)
     truth = folder / "derivatives" / "truth" / label / "anat"
     volumes = [
         load(truth / f"{label}_{suffix}.nii.gz").data
@@ -68,17 +59,6 @@ def _trial(folder: Path, label: str, scan) -> Trial:
     return Trial(
         (local + noise) * inside, inside, weights * inside, scan.geometry, referenced(chi, inside), labels
     )
-
-
-def _score(name: str, trial: Trial) -> dict[str, float]:
-    method = find_method("inversion", name)
-    weights = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
-    start = time.perf_counter()
-    chi = method.function(trial.local_field, trial.mask, trial.geometry, **weights)
-    chi = jax.block_until_ready(chi)
-    seconds = time.perf_counter() - start
-    scores = metrics.summary(chi, trial.chi, trial.mask, trial.labels.astype(int))
-    return {key: round(float(value), 4) for key, value in scores.items()} | {"seconds": round(seconds, 1)}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from jaxqsm.evaluation.scans import EVALUATION_SCANS, EvaluationScan
 from jaxqsm.evaluation.stress import Outcome, stress
 from jaxqsm.evaluation.sweeps import SWEEPS, Sweep
 from jaxqsm.evaluation.table import sweep_tables
-from jaxqsm.evaluation.trial import Trial
+from jaxqsm.evaluation.trial import Trial, make_trial
 
 __all__ = [
     "EVALUATION_SCANS",
@@ -15,6 +15,7 @@ __all__ = [
     "Sweep",
     "Trial",
     "draw_sweeps",
+    "make_trial",
     "stress",
     "sweep_tables",
 ]
