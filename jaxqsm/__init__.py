@@ -14,6 +14,7 @@ from jaxqsm import (
     relaxometry,
     solvers,
     unwrapping,
+    weighting,
 )
 from jaxqsm.geometry import Acquisition, Geometry
 
@@ -33,5 +34,6 @@ __all__ = [
     "relaxometry",
     "solvers",
     "unwrapping",
+    "weighting",
 ]
 __version__ = "0.1.0"

@@ -24,7 +24,17 @@ FLOORS = {
     **dict.fromkeys(("geometry", "operators", "physics", "metrics"), 1),
     "solvers": 2,
     **dict.fromkeys(
-        ("unwrapping", "field_mapping", "masking", "background", "inversion", "phantoms", "relaxometry"), 3
+        (
+            "unwrapping",
+            "field_mapping",
+            "masking",
+            "background",
+            "inversion",
+            "phantoms",
+            "relaxometry",
+            "weighting",
+        ),
+        3,
     ),
     "networks": 4,
     "learning": 5,

@@ -24,6 +24,7 @@ from jaxqsm.cli.run import run
 from jaxqsm.cli.simulate import simulate
 from jaxqsm.cli.stages import background, field, invert, mask, unwrap
 from jaxqsm.cli.stress import evaluation_set, stress
+from jaxqsm.cli.swi import swi
 from jaxqsm.cli.train import train
 from jaxqsm.io import InputError
 
@@ -46,6 +47,7 @@ for command in (
     sti,
     r2star,
     roi,
+    swi,
     evaluate,
     simulate,
     evaluation_set,

@@ -105,3 +105,19 @@ def test_nonlinear_fit_in_vivo_agrees_with_the_linear_one(tmp_path):
     inside = fields[0] != 0
     gap = np.median(np.abs(fields[1] - fields[0])[inside])
     assert 0 < gap < 0.1 * np.std(fields[0][inside])
+
+
+def test_swi_from_phase_and_from_chi(tmp_path):
+    chi = np.zeros(SHAPE)
+    chi[11:13, 10:12] = 0.4
+    magnitude = _save(tmp_path / "mag.nii.gz", np.full(SHAPE, 50.0))
+    out, slab = tmp_path / "swi.nii.gz", tmp_path / "mip.nii.gz"
+    source = _save(tmp_path / "chi.nii.gz", chi)
+    _ok("swi", "--magnitude", magnitude, "--chi", source, "--out", out, "--projection", slab)
+    assert nib.load(out).get_fdata()[11, 10, 10] < 1
+    assert (nib.load(slab).get_fdata() <= nib.load(out).get_fdata()).all()
+    phase = _save(tmp_path / "phase.nii.gz", np.pi * np.sin(np.indices(SHAPE)[0]))
+    _ok("swi", "--magnitude", magnitude, "--phase", phase, "--out", tmp_path / "p.nii.gz")
+    neither = jaxqsm("swi", "--magnitude", magnitude, "--out", tmp_path / "no.nii.gz")
+    assert neither.returncode == 2
+    assert "--phase and --chi" in neither.stderr

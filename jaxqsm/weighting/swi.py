@@ -1,0 +1,53 @@
+"""Susceptibility-weighted imaging by phase."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop, fast_shape, frequencies, pad
+
+
+@partial(jax.jit, static_argnames="power")
+def swi(
+    phase: Float[Array, "x y z"],
+    magnitude: Float[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    smoothing: float = 3.0,
+    power: int = 4,
+) -> Float[Array, "x y z"]:
+    """Magnitude times (1 − phase / π)^power where the high-passed phase is positive.
+
+    The slow part of the phase is that of the smoothed complex image, so the phase need not be unwrapped.
+
+    Args:
+        phase: of one echo, wrapped or not, rad; positive where the field is higher.
+        magnitude: of that echo, any unit.
+        geometry: voxel size (mm); the field direction is not used.
+        smoothing: standard deviation in mm of the Gaussian that makes the slow part. Default 3, which halves
+            at 16 mm a cycle, as the published 64 × 64 window does on a usual matrix.
+        power: how often the phase mask is multiplied. Default 4, as published.
+
+    Returns:
+        Unit of the magnitude. Three complex FFTs; differentiable where the phase is not zero.
+
+    References:
+        Haacke, Xu, Cheng & Reichenbach 2004, MRM 52:612, doi:10.1002/mrm.20198.
+    """
+    shape = fast_shape(phase.shape, 8)
+    k = frequencies(shape, geometry)
+    response = jnp.exp(-2 * (jnp.pi * smoothing) ** 2 * sum(c**2 for c in k))
+
+    def smooth(image: Array) -> Array:
+        return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * response, s=shape), phase.shape)
+
+    slow = smooth(magnitude * jnp.cos(phase)) + 1j * smooth(magnitude * jnp.sin(phase))
+    turned = jnp.exp(1j * phase) * jnp.conj(slow)
+    # Where there is no signal there is no phase either.
+    high_passed = jnp.angle(jnp.where(jnp.abs(slow) > 0, turned, 1))
+    return magnitude * (1 - jnp.maximum(high_passed, 0) / jnp.pi) ** power
