@@ -32,6 +32,7 @@ FLOORS = {
             "inversion",
             "phantoms",
             "relaxometry",
+            "separation",
             "weighting",
         ),
         3,
@@ -44,7 +45,12 @@ FLOORS = {
     "evaluation": 8,
     "cli": 9,
 }
-WITHIN_FLOOR = {("operators", "geometry"), ("physics", "geometry"), ("physics", "operators")}
+WITHIN_FLOOR = {
+    ("operators", "geometry"),
+    ("physics", "geometry"),
+    ("physics", "operators"),
+    ("separation", "inversion"),
+}
 
 
 def test_python_example_of_the_readme():

@@ -21,6 +21,7 @@ from jaxqsm.cli.orientations import cosmos, sti
 from jaxqsm.cli.r2star import r2star
 from jaxqsm.cli.roi import roi
 from jaxqsm.cli.run import run
+from jaxqsm.cli.separate import separate
 from jaxqsm.cli.simulate import simulate
 from jaxqsm.cli.stages import background, field, invert, mask, unwrap
 from jaxqsm.cli.stress import evaluation_set, stress
@@ -48,6 +49,7 @@ for command in (
     r2star,
     roi,
     swi,
+    separate,
     evaluate,
     simulate,
     evaluation_set,

@@ -121,3 +121,28 @@ def test_swi_from_phase_and_from_chi(tmp_path):
     neither = jaxqsm("swi", "--magnitude", magnitude, "--out", tmp_path / "no.nii.gz")
     assert neither.returncode == 2
     assert "--phase and --chi" in neither.stderr
+
+
+def test_separate_iron_and_myelin(tmp_path):
+    mask = ball(SHAPE, 8)
+    positive = np.where(mask & (np.indices(SHAPE)[0] > 12), 0.1, 0.02) * mask
+    negative = np.where(mask & (np.indices(SHAPE)[1] > 12), 0.06, 0.02) * mask
+    field = dipole_field(jnp.asarray(positive - negative, jnp.float32), Geometry((1.0, 1.2, 1.4)))
+    files = [
+        _save(tmp_path / f"{name}.nii.gz", data)
+        for name, data in {
+            "field": field,
+            "mask": mask,
+            "r2star": 15 + 137 * 7 / 3 * (positive + negative),
+            "r2": np.full(SHAPE, 15.0),
+        }.items()
+    ]
+    out = tmp_path / "p.nii.gz", tmp_path / "n.nii.gz"
+    common = files[0], "--mask", files[1], "--out-positive", out[0], "--out-negative", out[1]
+    _ok("separate", *common, "--field-strength", 7, "--r2star", files[2], "--r2", files[3])
+    found = [nib.load(path).get_fdata() for path in out]
+    assert relative_error(found[0], positive, mask) < 0.2
+    assert relative_error(found[1], -negative, mask) < 0.2
+    lacking = jaxqsm("separate", *common, "--overwrite", "--field-strength", 7, "--r2star", files[2])
+    assert lacking.returncode == 2
+    assert "--r2" in lacking.stderr

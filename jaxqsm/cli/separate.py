@@ -1,0 +1,88 @@
+"""jaxqsm separate: paramagnetic and diamagnetic susceptibility."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from jaxqsm import separation
+from jaxqsm.cli import console
+from jaxqsm.cli.options import Direction, Overwrite
+from jaxqsm.cli.volumes import check_output, magnitude_for, mask_for, write_volumes
+from jaxqsm.io import InputError, geometry_from, load, require_same_grid
+
+RELAXIVITY = 137.0 / 3.0
+"""1/s per ppm and tesla: 137 at 3 T (Shin et al. 2021, doi:10.1016/j.neuroimage.2021.118371)."""
+
+
+def separate(
+    local_field: Path,
+    /,
+    *,
+    mask: Path,
+    out_positive: Path,
+    out_negative: Path,
+    field_strength: float,
+    r2prime: Path | None = None,
+    r2star: Path | None = None,
+    r2: Path | None = None,
+    magnitude: Path | None = None,
+    weight: float = 1e-4,
+    b0_dir: Direction = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm from a local field and R2′ (χ-separation).
+
+    Parameters
+    ----------
+    local_field
+        3-D NIfTI file, ppm.
+    mask
+        Where it is valid.
+    out_positive
+        χ⁺ to write.
+    out_negative
+        χ⁻ to write, negative.
+    field_strength
+        Tesla; R2′ of a source is proportional to it.
+    r2prime
+        R2′ in 1/s, or
+    r2star
+        R2* in 1/s and
+    r2
+        R2 in 1/s, whose difference is R2′.
+    magnitude
+        Weights of the field.
+    weight
+        Of total variation, ppm · mm.
+    b0_dir
+        Field direction in voxel axes. Default: from the affine.
+    overwrite
+        Replace the files.
+    """
+    check_output(out_positive, overwrite, option="--out-positive")
+    check_output(out_negative, overwrite, option="--out-negative")
+    if (r2prime is None) == (r2star is None or r2 is None):
+        raise InputError("give --r2prime, or both --r2star and --r2")
+    if not field_strength > 0:
+        raise InputError(f"--field-strength {field_strength}: tesla above 0 are needed")
+    image = load(local_field)
+    rates = [load(path) for path in (r2prime, r2star, r2) if path is not None]
+    for rate in rates:
+        require_same_grid(image, rate)
+    difference = rates[0].data if r2prime is not None else rates[0].data - rates[1].data
+    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
+    positive, negative = console.stage(
+        "χ-separation",
+        lambda: separation.chi_separation(
+            jnp.asarray(image.data),
+            jnp.asarray(difference),
+            jnp.asarray(mask_for(image, mask)),
+            geometry,
+            magnitude=magnitude_for(image, magnitude, same_echoes=False),
+            relaxivity=RELAXIVITY * field_strength,
+            weight=weight,
+        ),
+    )
+    write_volumes({out_positive: positive, out_negative: negative}, image.affine)

@@ -1,0 +1,5 @@
+"""Paramagnetic and diamagnetic susceptibility within one voxel."""
+
+from jaxqsm.separation.chi_separation import chi_separation
+
+__all__ = ["chi_separation"]

@@ -1,0 +1,109 @@
+"""χ-separation: iron and myelin from field and reversible relaxation together."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.fidelity import linear
+from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS, problem
+from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
+from jaxqsm.solvers import douglas_rachford, shrink_vectors
+
+IMAGE_TIGHTNESS = 0.1
+"""How tightly the split images follow the two susceptibilities."""
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def chi_separation(
+    local_field: Float[Array, "x y z"],
+    r2prime: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    relaxivity: float = 137.0,
+    relaxation_weight: float = 0.3,
+    weight: float = 1e-4,
+    tolerance: float = 3e-3,
+    max_iterations: int = 300,
+) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
+    """χ⁺ ≥ 0 and χ⁻ ≤ 0 whose sum makes the field, and whose sizes together make R2′.
+
+    Minimises ½ |W (D(χ⁺ + χ⁻) − field)|² + ½ relaxation_weight |χ⁺ − χ⁻ − R2′ / relaxivity|² + weight
+    (Σ |∇χ⁺| + Σ |∇χ⁻|). A source of either sign dephases its surroundings alike, while their fields cancel.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        r2prime: R2′ = R2* − R2 in 1/s.
+        mask: where both are valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        relaxivity: R2′ of 1 ppm of either sign, 1/s per ppm. Default 137, as published for 3 T; proportional
+            to the main field.
+        relaxation_weight: of the misfit of R2′ (as susceptibility) against that of the field. Default 0.3.
+        weight: in ppm · mm, of total variation. Default 1e-4.
+        tolerance: relative change of the iterate at which to stop. Default 3e-3.
+        max_iterations: bound on the iterations. Default 300.
+
+    Returns:
+        χ⁺ and χ⁻ in ppm, zero outside the mask. They are absolute, as R2′ is. Six real FFTs an iteration;
+        implicit gradients.
+
+    References:
+        Shin et al. 2021, NeuroImage 240:118371, doi:10.1016/j.neuroimage.2021.118371.
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    shape, kernel = given.shape, given.kernel
+    inside = pad(mask, shape)
+    together = pad(jnp.maximum(r2prime, 0) / relaxivity * mask, shape)
+    fidelity = linear(given.field, given.weights)
+    tightness = GRADIENT_TIGHTNESS * weight
+    smoothness = tightness * laplacian_symbol(shape, geometry) + IMAGE_TIGHTNESS
+
+    def relaxation(positive: Array, negative: Array) -> tuple[Array, Array]:
+        """Sizes of both, not negative, nearest to these and to what R2′ says of their sum."""
+        k, t = relaxation_weight, IMAGE_TIGHTNESS
+        excess = k * (positive + negative - together) / (t + 2 * k)
+        alone = [jnp.maximum((t * v + k * together) / (t + k), 0) for v in (positive, negative)]
+        both = [v - excess for v in (positive, negative)]
+        p = jnp.where(both[0] < 0, 0, jnp.where(both[1] < 0, alone[0], both[0]))
+        n = jnp.where(both[1] < 0, 0, jnp.where(both[0] < 0, alone[1], both[1]))
+        # Outside the mask the sources are free, as nothing is known of them.
+        return jnp.where(inside, p, positive), jnp.where(inside, n, negative)
+
+    def proximal(state):
+        of_positive, of_negative, fields, positive, negative = state
+        return (
+            shrink_vectors(of_positive, 1 / GRADIENT_TIGHTNESS),
+            shrink_vectors(of_negative, 1 / GRADIENT_TIGHTNESS),
+            fidelity(fields),
+            *relaxation(positive, negative),
+        )
+
+    def nearest(state):
+        of_positive, of_negative, fields, positive, negative = state
+        # Sum and difference of the two sizes do not couple: only the difference makes field.
+        pulls = [
+            IMAGE_TIGHTNESS * image - tightness * divergence(vectors, geometry)
+            for image, vectors in ((positive, of_positive), (negative, of_negative))
+        ]
+        total = jnp.fft.rfftn(pulls[0] + pulls[1]) / smoothness
+        difference = jnp.fft.rfftn(pulls[0] - pulls[1]) + 2 * kernel * jnp.fft.rfftn(fields)
+        difference = difference / (smoothness + 2 * kernel**2)
+        s, d = (jnp.fft.irfftn(v, s=shape) for v in (total, difference))
+        p, n = 0.5 * (s + d), 0.5 * (s - d)
+        predicted = jnp.fft.irfftn(kernel * difference, s=shape)
+        return (p, n), (gradient(p, geometry), gradient(n, geometry), predicted, p, n)
+
+    half = 0.5 * together
+    initial = (gradient(half, geometry), gradient(half, geometry), given.field, half, half)
+    positive, negative = douglas_rachford(
+        proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations
+    )
+    p, n = (jnp.maximum(crop(v, mask.shape), 0) * mask for v in (positive, negative))
+    return p, -n
