@@ -236,6 +236,7 @@ def invert(
     out: Path,
     method: str = "tv",
     magnitude: Path | None = None,
+    csf_mask: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
     overwrite: Overwrite = False,
@@ -249,12 +250,14 @@ def invert(
     mask
         Where the local field is valid.
     out
-        χ to write; its mean in the mask is zero.
+        χ to write; its mean in the mask is zero, or that in --csf-mask.
     method
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
         tkd, tsvd or learned (a network). See jaxqsm methods.
     magnitude
         Weights, for methods that take them.
+    csf_mask
+        Cerebrospinal fluid, which medi takes as zero (MEDI+0).
     b0_dir
         Field direction in voxel axes. Default: from the affine.
     settings
@@ -266,6 +269,10 @@ def invert(
     keywords = settings_of(chosen, settings)
     check_output(out, overwrite)
     image, inside, keywords = _field_inputs(chosen, local_field, mask, magnitude, keywords)
+    if csf_mask is not None:
+        if not chosen.takes("csf_mask"):
+            raise InputError(f"--csf-mask: {method} does not use it; medi does")
+        keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
     try:
         chi = console.stage(

@@ -103,11 +103,9 @@ def medi(
         if again < merit:
             misfit = given.field - dipole_convolve(chi, given.kernel, given.shape)
             weights = _without_outliers(weights, misfit)
-    chi = given._replace(mask=within).finish(chi) if csf_mask is None else crop(chi, mask.shape) * within
-    if csf_mask is None:
-        return chi
-    fluid = csf_mask & within
-    return (chi - jnp.sum(chi * fluid) / jnp.maximum(fluid.sum(), 1)) * within
+    reference = within if csf_mask is None else csf_mask & within
+    chi = crop(chi, mask.shape)
+    return (chi - jnp.sum(chi * reference) / jnp.maximum(reference.sum(), 1)) * within
 
 
 def _of_one_value(region: Bool[Array, "X Y Z"], weight: float) -> Proximal:

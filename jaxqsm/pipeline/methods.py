@@ -79,7 +79,11 @@ class Method:
     @property
     def takes_magnitude(self) -> bool:
         """Whether the method weights by magnitude."""
-        return "magnitude" in inspect.signature(self.function).parameters
+        return self.takes("magnitude")
+
+    def takes(self, name: str) -> bool:
+        """Whether the method has an argument of that name."""
+        return name in inspect.signature(self.function).parameters
 
     def option(self, name: str) -> Option:
         """The option of that name.

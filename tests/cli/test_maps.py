@@ -146,3 +146,21 @@ def test_separate_iron_and_myelin(tmp_path):
     lacking = jaxqsm("separate", *common, "--overwrite", "--field-strength", 7, "--r2star", files[2])
     assert lacking.returncode == 2
     assert "--r2" in lacking.stderr
+
+
+def test_invert_relative_to_cerebrospinal_fluid(tmp_path):
+    mask = ball(SHAPE, 8)
+    fluid = ball(SHAPE, 3)
+    chi = np.where(fluid, -0.02, 0.1 * smooth_blobs(SHAPE)) * mask
+    field = dipole_field(jnp.asarray(chi, jnp.float32), Geometry((1.0, 1.2, 1.4)))
+    names = {"field": field, "mask": mask, "csf": fluid}
+    files = [_save(tmp_path / f"{name}.nii.gz", data) for name, data in names.items()]
+    out = tmp_path / "chi.nii.gz"
+    common = files[0], "--mask", files[1], "--csf-mask", files[2]
+    _ok("invert", *common, "--method", "medi", "--set", "merit=1", "--out", out)
+    found = nib.load(out).get_fdata()
+    assert abs(found[fluid].mean()) < 1e-4
+    assert relative_error(found[mask], (chi + 0.02)[mask]) < 0.3
+    other = jaxqsm("invert", *common, "--method", "tv", "--out", tmp_path / "no.nii.gz")
+    assert other.returncode == 2
+    assert "tv does not use it" in other.stderr
