@@ -94,6 +94,7 @@ def test_learns_one_example_and_comes_back_from_its_file(tmp_path, shared):
     assert float(loss(nnx.split(restored)[1])) == pytest.approx(after, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_size_and_memory_saving_do_not_change_the_result():
     assert parameter_count(Unrolled(rngs=nnx.Rngs(0))) == 660_240
     shared, each = (
