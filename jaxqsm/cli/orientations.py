@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from jaxqsm import inversion
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Overwrite, Several
-from jaxqsm.cli.volumes import check_output, mask_for, write_volumes
+from jaxqsm.cli.volumes import check_output, load_field, mask_for, write_volumes
 from jaxqsm.geometry import Geometry
-from jaxqsm.io import Image, InputError, geometry_from, load, require_same_grid
+from jaxqsm.io import Image, InputError, geometry_from, require_same_grid
 
 Directions = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative="")]
 
@@ -98,10 +98,8 @@ def _read(
     directions = np.reshape(b0_dirs, (-1, 3))
     if not (np.linalg.norm(directions, axis=1) > 0).all():
         raise InputError("--b0-dirs: a direction is 0 0 0")
-    images = [load(path) for path in paths]
-    for image in images:
-        if image.data.ndim != 3:
-            raise InputError(f"{image.path}: a field needs 3 dimensions, this has {image.data.ndim}")
+    images = [load_field(path) for path in paths]
+    for image in images[1:]:
         require_same_grid(images[0], image)
     voxel_size = geometry_from(images[0].affine, path=paths[0]).voxel_size
     each = [Geometry(voxel_size, direction) for direction in directions]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxqsm import separation
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Direction, Overwrite
-from jaxqsm.cli.volumes import check_output, magnitude_for, mask_for, write_volumes
+from jaxqsm.cli.volumes import check_output, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import InputError, geometry_from, load, require_same_grid
 
 RELAXIVITY = 137.0 / 3.0
@@ -67,7 +67,7 @@ def separate(
         raise InputError("give --r2prime, or both --r2star and --r2")
     if not field_strength > 0:
         raise InputError(f"--field-strength {field_strength}: tesla above 0 are needed")
-    image = load(local_field)
+    image = load_field(local_field)
     rates = [load(path) for path in (r2prime, r2star, r2) if path is not None]
     for rate in rates:
         require_same_grid(image, rate)

@@ -21,7 +21,7 @@ from jaxqsm.cli.options import (
     Several,
     settings_of,
 )
-from jaxqsm.cli.volumes import check_output, chosen_method, magnitude_for, mask_for, write_volumes
+from jaxqsm.cli.volumes import check_output, chosen_method, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
 from jaxqsm.pipeline import Method, reconstruct_scan
 
@@ -286,9 +286,7 @@ def invert(
 def _field_inputs(
     method: Method, field_path: Path, mask: Path, magnitude: Path | None, keywords: dict[str, Any]
 ) -> tuple[Image, np.ndarray, dict[str, Any]]:
-    image = load(field_path)
-    if image.data.ndim != 3:
-        raise InputError(f"{field_path}: a field needs 3 dimensions, this has {image.data.ndim}")
+    image = load_field(field_path)
     if method.takes_magnitude and magnitude is not None:
         keywords = keywords | {"magnitude": magnitude_for(image, magnitude, same_echoes=False)}
     return image, mask_for(image, mask), keywords

@@ -33,6 +33,18 @@ def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:
     refuse_existing([out], overwrite=overwrite)
 
 
+def load_field(path: Path) -> Image:
+    """A field of one volume.
+
+    Raises:
+        InputError: it cannot be read, or is not 3-D.
+    """
+    image = load(path)
+    if image.data.ndim != 3:
+        raise InputError(f"{path}: a field needs 3 dimensions, this has {image.data.ndim}")
+    return image
+
+
 def mask_for(image: Image, mask: Path | None) -> np.ndarray:
     """The mask on the grid of the image; everywhere where there is none."""
     if mask is None:

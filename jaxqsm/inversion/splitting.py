@@ -16,7 +16,17 @@ from jaxtyping import Array, ArrayLike, Bool, Complex, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights, padded_shape, referenced
 from jaxqsm.inversion.fidelity import Proximal
-from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
+from jaxqsm.operators import (
+    SYMMETRIC_PAIRS,
+    crop,
+    difference_symbols,
+    divergence,
+    gradient,
+    laplacian_symbol,
+    pad,
+    symmetric_gradient,
+    symmetric_gradient_adjoint,
+)
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel
@@ -55,6 +65,11 @@ class Problem(NamedTuple):
         """Of the padded grid."""
         x, y, z = self.field.shape
         return x, y, z
+
+    @property
+    def trusted(self) -> Volume:
+        """The field, zero where it has no weight: what is there would be forgotten slowly."""
+        return jnp.where(self.weights > 0, self.field, 0)
 
     def finish(self, chi: Volume) -> Float[Array, "x y z"]:
         """χ of the padded grid on that of the scan, relative to its mean in the mask."""
@@ -126,7 +141,7 @@ def first_order(
         return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape))
 
     if start is None:
-        initial = split(jnp.zeros_like(given.field), _trusted(given))
+        initial = split(jnp.zeros_like(given.field), given.trusted)
     else:
         initial = split(start, dipole_convolve(start, kernel, shape))
     return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
@@ -196,7 +211,7 @@ def second_order(
     shape, kernel, geometry = given.shape, given.kernel, given.geometry
     tightness = GRADIENT_TIGHTNESS * weight
     tightness_second = GRADIENT_TIGHTNESS * weight * ratio**2
-    symbols = _difference_symbols(shape, geometry)
+    symbols = difference_symbols(shape, geometry)
     energy = laplacian_symbol(shape, geometry)
     # ℰᵀℰ on vectors is ½ (energy + e eᴴ), e the symbol of the gradient: its inverse is closed-form.
     across = tightness + 0.5 * tightness_second * energy
@@ -217,7 +232,7 @@ def second_order(
         gradients, curvatures, fields = state
         slopes = tuple(
             tightness_second * c - tightness * g
-            for c, g in zip(_symmetric_adjoint(curvatures, geometry), gradients, strict=True)
+            for c, g in zip(symmetric_gradient_adjoint(curvatures, geometry), gradients, strict=True)
         )
         right = [jnp.fft.rfftn(slope) for slope in slopes]
         projected = sum(jnp.conj(e) * r for e, r in zip(symbols, right, strict=True))
@@ -227,73 +242,24 @@ def second_order(
         # w = T⁻¹ (tightness e χ + right), T = across + (along − across) e eᴴ / energy.
         inner = projected + tightness * energy * spectrum
         shared = inner * (across - along) / jnp.where(energy > 0, energy, 1) / along
-        slope = tuple(
+        x, y, z = (
             jnp.fft.irfftn((e * (tightness * spectrum + shared) + r) / across, s=shape)
             for e, r in zip(symbols, right, strict=True)
         )
+        slope = x, y, z
         chi = jnp.fft.irfftn(spectrum, s=shape)
         predicted = jnp.fft.irfftn(spectrum * kernel, s=shape)
         rest = tuple(g - s for g, s in zip(gradient(chi, geometry), slope, strict=True))
-        return chi, (rest, _symmetric_gradient(slope, geometry), predicted)
+        return chi, (rest, symmetric_gradient(slope, geometry), predicted)
 
     zeros = jnp.zeros_like(given.field)
-    initial = ((zeros,) * 3, (zeros,) * 6, _trusted(given))
+    initial = ((zeros,) * 3, (zeros,) * 6, given.trusted)
     return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
-
-
-def _trusted(given: Problem) -> Volume:
-    # A field of no weight may be anything, and would take many iterations to be forgotten.
-    return jnp.where(given.weights > 0, given.field, 0)
-
-
-PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""Components of a symmetric matrix field, the diagonal first."""
-
-
-def _difference_symbols(shape: Shape, geometry: Geometry) -> list[Complex[Array, "X Y H"]]:
-    """Of forward differences along the three axes, per mm."""
-    x, y, z = shape
-    cycles = (
-        jnp.fft.fftfreq(x)[:, None, None],
-        jnp.fft.fftfreq(y)[None, :, None],
-        jnp.fft.rfftfreq(z)[None, None, :],
-    )
-    return [
-        (jnp.exp(2j * jnp.pi * c) - 1) / size for c, size in zip(cycles, geometry.voxel_size, strict=True)
-    ]
-
-
-def _forward(image: Volume, axis: int, geometry: Geometry) -> Volume:
-    return (jnp.roll(image, -1, axis) - image) / geometry.voxel_size[axis]
-
-
-def _forward_adjoint(image: Volume, axis: int, geometry: Geometry) -> Volume:
-    return (jnp.roll(image, 1, axis) - image) / geometry.voxel_size[axis]
-
-
-def _symmetric_gradient(vectors: tuple[Volume, ...], geometry: Geometry) -> tuple[Volume, ...]:
-    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six pairs."""
-    return tuple(
-        _forward(vectors[i], i, geometry)
-        if i == j
-        else 0.5 * (_forward(vectors[j], i, geometry) + _forward(vectors[i], j, geometry))
-        for i, j in PAIRS
-    )
-
-
-def _symmetric_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -> list[Volume]:
-    """Adjoint of :func:`_symmetric_gradient`, off-diagonal pairs counted twice as in the norm of a matrix."""
-    vectors: list[Volume] = [jnp.zeros_like(matrix[0])] * 3
-    for (i, j), entry in zip(PAIRS, matrix, strict=True):
-        vectors[i] = vectors[i] + _forward_adjoint(entry, j, geometry)
-        if i != j:
-            vectors[j] = vectors[j] + _forward_adjoint(entry, i, geometry)
-    return vectors
 
 
 def _shrink_symmetric(matrix: tuple[Volume, ...], threshold: ArrayLike) -> tuple[Volume, ...]:
     """Shorten matrices by ``threshold`` in the Frobenius norm."""
     root = jnp.sqrt(2.0)
-    vectors = tuple(m if i == j else root * m for (i, j), m in zip(PAIRS, matrix, strict=True))
+    vectors = tuple(m if i == j else root * m for (i, j), m in zip(SYMMETRIC_PAIRS, matrix, strict=True))
     shorter = shrink_vectors(vectors, threshold)
-    return tuple(m if i == j else m / root for (i, j), m in zip(PAIRS, shorter, strict=True))
+    return tuple(m if i == j else m / root for (i, j), m in zip(SYMMETRIC_PAIRS, shorter, strict=True))

@@ -56,7 +56,8 @@ def wh_qsm(
     energy = laplacian_symbol(shape, geometry)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.
     inside = pad(erode(mask, 1.0, geometry), shape)
-    follow = jnp.where(inside, harmonic_weight / (harmonic_weight + harmonic_weight), 1.0)
+    # Split off as tightly as it is weighted, so half of it stays.
+    follow = jnp.where(inside, 0.5, 1.0)
     stiff = 1 + harmonic_weight * energy**2
     loose = tightness * energy + kernel**2
     determinant = loose * stiff - kernel**2
@@ -78,6 +79,6 @@ def wh_qsm(
         return chi, (gradient(chi, geometry), predicted, jnp.fft.irfftn(-energy * harmonic, s=shape))
 
     zeros = jnp.zeros_like(given.field)
-    initial = ((zeros,) * 3, jnp.where(given.weights > 0, given.field, 0), zeros)
+    initial = ((zeros,) * 3, given.trusted, zeros)
     chi = douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
     return given.finish(chi)

@@ -1,14 +1,23 @@
 """Linear maps that are not the dipole: differences, spherical means, padding, frequencies."""
 
-from jaxqsm.operators.differences import divergence, gradient, laplacian
+from jaxqsm.operators.differences import (
+    SYMMETRIC_PAIRS,
+    divergence,
+    gradient,
+    laplacian,
+    symmetric_gradient,
+    symmetric_gradient_adjoint,
+)
 from jaxqsm.operators.erosion import erode, peel
-from jaxqsm.operators.frequencies import frequencies, laplacian_symbol
+from jaxqsm.operators.frequencies import difference_symbols, frequencies, laplacian_symbol
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
 from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
 
 __all__ = [
+    "SYMMETRIC_PAIRS",
     "crop",
+    "difference_symbols",
     "divergence",
     "erode",
     "fast_shape",
@@ -21,4 +30,6 @@ __all__ = [
     "poisson_solver",
     "spherical_kernel",
     "spherical_mean",
+    "symmetric_gradient",
+    "symmetric_gradient_adjoint",
 ]

@@ -46,6 +46,33 @@ def laplacian(
     return divergence(gradient(image, geometry, boundary=boundary), geometry, boundary=boundary)
 
 
+SYMMETRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Rows and columns of the entries of a field of symmetric matrices, the diagonal first."""
+
+
+def symmetric_gradient(vectors: Vectors, geometry: Geometry) -> tuple[Volume, ...]:
+    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six :data:`SYMMETRIC_PAIRS` by periodic forward differences, per mm."""
+
+    def difference(component: int, axis: int) -> Volume:
+        return _forward(vectors[component], axis, "periodic") / geometry.voxel_size[axis]
+
+    return tuple(
+        difference(i, i) if i == j else 0.5 * (difference(j, i) + difference(i, j))
+        for i, j in SYMMETRIC_PAIRS
+    )
+
+
+def symmetric_gradient_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -> Vectors:
+    """Adjoint of :func:`symmetric_gradient`, off-diagonal pairs counted twice as in the norm of a matrix."""
+    vectors: list[Volume] = [jnp.zeros_like(matrix[0])] * 3
+    for (i, j), entry in zip(SYMMETRIC_PAIRS, matrix, strict=True):
+        for component, axis in ((i, j),) if i == j else ((i, j), (j, i)):
+            difference = _backward(entry, axis, "periodic") / geometry.voxel_size[axis]
+            vectors[component] = vectors[component] - difference
+    x, y, z = vectors
+    return x, y, z
+
+
 def _forward(image: Array, axis: int, boundary: Boundary) -> Array:
     difference = jnp.roll(image, -1, axis) - image
     return difference if boundary == "periodic" else _zero_last(difference, axis)

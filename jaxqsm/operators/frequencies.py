@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from jaxqsm.geometry import Geometry
 
@@ -46,3 +46,14 @@ def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "
     kx, ky, kz = (2 - 2 * jnp.cos(2 * jnp.pi * cycles) for cycles in _cycles(shape))
     dx, dy, dz = geometry.voxel_size
     return kx / dx**2 + ky / dy**2 + kz / dz**2
+
+
+def difference_symbols(
+    shape: Sequence[int], geometry: Geometry
+) -> tuple[Complex[Array, "x 1 1"], Complex[Array, "1 y 1"], Complex[Array, "1 1 h"]]:
+    """Fourier symbols of the periodic forward differences of :func:`jaxqsm.operators.gradient`, in 1/mm."""
+    x, y, z = (
+        (jnp.exp(2j * jnp.pi * cycles) - 1) / size
+        for cycles, size in zip(_cycles(shape), geometry.voxel_size, strict=True)
+    )
+    return x, y, z

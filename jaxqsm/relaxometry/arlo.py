@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition
-from jaxqsm.relaxometry.common import bounded
+from jaxqsm.relaxometry.common import bounded, relative
 
 UNEVEN = 0.01
 """Part of their mean by which distances between echo times may differ."""
@@ -47,10 +47,9 @@ def arlo(
 
 @jax.jit
 def _fit(magnitude: Array, mask: Array, acquisition: Acquisition) -> Array:
-    scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
-    relative = magnitude / scale
+    scaled = relative(magnitude)
     spacing = acquisition.echo_times[1] - acquisition.echo_times[0]
-    first, middle, last = relative[..., :-2], relative[..., 1:-1], relative[..., 2:]
+    first, middle, last = scaled[..., :-2], scaled[..., 1:-1], scaled[..., 2:]
     integral = spacing / 3 * (first + 4 * middle + last)
     fall = first - last
     # Least squares of both the integral on the fall and the fall on the integral, as published.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition
-from jaxqsm.relaxometry.common import bounded
+from jaxqsm.relaxometry.common import bounded, relative
 
 
 @jax.jit
@@ -29,9 +29,8 @@ def log_linear(
     References:
         Pei et al. 2015, MRM 73:843, doi:10.1002/mrm.25137 (comparison of fits).
     """
-    scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
-    relative = jnp.maximum(magnitude / scale, 1e-6)
-    weights, logarithm, times = relative**2, jnp.log(relative), acquisition.echo_times
+    scaled = jnp.maximum(relative(magnitude), 1e-6)
+    weights, logarithm, times = scaled**2, jnp.log(scaled), acquisition.echo_times
     total = weights.sum(-1)
     centred = times - ((weights * times).sum(-1) / total)[..., None]
     slope = (weights * centred * logarithm).sum(-1) / jnp.maximum((weights * centred**2).sum(-1), 1e-30)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition
-from jaxqsm.relaxometry.common import HIGHEST, bounded
+from jaxqsm.relaxometry.common import HIGHEST, bounded, relative
 from jaxqsm.relaxometry.log_linear import log_linear
 from jaxqsm.solvers import iterate
 
@@ -35,14 +35,13 @@ def nonlinear(
     References:
         Golub & Pereyra 1973, SIAM J Numer Anal 10:413, doi:10.1137/0710036 (A is eliminated).
     """
-    scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
-    relative, times = magnitude / scale, acquisition.echo_times
+    scaled, times = relative(magnitude), acquisition.echo_times
 
     def step(rate: Array) -> Array:
         decay = jnp.exp(-rate[..., None] * times)
         energy = (decay**2).sum(-1)
-        amplitude = (relative * decay).sum(-1) / energy
-        misfit = relative - amplitude[..., None] * decay
+        amplitude = (scaled * decay).sum(-1) / energy
+        misfit = scaled - amplitude[..., None] * decay
         slope = -amplitude[..., None] * times * decay
         # What of the slope the amplitude can take up is no slope.
         slope = slope - ((slope * decay).sum(-1) / energy)[..., None] * decay
