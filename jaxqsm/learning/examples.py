@@ -34,7 +34,7 @@ class Example(NamedTuple):
         mask: where the field is valid.
         magnitude: root of the sum of squares over echoes, or the mask where there is none.
         geometry: voxel size and field direction.
-        start: ppm, where a network begins, for those that begin at what another method found; else None.
+        start: volumes in ppm where a network begins, for those that begin at what other methods found.
     """
 
     field: Volume
@@ -42,7 +42,7 @@ class Example(NamedTuple):
     mask: Volume
     magnitude: Volume
     geometry: Geometry
-    start: Volume | None = None
+    start: Any = None
 
 
 class Examples:
@@ -67,7 +67,7 @@ class Examples:
     """
 
     def __init__(
-        self, config: DataConfig, task: Task, seed: int, start: Callable[..., Volume] | None = None
+        self, config: DataConfig, task: Task, seed: int, start: Callable[..., Any] | None = None
     ) -> None:
         weights = dict(config.sources)
         if not weights or not set(weights) <= {"head", "shapes", "noise"} or sum(weights.values()) <= 0:
@@ -123,7 +123,7 @@ class Examples:
             one = jax.tree.map(
                 lambda leaf: leaf[None], (example.field, example.mask, example.geometry, example.magnitude)
             )
-            example = example._replace(start=self._start(*one)[0])
+            example = example._replace(start=jax.tree.map(lambda leaf: leaf[0], self._start(*one)))
         return jax.tree.map(np.asarray, example)
 
 
@@ -169,7 +169,7 @@ def _turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
         mask=turn(example.mask),
         magnitude=turn(example.magnitude),
         geometry=jax.tree.map(np.asarray, turned),
-        start=None if example.start is None else turn(example.start),
+        start=jax.tree.map(turn, example.start),
     )
 
 

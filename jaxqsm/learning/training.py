@@ -161,7 +161,7 @@ def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
 def _validation(
     graph: nnx.GraphDef,
     config: TrainingConfig,
-    start: Callable[..., Array] | None,
+    start: Callable[..., Any] | None,
     announce: Callable[[str], None],
 ) -> Callable[[State], tuple[float, tuple[np.ndarray, ...]]]:
     """Function that gives the mean NRMSE on the held-out examples, and panels of the first."""

@@ -18,24 +18,28 @@ from jaxqsm.networks.data_consistency import (
     nonlinear_step,
     proximal_step,
 )
+from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
-from jaxqsm.networks.pretrained import learned
+from jaxqsm.networks.pretrained import learned, learned_background
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.slabs import by_slabs
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
-from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
+from jaxqsm.networks.unrolled import Start, Unrolled, UnrolledConfig
 from jaxqsm.networks.xqsm import XQSM, XQSMConfig
 
 __all__ = [
     "LPCNN",
     "NETWORKS",
     "XQSM",
+    "HarmonicCorrection",
+    "HarmonicCorrectionConfig",
     "LPCNNConfig",
     "Measurement",
     "QSMnet",
     "QSMnetConfig",
     "SpiNetQSM",
     "SpiNetQSMConfig",
+    "Start",
     "Unrolled",
     "UnrolledConfig",
     "XQSMConfig",
@@ -46,6 +50,7 @@ __all__ = [
     "flat_weights",
     "gradient_step",
     "learned",
+    "learned_background",
     "load_network",
     "measurement",
     "nonlinear_step",

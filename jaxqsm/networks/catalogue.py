@@ -15,6 +15,7 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
@@ -32,6 +33,7 @@ class Family:
 
 NETWORKS: Mapping[str, Family] = {
     "unrolled": Family(Unrolled, UnrolledConfig),
+    "harmonic_correction": Family(HarmonicCorrection, HarmonicCorrectionConfig),
     "qsmnet": Family(QSMnet, QSMnetConfig),
     "xqsm": Family(XQSM, XQSMConfig),
     "lpcnn": Family(LPCNN, LPCNNConfig),

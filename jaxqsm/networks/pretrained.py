@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from jaxqsm.background import lbv
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
+from jaxqsm.inversion.common import data_weights, referenced
 from jaxqsm.networks.catalogue import load_network
+from jaxqsm.operators import block_interpolate, block_mean
 
 WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
@@ -27,7 +30,7 @@ def learned(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: str = "learned",
 ) -> Float[Array, "x y z"]:
-    """The unrolled network that we recommend: total variation, then learned images and physics in turn.
+    """The unrolled network that we recommend: classical inversions, then learned images and physics in turn.
 
     Trained on simulated heads of 0.3 to 2 mm in any orientation, see ``networks/weights/learned.md``.
 
@@ -50,18 +53,78 @@ def learned(
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.Unrolled`.
     """
-    path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-        raise ValueError(f"weights {weights}: no such file, nor one of {names}")
-    graph, parameters = _network(path, path.stat().st_mtime_ns, "inversion")
+    graph, parameters = _network(weights, "inversion")
     scan = local_field, mask, geometry, magnitude
     chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
     return referenced(chi, jnp.asarray(mask))
 
 
+def learned_background(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    coarse: float = 2.4,
+    weights: str = "learned_background",
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Background removal by a network that corrects two classical methods; what it removes is harmonic.
+
+    A network finds the local field on coarse voxels, where it corrects :func:`~jaxqsm.background.pdf` and
+    :func:`~jaxqsm.background.lbv`. Its values on the border of the mask then are the boundary values of the
+    Laplacian boundary value method on the voxels of the scan: what is taken off the total field is harmonic,
+    whatever the network says.
+
+    Trained on simulated heads, see ``networks/weights/learned_background.md``.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size and field direction. The voxel size must be known when traced.
+        magnitude: optional, any unit; voxels count by it.
+        coarse: mm; blocks of voxels are made of about this size for the network. Default 2.4, the middle of
+            what it was trained on.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote. Default ``"learned_background"``.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask without its outermost layer. Differentiable.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task than background removal.
+
+    References:
+        Bollmann et al. 2019, Z Med Phys 29:139, doi:10.1016/j.zemedi.2019.01.001 (SHARQnet);
+        Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064 (boundary values);
+        :class:`jaxqsm.networks.HarmonicCorrection`.
+    """
+    graph, parameters = _network(weights, "background")
+    size = np.asarray(geometry.voxel_size)
+    factors = [max(1, round(coarse / length)) for length in size.tolist()]
+    blocks = Geometry(jnp.asarray(size * factors), geometry.b0_dir)
+    inside = jnp.asarray(mask).astype(total_field.dtype)
+    sure = data_weights(jnp.asarray(mask), magnitude)
+    field, _ = block_mean(total_field, jnp.maximum(sure, 1e-6 * inside), factors)
+    amplitude, filled = block_mean(sure, inside, factors)
+    known = filled >= 0.5
+    scan = field * known, known, blocks, amplitude * known
+    local = _call(graph, parameters, jax.tree.map(lambda leaf: leaf[None], scan))[0]
+    x, y, z = total_field.shape
+    smooth = block_interpolate(local, known.astype(local.dtype), factors, (x, y, z)) * inside
+    rest, valid = lbv(total_field - smooth, mask, geometry, layers=0)
+    return (smooth + rest) * valid, valid
+
+
+def _network(weights: str, task: str) -> tuple[Any, Any]:
+    path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
+        raise ValueError(f"weights {weights}: no such file, nor one of {names}")
+    return _loaded(path, path.stat().st_mtime_ns, task)
+
+
 @functools.lru_cache
-def _network(path: Path, changed: int, task: str) -> tuple[Any, Any]:
+def _loaded(path: Path, changed: int, task: str) -> tuple[Any, Any]:
     # Even where the first call is traced, the weights are to be constants that later calls can use.
     with jax.ensure_compile_time_eval():
         network, notes = load_network(path)

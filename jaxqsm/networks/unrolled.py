@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,33 +12,31 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion import tv
+from jaxqsm.inversion.edges import smooth_directions, sparing
+from jaxqsm.inversion.fidelity import absolute, linear
+from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
 from jaxqsm.networks.data_consistency import Measurement, closed_form_step, measurement
-from jaxqsm.networks.layers import (
-    Affine,
-    Convolution,
-    depth_to_space,
-    pad_to_multiple,
-    space_to_depth,
-    unpad,
-)
-from jaxqsm.networks.slabs import by_slabs
-
-NUMBERS = 10
-"""What the network is told of a scan besides images, see :func:`describe`."""
+from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
 
 TYPICAL_FIELD = 0.02
 """ppm, root mean square: fields are brought to it for the start, as the solver's steps suit such fields."""
 
-START_WEIGHT = 2.5e-4
-"""ppm · mm at :data:`TYPICAL_FIELD`. On 16 patches of many voxel sizes, noises and strengths it costs 0.6 %
-of NRMSE over the best weight for each."""
+START_WEIGHT = 5e-4
+"""ppm · mm at :data:`TYPICAL_FIELD`, of the gradients in the least-squares start."""
+
+ROBUST_WEIGHT = 0.07
+"""mm, of the gradients in the least-absolute start."""
+
+ROBUST_MISFIT = 0.02
+"""ppm at :data:`TYPICAL_FIELD`, to bring both terms of the robust start to one pace; its solution does not
+depend on it."""
+
+START_EDGES = 0.3
+"""Part of all differences of the magnitude that count as edges, as published for MEDI."""
 
 START_ITERATIONS = 40
-"""Bound on the start's iterations; more change it by less than the network does."""
-
-REACH = 16
-"""Blocks of 2 voxels by which the U-Net looks beyond one, at most."""
+"""Iterations of each start; more change them by less than the network does."""
 
 PACE = 10.0
 """Learned logarithms of strengths are multiplied by it, so that an optimiser moves them at a useful pace."""
@@ -51,7 +50,7 @@ class UnrolledConfig:
         iterations: passes of network and data consistency. Default 1: training takes long, and one that has
             seen three times as many examples is the better one for the same time.
         channels: at half resolution; twice as many at a quarter. Default 32.
-        memory: channels that an iteration hands to the next. Default 16.
+        memory: channels that an iteration hands to the next. Default 0, as there is no next.
         shared: one network for all iterations (default), told which one it is; else one each.
         remat: compute each iteration again in the backward pass, in half the memory. Default false.
         mixed_precision: convolutions in bfloat16, physics in float32; for GPU and TPU. Default false.
@@ -61,17 +60,29 @@ class UnrolledConfig:
 
     iterations: int = 1
     channels: int = 32
-    memory: int = 16
+    memory: int = 0
     shared: bool = True
     remat: bool = False
     mixed_precision: bool = False
     slab: int = 128
 
 
-class Unrolled(nnx.Module):
-    """Local field to χ: from total variation, ``iterations`` × (a U-Net changes χ; the physics answers).
+class Start(NamedTuple):
+    """χ by two classical inversions, which err in different ways.
 
-    It starts from :func:`jaxqsm.inversion.tv`, so what it learns is what total variation gets wrong.
+    Both are of least total variation off the magnitude's edges (:func:`jaxqsm.inversion.medi`). ``smooth``
+    trusts all of the field a little, which serves where it is noisy; ``robust`` trusts most of it wholly and
+    some not at all (:func:`jaxqsm.inversion.l1_qsm`), which serves where it is clear.
+    """
+
+    smooth: Float[Array, "batch x y z"]
+    robust: Float[Array, "batch x y z"]
+
+
+class Unrolled(nnx.Module):
+    """Local field to χ: two classical inversions, then ``iterations`` × (U-Net changes χ, physics answers).
+
+    It begins at the mean of a :class:`Start`, so what it learns is what the best classical methods get wrong.
 
     The physics takes each scan as it is: :func:`~jaxqsm.networks.closed_form_step` with the dipole kernel of
     its voxel size and field direction, its mask and its magnitude as weights. So the network learns images
@@ -108,7 +119,7 @@ class Unrolled(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
-        start: Float[Array, "batch x y z"] | None = None,
+        start: Start | None = None,
     ) -> Float[Array, "batch x y z"]:
         """χ in ppm, zero mean in the mask and zero outside it.
 
@@ -117,7 +128,7 @@ class Unrolled(nnx.Module):
             mask: where it is valid.
             geometry: with a leading batch axis on both leaves.
             magnitude: optional, any unit.
-            start: χ of :meth:`start` for the same arguments, if you have it already.
+            start: that of :meth:`start` for the same arguments, if you have it already.
         """
         return self.iterates(local_field, mask, geometry, magnitude, start)[-1]
 
@@ -127,22 +138,12 @@ class Unrolled(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
-    ) -> Float[Array, "batch x y z"]:
-        """χ in ppm by total variation, where the network begins: needs no weights."""
+    ) -> Start:
+        """χ in ppm where the network begins: needs no weights."""
         scale = _scale(jax.vmap(measurement)(local_field, mask, geometry, magnitude), mask)
-
-        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
-            return tv(
-                field,
-                mask,
-                geometry,
-                magnitude=magnitude,
-                weight=START_WEIGHT,
-                max_iterations=START_ITERATIONS,
-            )
-
-        chi = jax.vmap(one)(TYPICAL_FIELD / scale * local_field, mask, geometry, magnitude)
-        return scale / TYPICAL_FIELD * chi
+        field = TYPICAL_FIELD / scale * local_field
+        start = Start(*jax.vmap(_classical)(field, mask, geometry, magnitude))
+        return jax.tree.map(lambda chi: scale / TYPICAL_FIELD * chi, start)
 
     def iterates(
         self,
@@ -150,14 +151,16 @@ class Unrolled(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
-        start: Float[Array, "batch x y z"] | None = None,
+        start: Start | None = None,
     ) -> list[Float[Array, "batch x y z"]]:
         """χ after every iteration, for losses that look at all of them."""
         if start is None:
             start = self.start(local_field, mask, geometry, magnitude)
         data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
         scale = _scale(data, mask)
-        start, data = start / scale, data._replace(field=data.field / scale)
+        smooth, robust = start.smooth / scale, start.robust / scale
+        first, doubt = (smooth + robust) / 2, (robust - smooth) / 2
+        data = data._replace(field=data.field / scale)
         trusted = _trusted(data)
         numbers = jax.vmap(describe)(trusted, mask, geometry)
         inside = mask.astype(trusted.dtype)
@@ -176,12 +179,12 @@ class Unrolled(nnx.Module):
             stage = jax.nn.one_hot(jnp.full(len(numbers), number), self.config.iterations)
             known = jnp.concatenate([numbers, stage], axis=-1)
             image = self.images[0 if self.config.shared else number]
-            change, memory = image(state, (trusted, data.weights, start), known)
+            change, memory = image.propose(state, (trusted, data.weights, first, doubt), known)
             proposed = inside * (state.chi + change)
             return _State(consistent(proposed, number + 1), proposed, memory)
 
         # What the physics changes of the start shows the network what the start does not explain.
-        state = _State(consistent(start, 0), start, None)
+        state = _State(consistent(first, 0), first, None)
         outcomes = []
         for number in range(self.config.iterations):
             one = jax.checkpoint(iterate, static_argnums=1) if self.config.remat else iterate
@@ -192,82 +195,53 @@ class Unrolled(nnx.Module):
         return [scale * inside * (chi - mean) for chi, mean in zip(outcomes, means, strict=True)]
 
 
+def _classical(
+    field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    magnitude: Float[Array, "x y z"] | None,
+) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
+    given = problem(field, mask, geometry, magnitude)
+    guide = jnp.ones_like(field) if magnitude is None else magnitude
+    shrink = sparing(smooth_directions(guide, mask, geometry, edges=START_EDGES), given.shape)
+    search = partial(first_order, given, shrink=shrink, tolerance=None, max_iterations=START_ITERATIONS)
+    smooth = search(linear(given.field, given.weights), weight=START_WEIGHT)
+    pull = ROBUST_MISFIT * jnp.sqrt(given.weights)
+    robust = search(absolute(given.field, pull), weight=ROBUST_MISFIT * ROBUST_WEIGHT, start=smooth)
+    return given.finish(smooth), given.finish(robust)
+
+
 class _State(NamedTuple):
     chi: Float[Array, "batch x y z"]
     proposed: Float[Array, "batch x y z"]
     memory: Float[Array, "batch X Y Z m"] | None
 
 
-class _Image(nnx.Module):
-    """U-Net of two levels at half resolution; proposes a change of χ and what to remember."""
+class _Image(BlockUNet):
+    """Proposes a change of χ, and what to remember of it."""
 
     def __init__(self, config: UnrolledConfig, *, rngs: nnx.Rngs) -> None:
-        wide, deep, numbers = config.channels, 2 * config.channels, NUMBERS + config.iterations
         self.precision = jnp.bfloat16 if config.mixed_precision else None
         self.memory = config.memory
-        self.slab = config.slab // 2
-        self.enter = Convolution(8 * 5 + config.memory, wide, rngs=rngs)
-        self.first = _Block(wide, numbers, rngs=rngs)
-        self.down = Convolution(8 * wide, deep, size=1, rngs=rngs)
-        self.low = nnx.List([_Block(deep, numbers, rngs=rngs) for _ in range(2)])
-        self.up = Convolution(deep, 8 * wide, size=1, rngs=rngs)
-        self.last = _Block(wide, numbers, rngs=rngs)
-        self.leave = Convolution(wide, 8 + config.memory, gain=0.1, rngs=rngs)
+        super().__init__(
+            8 * 6 + config.memory,
+            8 + config.memory,
+            width=config.channels,
+            numbers=NUMBERS + config.iterations,
+            slab=config.slab // 2,
+            rngs=rngs,
+        )
 
-    def __call__(
+    def propose(
         self, state: _State, images: tuple[Array, ...], numbers: Array
     ) -> tuple[Float[Array, "batch x y z"], Float[Array, "batch X Y Z m"]]:
         stack = jnp.stack([state.chi, state.chi - state.proposed, *images], axis=-1)
         blocks = space_to_depth(pad_to_multiple(stack, 4)).astype(self.precision or stack.dtype)
         shape = (*blocks.shape[:4], self.memory)
         memory = jnp.zeros(shape, blocks.dtype) if state.memory is None else state.memory
-        blocks = jnp.concatenate([blocks, memory], axis=-1)
-        out = by_slabs(
-            lambda part: self.u_net(part, numbers), blocks, length=self.slab, halo=REACH, multiple=2
-        )
+        out = self(jnp.concatenate([blocks, memory], axis=-1), numbers)
         change = unpad(depth_to_space(out[..., :8]), stack.shape[1:4])[..., 0]
         return change.astype(stack.dtype), jnp.tanh(out[..., 8:])
-
-    def u_net(self, blocks: Array, numbers: Array) -> Array:
-        """From blocks of voxels to what is proposed and remembered there."""
-        wide = self.first(self.enter(blocks), numbers)
-        deep = self.down(space_to_depth(wide))
-        for block in self.low:
-            deep = block(deep, numbers)
-        wide = self.last(wide + depth_to_space(self.up(deep)), numbers)
-        return self.leave(jax.nn.silu(wide))
-
-
-class _Block(nnx.Module):
-    """Residual block; the numbers of the scan act on what lies between its two convolutions."""
-
-    def __init__(self, channels: int, numbers: int, *, rngs: nnx.Rngs) -> None:
-        self.first = Convolution(channels, channels, rngs=rngs)
-        self.condition = Affine(numbers, channels)
-        self.second = Convolution(channels, channels, gain=0.3, rngs=rngs)
-
-    def __call__(self, images: Array, numbers: Array) -> Array:
-        inner = self.condition(self.first(jax.nn.silu(images)), numbers)
-        return images + self.second(jax.nn.silu(inner))
-
-
-def describe(
-    field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
-) -> Float[Array, " number"]:
-    """Ten numbers of order 1: logarithms of the voxel's edges and of the noise, and the field direction.
-
-    The direction enters by its six products, as a field and its opposite are alike. The noise is the mean
-    size of second differences over the field's root mean square.
-    """
-    b = geometry.unit_b0_dir
-    products = jnp.stack([b[i] * b[j] for i in range(3) for j in range(i, 3)])
-    roughness = jnp.zeros(())
-    for axis in range(3):
-        difference = jnp.roll(field, 1, axis) + jnp.roll(field, -1, axis) - 2 * field
-        known = mask & jnp.roll(mask, 1, axis) & jnp.roll(mask, -1, axis)
-        mean = jnp.sum(jnp.abs(difference) * known) / jnp.maximum(known.sum(), 1)
-        roughness = roughness + jnp.log(mean / _root_mean_square(field, mask) + 1e-3) / 3
-    return jnp.concatenate([jnp.log(geometry.voxel_size), products, roughness[None]])
 
 
 def _trusted(data: Measurement) -> Array:
@@ -277,9 +251,4 @@ def _trusted(data: Measurement) -> Array:
 
 def _scale(data: Measurement, mask: Array) -> Array:
     """Root mean square of each field of a batch, (batch, 1, 1, 1)."""
-    return jax.vmap(_root_mean_square)(_trusted(data), mask)[:, None, None, None]
-
-
-def _root_mean_square(field: Array, mask: Array) -> Array:
-    mean_square = jnp.sum((field * mask) ** 2) / jnp.maximum(mask.sum(), 1)
-    return jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1))
+    return jax.vmap(root_mean_square)(_trusted(data), mask)[:, None, None, None]

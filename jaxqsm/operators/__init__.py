@@ -1,5 +1,6 @@
-"""Linear maps that are not the dipole: differences, spherical means, padding, frequencies."""
+"""Linear maps that are not the dipole: differences, spherical means, padding, blocks, frequencies."""
 
+from jaxqsm.operators.blocks import block_interpolate, block_mean
 from jaxqsm.operators.differences import (
     SYMMETRIC_PAIRS,
     divergence,
@@ -16,6 +17,8 @@ from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
 
 __all__ = [
     "SYMMETRIC_PAIRS",
+    "block_interpolate",
+    "block_mean",
     "crop",
     "difference_symbols",
     "divergence",

@@ -115,6 +115,7 @@ METHODS: dict[str, dict[str, Method]] = {
         background.ismv,
         background.sharp,
         background.polynomial,
+        networks.learned_background,
     ),
     "inversion": _stage(
         "inversion",
