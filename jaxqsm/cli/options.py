@@ -52,6 +52,8 @@ class MethodOptions:
     "Background removal method."
     inversion: str = Config.inversion
     "Dipole inversion method."
+    single_step: str = Config.single_step
+    "From total field to χ in one step, in place of background removal and inversion: ss_tv or none."
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
 
@@ -69,9 +71,9 @@ class MethodOptions:
                 reliability=self.reliability,
                 background=self.background,
                 inversion=self.inversion,
+                single_step=self.single_step,
             )
-            stages = ("unwrapping", "phase_offset", "field_mapping", "background", "inversion")
-            used = {m.name: m for stage in stages if (m := bare.method(stage, 2)) is not None}
+            used = {method.name: method for method in bare.used(2).values()}
             options = settings_by_method(used, self.settings)
             return dataclasses.replace(bare, options=options)
         except ValueError as error:

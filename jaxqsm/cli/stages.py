@@ -229,11 +229,12 @@ def background(
 
 
 def invert(
-    local_field: Path,
+    field: Path,
     /,
     *,
     mask: Path,
     out: Path,
+    out_mask: Path | None = None,
     method: str = "tv",
     magnitude: Path | None = None,
     csf_mask: Path | None = None,
@@ -241,19 +242,21 @@ def invert(
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    """Susceptibility in ppm from a local field in ppm.
+    """Susceptibility in ppm from a local field in ppm, or from a total field in a single step.
 
     Parameters
     ----------
-    local_field
-        3-D NIfTI file, ppm.
+    field
+        3-D NIfTI file, ppm: the local field, or the total field for a single-step method.
     mask
-        Where the local field is valid.
+        Where the field is valid.
     out
         χ to write; its mean in the mask is zero, or that in --csf-mask.
+    out_mask
+        Also write the mask where χ is valid, for single-step methods.
     method
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
-        tkd, tsvd or learned (a network). See jaxqsm methods.
+        tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
     magnitude
         Weights, for methods that take them.
     csf_mask
@@ -265,22 +268,27 @@ def invert(
     overwrite
         Replace the file.
     """
-    chosen = chosen_method("inversion", method)
+    chosen = chosen_method(["inversion", "single_step"], method)
     keywords = settings_of(chosen, settings)
     check_output(out, overwrite)
-    image, inside, keywords = _field_inputs(chosen, local_field, mask, magnitude, keywords)
+    if out_mask is not None:
+        check_output(out_mask, overwrite, option="--out-mask")
+    image, inside, keywords = _field_inputs(chosen, field, mask, magnitude, keywords)
     if csf_mask is not None:
         if not chosen.takes("csf_mask"):
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
-    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
+    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=field)
     try:
         chi = console.stage(
             method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
         )
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
-    write_volumes({out: chi}, image.affine)
+    chi, valid = chi if chosen.stage == "single_step" else (chi, inside)
+    if not valid.any():
+        raise InputError(f"{mask}: {method} left no valid voxel; pass a larger --mask")
+    write_volumes({out: chi} | ({} if out_mask is None else {out_mask: valid}), image.affine)
 
 
 def _field_inputs(

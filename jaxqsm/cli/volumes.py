@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import numpy as np
 from jaxqsm.cli import console
 from jaxqsm.cli.options import require_nifti_name
 from jaxqsm.io import Image, InputError, load, load_mask, refuse_existing, require_same_grid, save, staging
-from jaxqsm.pipeline import METHODS, Method, find_method
+from jaxqsm.pipeline import METHODS, Method
 
 
-def chosen_method(stage: str, name: str) -> Method:
-    """The method that ``--method`` names.
+def chosen_method(stages: str | Sequence[str], name: str) -> Method:
+    """The method of a stage, or of one of several, that ``--method`` names.
 
     Raises:
         InputError: there is none.
     """
-    if name not in METHODS[stage]:
-        raise InputError(f"--method {name}: unknown; use one of {', '.join(METHODS[stage])}")
-    return find_method(stage, name)
+    stages = [stages] if isinstance(stages, str) else stages
+    known = {name: method for stage in stages for name, method in METHODS[stage].items()}
+    if name not in known:
+        raise InputError(f"--method {name}: unknown; use one of {', '.join(known)}")
+    return known[name]
 
 
 def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:

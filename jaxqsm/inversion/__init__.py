@@ -1,6 +1,7 @@
 """Dipole inversion: local field to susceptibility. Every function returns ppm, mean zero in the mask.
 
-`cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor.
+`cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor. `ss_tv` takes a total
+field, and returns the mask where χ is valid as well.
 """
 
 from jaxqsm.inversion.cosmos import cosmos
@@ -13,6 +14,7 @@ from jaxqsm.inversion.l1_qsm import l1_qsm
 from jaxqsm.inversion.medi import medi
 from jaxqsm.inversion.ndi import ndi
 from jaxqsm.inversion.rts import rts
+from jaxqsm.inversion.ss_tv import ss_tv
 from jaxqsm.inversion.star import star
 from jaxqsm.inversion.sti import sti
 from jaxqsm.inversion.tgv import tgv
@@ -33,6 +35,7 @@ __all__ = [
     "medi",
     "ndi",
     "rts",
+    "ss_tv",
     "star",
     "sti",
     "tgv",

@@ -29,7 +29,7 @@ from jaxqsm.operators import (
 )
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
-from jaxqsm.physics import dipole_convolve, dipole_kernel
+from jaxqsm.physics import dipole_kernel
 from jaxqsm.solvers import douglas_rachford, shrink_vectors
 
 GRADIENT_TIGHTNESS = 100.0
@@ -39,6 +39,8 @@ solution, but takes longer to it."""
 IMAGE_TIGHTNESS = 1e-2
 """How tightly the split image follows χ."""
 
+SPACE = (-3, -2, -1)
+
 Volume = Float[Array, "X Y Z"]
 Shrink = Callable[[Vectors, ArrayLike], Vectors]
 
@@ -46,10 +48,13 @@ Shrink = Callable[[Vectors, ArrayLike], Vectors]
 class Problem(NamedTuple):
     """An inversion on its padded grid.
 
+    Field, weights and kernel may have one more axis in front: several measurements of one χ, of which
+    :func:`first_order` takes account of all.
+
     Attributes:
         field: ppm, zero outside the mask.
         weights: square of the confidence in it, zero outside the mask.
-        kernel: dipole response on the half spectrum.
+        kernel: response of the field to χ on the half spectrum.
         geometry: voxel size and field direction.
         mask: of the scan, not padded.
     """
@@ -63,7 +68,7 @@ class Problem(NamedTuple):
     @property
     def shape(self) -> Shape:
         """Of the padded grid."""
-        x, y, z = self.field.shape
+        x, y, z = self.field.shape[-3:]
         return x, y, z
 
     @property
@@ -115,12 +120,12 @@ def first_order(
         image: proximal map, at a tightness of :data:`IMAGE_TIGHTNESS`, of what else is known of χ itself.
         start: χ on the padded grid to begin from; default: none.
         tolerance: relative change of the iterate at which to stop; None for exactly ``max_iterations``.
-        max_iterations: bound on the iterations, of four real FFTs each.
+        max_iterations: bound on the iterations, of four real FFTs each, and two per further measurement.
     """
     shape, kernel, geometry = given.shape, given.kernel, given.geometry
     tightness = GRADIENT_TIGHTNESS * weight
     tightness_image = 0.0 if image is None else IMAGE_TIGHTNESS
-    divisor = tightness * laplacian_symbol(shape, geometry) + kernel**2 + tightness_image
+    divisor = tightness * laplacian_symbol(shape, geometry) + _joined(kernel**2) + tightness_image
     divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the numerator is zero as well
 
     def proximal(state):
@@ -136,14 +141,15 @@ def first_order(
         pull = -tightness * divergence(gradients, geometry)
         if image is not None:
             pull = pull + tightness_image * images
-        spectrum = (jnp.fft.rfftn(pull) + kernel * jnp.fft.rfftn(fields)) / divisor
+        spectrum = (jnp.fft.rfftn(pull) + _joined(kernel * jnp.fft.rfftn(fields, axes=SPACE))) / divisor
         chi = jnp.fft.irfftn(spectrum, s=shape)
-        return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape))
+        return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape, axes=SPACE))
 
     if start is None:
-        initial = split(jnp.zeros_like(given.field), given.trusted)
+        initial = split(jnp.zeros(shape, given.field.dtype), given.trusted)
     else:
-        initial = split(start, dipole_convolve(start, kernel, shape))
+        predicted = jnp.fft.irfftn(jnp.fft.rfftn(start) * kernel, s=shape, axes=SPACE)
+        initial = split(start, predicted)
     return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
 
 
@@ -255,6 +261,11 @@ def second_order(
     zeros = jnp.zeros_like(given.field)
     initial = ((zeros,) * 3, (zeros,) * 6, given.trusted)
     return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
+
+
+def _joined(spectra: Array) -> Array:
+    """Sum over measurements, where there are several."""
+    return jnp.sum(spectra, axis=0) if spectra.ndim == 4 else spectra
 
 
 def _shrink_symmetric(matrix: tuple[Volume, ...], threshold: ArrayLike) -> tuple[Volume, ...]:

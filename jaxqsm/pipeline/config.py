@@ -8,6 +8,9 @@ from typing import Any
 
 from jaxqsm.pipeline.methods import Method, find_method
 
+STAGES = ("phase_offset", "unwrapping", "field_mapping", "background", "inversion", "single_step")
+"""In the order that a scan goes through them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -21,6 +24,8 @@ class Config:
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
         background: default ``"v_sharp"``: fast, and it needs no tuning.
+        single_step: a method that goes from total field to χ in place of background removal and inversion;
+            default ``"none"``.
         inversion: default ``"tv"``: the most accurate here on the head phantom.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
 
@@ -34,25 +39,31 @@ class Config:
     reliability: float = 0.9
     background: str = "v_sharp"
     inversion: str = "tv"
+    single_step: str = "none"
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        used = [
-            self.method("unwrapping", 2),
-            self.method("background", 2),
-            self.method("inversion", 2),
-        ]
-        used += [self.method("field_mapping", 2), self.method("phase_offset", 2)]
-        names = {method.name: method for method in used if method is not None}
+        names = {method.name: method for method in self.used(2).values()}
         for name, options in self.options.items():
             if name not in names:
                 raise ValueError(f"options for {name!r}, which is not in use; in use: {', '.join(names)}")
             for option in options:
                 names[name].option(option)
 
+    def used(self, echoes: int) -> dict[str, Method]:
+        """The method of every stage that a scan of that many echoes goes through, in order."""
+        methods = {stage: self.method(stage, echoes) for stage in STAGES}
+        return {stage: method for stage, method in methods.items() if method is not None}
+
     def method(self, stage: str, echoes: int) -> Method | None:
         """The method of a stage for a scan of that many echoes; None to leave the stage out."""
         name = getattr(self, stage)
+        if stage == "single_step" and name == "none":
+            return None
+        if stage in ("background", "inversion"):
+            find_method(stage, name)
+            if self.single_step != "none":
+                return None
         if stage == "phase_offset":
             if name == "none" or (name == "auto" and echoes < 2):
                 return None

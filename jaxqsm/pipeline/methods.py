@@ -137,6 +137,7 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.tsvd,
         networks.learned,
     ),
+    "single_step": _stage("single_step", inversion.ss_tv),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex
 
+from jaxqsm.background import lbv
 from jaxqsm.field_mapping import precision, reliability
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import peel
@@ -60,7 +61,7 @@ def reconstruct(
     *,
     stage: Stage = _carry_out,
 ) -> Maps[Array]:
-    """Remove the phase offset, unwrap, fit the field, remove the background, invert.
+    """Remove the phase offset, unwrap, fit the field, remove the background and invert, or both in one.
 
     Voxels whose echoes disagree (wrong turns, noise) are peeled off the mask where they reach its
     border, and weigh nothing in what follows where they lie within.
@@ -118,16 +119,24 @@ def reconstruct(
     unreliable = coherence < config.reliability
     kept = peel(mask, unreliable)
     weights = jnp.where(unreliable, 0, precision(magnitude, acquisition))
-    remove = _chosen(config, "background", echoes)
-    local, valid = stage(
-        f"background ({remove.name})",
-        lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
-    )
-    invert = _chosen(config, "inversion", echoes)
-    chi = stage(
-        f"inversion ({invert.name})",
-        lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
-    )
+    single_step = config.method("single_step", echoes)
+    if single_step is not None:
+        chi, valid = stage(
+            f"single step ({single_step.name})",
+            lambda: single_step.function(total, kept, geometry, **_keywords(single_step, config, weights)),
+        )
+        local = stage("local field", lambda: _local_field(total, chi, valid, geometry))
+    else:
+        remove = _chosen(config, "background", echoes)
+        local, valid = stage(
+            f"background ({remove.name})",
+            lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
+        )
+        invert = _chosen(config, "inversion", echoes)
+        chi = stage(
+            f"inversion ({invert.name})",
+            lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
+        )
     residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
     return Maps(total, coherence, local, chi, residual, valid)
 
@@ -192,6 +201,13 @@ def _unwrapping_keywords(
 
 
 @jax.jit
+def _local_field(total_field: Array, chi: Array, mask: Array, geometry: Geometry) -> Array:
+    """The total field less a harmonic one, such that on the border of the mask it is the field of χ."""
+    explained = dipole_field(chi, geometry)
+    rest, _ = lbv(total_field - explained, mask, geometry, layers=0)
+    return (explained + rest) * mask
+
+
 def _residual(local_field: Array, chi: Array, mask: Array, geometry: Geometry) -> Array:
     residual = (local_field - dipole_field(chi, geometry)) * mask
     return (residual - residual.sum() / jnp.maximum(mask.sum(), 1)) * mask

@@ -132,15 +132,10 @@ def _provenance(
     scan: ScanData, config: Config, maps: Maps[np.ndarray], seconds: dict[str, float]
 ) -> dict[str, Any]:
     echoes = int(scan.acquisition.echo_times.size)
-    methods = {}
-    for stage in ("phase_offset", "unwrapping", "field_mapping", "background", "inversion"):
-        method = config.method(stage, echoes)
-        if method is not None:
-            methods[stage] = {
-                "method": method.name,
-                "options": config.options_of(method),
-                "source": method.source,
-            }
+    methods = {
+        stage: {"method": method.name, "options": config.options_of(method), "source": method.source}
+        for stage, method in config.used(echoes).items()
+    }
     return {
         "units": {"chi": "ppm", "total_field": "ppm", "local_field": "ppm"},
         "chi_reference": "mean of the valid mask is zero",

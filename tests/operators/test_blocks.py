@@ -20,7 +20,8 @@ def test_mean_of_a_block_is_weighted_and_fills_up_the_far_end():
     block = slice(4, 6), slice(6, 9), 7
     assert float(mean[2, 2, 7]) == pytest.approx(np.average(image[block], weights=weights[block]), rel=1e-5)
     assert float(weight[2, 2, 7]) == pytest.approx(weights[block].mean(), rel=1e-5)
-    assert float(mean[1, 1, 4]) == 0 and float(weight[1, 1, 4]) == 0
+    assert float(mean[1, 1, 4]) == 0
+    assert float(weight[1, 1, 4]) == 0
     last = slice(12, 13), slice(0, 3), 0  # the other half of the block is beyond the array
     assert float(weight[6, 0, 0]) == pytest.approx(weights[last].mean() / 2, rel=1e-5)
 

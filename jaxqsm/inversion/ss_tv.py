@@ -1,0 +1,83 @@
+"""Single step from total field to susceptibility, by spherical means and total variation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.edges import smooth_directions, sparing
+from jaxqsm.inversion.fidelity import linear
+from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.operators import crop, erode, pad, spherical_kernel
+
+
+@partial(jax.jit, static_argnames=("radii", "max_iterations"))
+def ss_tv(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 5e-4,
+    edges: float = 0.3,
+    radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Minimise ½ Σ |W (δ − ball) (Dχ − total field)|² + weight Σ |M ∇χ|: background and inversion at once.
+
+    A background field equals its mean over any ball within the mask, so that δ − ball removes it. Each voxel
+    counts with the largest ball that fits into the mask about it. Two-stage methods must undo δ − ball, which
+    loses what varies slowly; here χ is compared with the field behind the same filter, and nothing is undone.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
+            its steepest differences, as in :func:`medi`.
+        weight: in ppm · mm. Default 5e-4.
+        edges: part of all differences of the magnitude that count as edges. Default 0.3.
+        radii: of the balls in mm. Default 16, 8, 4 and 2: on the head phantom at 2 mm the error of χ is
+            23.8 %, without the 16 25.2 %, with 5 alone 24.9 % in a smaller mask. By :func:`v_sharp` and
+            :func:`medi` it is 36.4 %, and by :func:`medi` of the true local field 23.9 %.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 100.
+
+    Returns:
+        χ in ppm, zero mean in the mask that comes with it, zero outside: the given mask eroded by the
+        smallest ball. Two real FFTs an iteration, and two more for every radius; implicit gradients.
+
+    References:
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several balls);
+        Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
+    """
+    given = problem(total_field, mask, geometry, magnitude)
+    spectrum = jnp.fft.rfftn(given.field)
+    taken = jnp.zeros(given.shape, bool)
+    fields, weights, kernels = [], [], []
+    for radius in sorted(radii, reverse=True):
+        response = 1 - jnp.fft.rfftn(spherical_kernel(given.shape, radius, geometry)).real
+        fits = pad(erode(mask, radius, geometry), given.shape)
+        fields.append(jnp.where(fits & ~taken, jnp.fft.irfftn(spectrum * response, s=given.shape), 0))
+        weights.append(given.weights * (fits & ~taken))
+        kernels.append(given.kernel * response)
+        taken = taken | fits
+    valid = crop(taken, mask.shape)
+    given = given._replace(
+        field=jnp.stack(fields), weights=jnp.stack(weights), kernel=jnp.stack(kernels), mask=valid
+    )
+    guide = jnp.ones_like(total_field) if magnitude is None else magnitude
+    chi = first_order(
+        given,
+        linear(given.field, given.weights),
+        weight=weight,
+        shrink=sparing(smooth_directions(guide, mask, geometry, edges=edges), given.shape),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.finish(chi), valid

@@ -1,0 +1,115 @@
+"""From total field to χ at once: sources outside the mask leave no trace, whatever the geometry."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_gradient, ball, jaxqsm, relative_error, smooth_blobs
+
+from jaxqsm import Geometry, inversion
+from jaxqsm.inversion.common import referenced
+from jaxqsm.io import load, save
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline import METHODS, Config
+
+SHAPE = (40, 36, 32)
+GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
+OPTIONS = {"ss_tv": {"radii": (6.0, 3.0, 2.0)}}
+"""Of the small balls that fit into a small head."""
+
+TOLERANCES = {"ss_tv": 0.4}
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Blocks and a smooth part in a ball; beyond it much stronger sources, and an offset."""
+    mask = ball(SHAPE, 13)
+    chi = 0.05 * smooth_blobs(SHAPE)
+    chi[14:20, 14:20, 12:18] += 0.15
+    chi[22:26, 16:22, 14:20] -= 0.1
+    chi = jnp.asarray(np.where(mask, chi, 0).astype(np.float32))
+    outside = jnp.zeros(SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
+    local, background = (dipole_field(v, GEOMETRY, kernel="integrated") for v in (chi, outside))
+    mask = jnp.asarray(mask)
+    assert float(jnp.std(background[mask])) > 5 * float(jnp.std(local[mask]))
+    return chi, (local + background + 0.7) * mask, mask
+
+
+def _error(found, chi, valid):
+    return relative_error(referenced(found, valid), referenced(chi, valid), valid)
+
+
+@pytest.mark.parametrize("name", METHODS["single_step"])
+def test_recovers_the_truth_beside_strong_sources(truth, name):
+    chi, total, mask = truth
+    found, valid = METHODS["single_step"][name].function(total, mask, GEOMETRY, **OPTIONS[name])
+    assert _error(found, chi, valid) < TOLERANCES[name]
+    assert 0.85 < float(jnp.vdot(found, chi) / jnp.vdot(chi * valid, chi)) < 1.15
+    assert bool((mask | ~valid).all())
+    assert float(valid.sum() / mask.sum()) > 0.5
+    assert float(jnp.abs(jnp.where(valid, 0, found)).max()) == 0
+    assert abs(float(jnp.mean(found[valid]))) < 1e-5
+
+
+@pytest.mark.parametrize("name", METHODS["single_step"])
+def test_wrong_direction_or_voxel_size_is_worse(truth, name):
+    chi, total, mask = truth
+    solve = METHODS["single_step"][name].function
+    right = _error(*_with(chi, solve(total, mask, GEOMETRY, **OPTIONS[name])))
+    turned = Geometry(GEOMETRY.voxel_size, (0.3, -0.4, 0.85))
+    squeezed = Geometry((1.4, 1.1, 1.0), GEOMETRY.b0_dir)
+    for wrong in (turned, squeezed):
+        assert _error(*_with(chi, solve(total, mask, wrong, **OPTIONS[name]))) > right + 0.05
+
+
+def _with(chi, result):
+    found, valid = result
+    return found, chi, valid
+
+
+@pytest.mark.parametrize("name", METHODS["single_step"])
+def test_rubbish_outside_and_where_there_is_no_signal(truth, name):
+    _, total, mask = truth
+    solve = METHODS["single_step"][name].function
+    found, _ = solve(total, mask, GEOMETRY, **OPTIONS[name])
+    again, _ = solve(jnp.where(mask, total, 70.0), mask, GEOMETRY, **OPTIONS[name])
+    np.testing.assert_allclose(again, found, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_gradient_is_that_of_finite_differences(x64):
+    shape = (20, 18, 16)
+    mask = jnp.asarray(ball(shape, 7))
+    chi = jnp.asarray(0.1 * smooth_blobs(shape)) * mask
+    total = dipole_field(chi, GEOMETRY) + 0.05
+    weight = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
+
+    def loss(field):
+        chi, _ = inversion.ss_tv(field, mask, GEOMETRY, radii=(4.0, 2.0), tolerance=1e-9, max_iterations=4000)
+        return jnp.sum(weight * chi)
+
+    assert_gradient(loss, total, rtol=2e-2)
+
+
+def test_pipeline_and_command_agree(truth, tmp_path):
+    chi, total, mask = truth
+    for name, volume in (("total", total), ("mask", mask)):
+        save(tmp_path / f"{name}.nii.gz", np.asarray(volume), np.diag([1.0, 1.1, 1.4, 1.0]))
+    done = jaxqsm(
+        "invert", tmp_path / "total.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--method", "ss_tv",
+        "--b0-dir", 0.3, 0.4, 0.85, "--set", "radii=[6, 3, 2]", "--out", tmp_path / "chi.nii.gz",
+        "--out-mask", tmp_path / "valid.nii.gz",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    valid = load(tmp_path / "valid.nii.gz").data > 0
+    assert _error(jnp.asarray(load(tmp_path / "chi.nii.gz").data), chi, jnp.asarray(valid)) < TOLERANCES["ss_tv"]
+
+
+def test_takes_the_place_of_two_stages():
+    stages = Config(single_step="ss_tv").used(3)
+    assert "single_step" in stages
+    assert "background" not in stages
+    assert "inversion" not in stages
+    with pytest.raises(ValueError, match="not in use"):
+        Config(single_step="ss_tv", options={"tv": {"weight": 1e-4}})
+    with pytest.raises(ValueError, match="unknown"):
+        Config(single_step="nothing")
