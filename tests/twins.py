@@ -264,3 +264,61 @@ def qsmnet(weights, image):
         image = torch.cat([kept.pop(), up], dim=1)
         image = convolve(f"conv{level + 5}2", convolve(f"conv{level + 5}1", image))
     return functional.conv3d(image, get("out/weights", 4, 3, 0, 1, 2), get("out/biases"))
+
+
+def _twice(channels, between, out):
+    layers = []
+    for a, b in ((channels, between), (between, out)):
+        layers += [nn.Conv3d(a, b, 3, padding=1), nn.BatchNorm3d(b), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Named(nn.Module):
+    """A module that holds another by the name that published files use."""
+
+    def __init__(self, **modules):
+        super().__init__()
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+
+class IQSM(nn.Module):
+    def __init__(self, channels, depth):
+        super().__init__()
+        widths = [channels * 2**level for level in range(depth)]
+        self.LoT_Layer = nn.Module()
+        for name, count in (("conv_x", 1), ("conv_y", 15)):
+            setattr(self.LoT_Layer, name, nn.Parameter(torch.zeros(count, 1, 3, 3, 3)))
+        net = self.Unet = nn.Module()
+        net.EncodeConvs = nn.ModuleList(
+            [Named(EncodeConv=_twice(a, b, b)) for a, b in zip([16, *widths], widths, strict=False)]
+        )
+        net.MidConv1 = Named(MidConv=_twice(widths[-1], 2 * widths[-1], widths[-1]))
+        net.DecodeConvs = nn.ModuleList()
+        for width, out in zip(widths[::-1], [*widths[-2::-1], widths[0]], strict=True):
+            up = nn.Sequential(
+                nn.ConvTranspose3d(width, width, 2, stride=2), nn.BatchNorm3d(width), nn.ReLU()
+            )
+            net.DecodeConvs.append(Named(up=up, DecodeConv=_twice(2 * width, width, out)))
+        net.FinalConv = nn.Conv3d(widths[0], 1, 1)
+
+    def forward(self, phase, mask, echo_time, field_strength):
+        """On (1, 1, x, y, z)."""
+
+        def wrap_free(kernel):
+            real, imaginary = (functional.conv3d(f(phase), kernel, padding=1) for f in (torch.cos, torch.sin))
+            found = imaginary * torch.cos(phase) - real * torch.sin(phase)
+            inner = torch.zeros_like(found)
+            inner[..., 1:-1, 1:-1, 1:-1] = found[..., 1:-1, 1:-1, 1:-1]
+            return inner * mask / (field_strength * echo_time) * 0.06
+
+        first = wrap_free(self.LoT_Layer.conv_x)
+        images, kept = torch.cat([first, wrap_free(self.LoT_Layer.conv_y)], dim=1), []
+        for level in self.Unet.EncodeConvs:
+            images = level.EncodeConv(images)
+            kept.append(images)
+            images = functional.max_pool3d(images, 2)
+        images = self.Unet.MidConv1.MidConv(images)
+        for level in self.Unet.DecodeConvs:
+            images = level.DecodeConv(torch.cat([level.up(images), kept.pop()], dim=1))
+        return (self.Unet.FinalConv(images) + first) / 4

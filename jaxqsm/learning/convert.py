@@ -149,17 +149,21 @@ def _qsmnet(named: _Named) -> Weights:
 
     found: Weights = {}
     for place in range(2):
-        found |= convolution(f"l_conv{place + 1}", f"bottom.{place}")
+        found |= convolution(f"l_conv{place + 1}", f"body.encoder.levels.4.{place}")
         for level in range(4):
-            found |= convolution(f"conv{level + 1}{place + 1}", f"encoders.{level}.{place}")
-            found |= convolution(f"conv{level + 5}{place + 1}", f"decoders.{level}.{place}")
+            found |= convolution(f"conv{level + 1}{place + 1}", f"body.encoder.levels.{level}.{place}")
+            found |= convolution(f"conv{level + 5}{place + 1}", f"body.decoder.levels.{level}.{place}")
     for level in range(4):
+        # They join what comes from below behind the skipped images, ours before them.
+        joining = f"body.decoder.levels.{level}.0.convolution.kernel"
+        skipped, below = np.split(found[joining], 2, axis=3)
+        found[joining] = np.concatenate([below, skipped], axis=3)
         # (i, j, k, out, in)
         kernel = named.tensorflow(f"deconv{4 - level}", "deconv_weights")
-        found[f"ups.{level}.kernel"] = kernel.transpose(4, 0, 1, 2, 3)
-        found[f"ups.{level}.bias"] = named.tensorflow(f"deconv{4 - level}", "biases")
-    found["leave.kernel"] = named.tensorflow("out", "weights")
-    found["leave.bias"] = named.tensorflow("out", "biases")
+        found[f"body.decoder.ups.{level}.kernel"] = kernel.transpose(4, 0, 1, 2, 3)
+        found[f"body.decoder.ups.{level}.bias"] = named.tensorflow(f"deconv{4 - level}", "biases")
+    found["body.decoder.leave.kernel"] = named.tensorflow("out", "weights")
+    found["body.decoder.leave.bias"] = named.tensorflow("out", "biases")
     return found
 
 
@@ -200,11 +204,39 @@ def _xqsm(named: _Named) -> Weights:
     return found | named.torch_layer("FinalOct.FinalConv", "leave.last")
 
 
+def _iqsm(named: _Named) -> Weights:
+    prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
+    layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
+
+    def twice(theirs: str, ours: str) -> Weights:
+        found: Weights = {}
+        for place in range(2):
+            found |= named.torch_layer(f"{theirs}.{3 * place}", f"{ours}.{place}.convolution")
+            found |= named.torch_norm(f"{theirs}.{3 * place + 1}", f"{ours}.{place}.norm")
+        return found
+
+    found = {
+        "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
+        "filters": named.weights[f"{layer}conv_y"].transpose(2, 3, 4, 1, 0),
+    }
+    level = 0
+    while f"{prefix}EncodeConvs.{level}.EncodeConv.0.weight" in named.weights:
+        up = f"{prefix}DecodeConvs.{level}.up"
+        found |= twice(f"{prefix}EncodeConvs.{level}.EncodeConv", f"body.encoder.levels.{level}")
+        found |= twice(f"{prefix}DecodeConvs.{level}.DecodeConv", f"body.decoder.levels.{level}")
+        found |= named.torch_layer(f"{up}.0", f"body.decoder.ups.{level}", transposed=True)
+        found |= named.torch_norm(f"{up}.1", f"body.decoder.norms.{level}")
+        level += 1
+    found |= twice(f"{prefix}MidConv1.MidConv", f"body.encoder.levels.{level}")
+    return found | named.torch_layer(f"{prefix}FinalConv", "body.decoder.leave")
+
+
 CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
     "qsmnet": _qsmnet,
     "xqsm": _xqsm,
     "lpcnn": _lpcnn,
     "spinet_qsm": _spinet_qsm,
+    "iqsm": _iqsm,
 }
 """Networks whose published weights can be read, by our names: of the authors' repositories SNU-LIST/QSMnet
 (TensorFlow), sunhongfu/deepMRI, Sulam-Group/LPCNN and venkateshvaddadi/SpiNet-QSM (PyTorch)."""

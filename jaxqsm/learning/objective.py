@@ -9,7 +9,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxqsm.learning.examples import Example
-from jaxqsm.learning.losses import Volume, edge, gradient, l1, l2, model, total_variation
+from jaxqsm.learning.losses import (
+    Volume,
+    divergence,
+    edge,
+    gradient,
+    l1,
+    l2,
+    likelihood,
+    model,
+    total_variation,
+)
+from jaxqsm.networks.pdi import Posterior
 
 LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
     "l1": lambda out, example: l1(out, example.target, example.mask),
@@ -22,6 +33,14 @@ LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
     ),
 }
 """Losses by the names that a training configuration uses."""
+
+POSTERIOR_LOSSES: Mapping[str, Callable[[Posterior, Example], Float[Array, ""]]] = {
+    "likelihood": lambda out, example: likelihood(out, example.target, example.mask),
+    "divergence": lambda out, example: divergence(
+        out, example.field, example.mask, example.geometry, example.magnitude
+    ),
+}
+"""Losses of networks that give a distribution, by name."""
 
 FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
@@ -37,14 +56,25 @@ def objective(network: Any, example: Example, losses: Mapping[str, float], *, ce
         centred: compare with the target less its mean in the mask (χ has no absolute reference).
 
     Raises:
-        ValueError: an unknown loss.
+        ValueError: an unknown loss, or one that needs a distribution where the network gives none.
     """
-    unknown = set(losses) - set(LOSSES)
+    probabilistic = hasattr(network, "posterior")
+    known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else ())]
+    unknown = set(losses) - set(known)
     if unknown or not losses:
-        raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(LOSSES)}")
+        raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(known)}")
     if centred:
         example = example._replace(target=without_mean(example.target, example.mask))
     inputs = network_inputs(example)
+    if probabilistic:
+        posterior = network.posterior(*inputs)
+        total = jnp.zeros(())
+        for name, part in losses.items():
+            if name in LOSSES:
+                total = total + part * LOSSES[name](posterior.mean, example)
+            else:
+                total = total + part * POSTERIOR_LOSSES[name](posterior, example)
+        return total
     outputs = network.iterates(*inputs) if hasattr(network, "iterates") else [network(*inputs)]
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())

@@ -1,5 +1,6 @@
 """Networks over our physics, as Flax NNX modules."""
 
+from jaxqsm.networks.bfrnet import BFRnet
 from jaxqsm.networks.catalogue import (
     NETWORKS,
     build,
@@ -19,29 +20,58 @@ from jaxqsm.networks.data_consistency import (
     proximal_step,
 )
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
+from jaxqsm.networks.iqsm import IQSM, IQSMConfig
+from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
+from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
+from jaxqsm.networks.neumann import Neumann, NeumannConfig
+from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
+from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
 from jaxqsm.networks.pretrained import learned, learned_background
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.slabs import by_slabs
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
+from jaxqsm.networks.strided_u_net import DeepQSM, SHARQnet, StridedUNetConfig
+from jaxqsm.networks.u_net import UNet
 from jaxqsm.networks.unrolled import Start, Unrolled, UnrolledConfig
+from jaxqsm.networks.vandi import VaNDI, VaNDIConfig
 from jaxqsm.networks.xqsm import XQSM, XQSMConfig
 
 __all__ = [
+    "IQSM",
+    "IR2QSM",
     "LPCNN",
     "NETWORKS",
+    "PDI",
     "XQSM",
+    "BFRnet",
+    "DeepQSM",
     "HarmonicCorrection",
     "HarmonicCorrectionConfig",
+    "IQSMConfig",
+    "IR2QSMConfig",
     "LPCNNConfig",
     "Measurement",
+    "MoDLQSM",
+    "MoDLQSMConfig",
+    "NeXtQSM",
+    "NeXtQSMConfig",
+    "Neumann",
+    "NeumannConfig",
+    "PDIConfig",
+    "Posterior",
     "QSMnet",
     "QSMnetConfig",
+    "SHARQnet",
     "SpiNetQSM",
     "SpiNetQSMConfig",
     "Start",
+    "StridedUNetConfig",
+    "UNet",
     "Unrolled",
     "UnrolledConfig",
+    "VaNDI",
+    "VaNDIConfig",
     "XQSMConfig",
     "build",
     "by_slabs",

@@ -15,11 +15,20 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxqsm.networks.bfrnet import BFRnet
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
+from jaxqsm.networks.iqsm import IQSM, IQSMConfig
+from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
+from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
+from jaxqsm.networks.neumann import Neumann, NeumannConfig
+from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
+from jaxqsm.networks.pdi import PDI, PDIConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
+from jaxqsm.networks.strided_u_net import DeepQSM, SHARQnet, StridedUNetConfig
 from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
+from jaxqsm.networks.vandi import VaNDI, VaNDIConfig
 from jaxqsm.networks.xqsm import XQSM, XQSMConfig
 
 
@@ -34,10 +43,20 @@ class Family:
 NETWORKS: Mapping[str, Family] = {
     "unrolled": Family(Unrolled, UnrolledConfig),
     "harmonic_correction": Family(HarmonicCorrection, HarmonicCorrectionConfig),
+    "deepqsm": Family(DeepQSM, StridedUNetConfig),
     "qsmnet": Family(QSMnet, QSMnetConfig),
     "xqsm": Family(XQSM, XQSMConfig),
+    "ir2qsm": Family(IR2QSM, IR2QSMConfig),
+    "pdi": Family(PDI, PDIConfig),
+    "vandi": Family(VaNDI, VaNDIConfig),
     "lpcnn": Family(LPCNN, LPCNNConfig),
+    "modl_qsm": Family(MoDLQSM, MoDLQSMConfig),
     "spinet_qsm": Family(SpiNetQSM, SpiNetQSMConfig),
+    "neumann": Family(Neumann, NeumannConfig),
+    "sharqnet": Family(SHARQnet, StridedUNetConfig),
+    "bfrnet": Family(BFRnet, XQSMConfig),
+    "nextqsm": Family(NeXtQSM, NeXtQSMConfig),
+    "iqsm": Family(IQSM, IQSMConfig),
 }
 """Networks by the names that configurations and weight files use."""
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from functools import partial
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.layers import (
-    Convolution,
-    NormalisedConvolution,
-    TransposedConvolution,
-    max_pool,
-    pad_to_multiple,
-    unpad,
-)
+from jaxqsm.networks.layers import pad_to_multiple, unpad
+from jaxqsm.networks.u_net import UNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,25 +52,16 @@ class QSMnet(nnx.Module):
 
     def __init__(self, config: QSMnetConfig = QSMnetConfig(), *, rngs: nnx.Rngs) -> None:
         self.config = config
-        convolve = partial(
-            NormalisedConvolution,
+        self.body = UNet(
+            1,
+            1,
+            [config.channels * 2**level for level in range(config.depth + 1)],
             size=config.size,
             slope=config.slope,
             momentum=0.99,
             epsilon=1e-3,
             rngs=rngs,
         )
-        widths = [config.channels * 2**level for level in range(config.depth + 1)]
-
-        def twice(channels: int, width: int) -> nnx.List:
-            return nnx.List([convolve(channels, width), convolve(width, width)])
-
-        self.encoders = nnx.List([twice(a, b) for a, b in zip([1, *widths[:-2]], widths[:-1], strict=True)])
-        self.bottom = twice(widths[-2], widths[-1])
-        falling = widths[::-1]
-        self.ups = nnx.List([TransposedConvolution(a, b, rngs=rngs) for a, b in itertools.pairwise(falling)])
-        self.decoders = nnx.List([twice(2 * width, width) for width in falling[1:]])
-        self.leave = Convolution(widths[0], 1, size=1, rngs=rngs)
 
     def __call__(
         self,
@@ -91,19 +73,6 @@ class QSMnet(nnx.Module):
         """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
         config = self.config
         field = (local_field * mask - config.field_mean) / config.field_std
-        out = self.u_net(pad_to_multiple(field[..., None], 2**config.depth))
+        out = self.body(pad_to_multiple(field[..., None], 2**config.depth))
         chi = unpad(out, mask.shape[1:])[..., 0] * config.chi_std + config.chi_mean
         return chi * mask
-
-    def u_net(self, images: Float[Array, "batch x y z 1"]) -> Float[Array, "batch x y z 1"]:
-        """The network in its own units; lengths must be multiples of 2 to the depth."""
-        kept = []
-        for first, second in self.encoders:
-            images = second(first(images))
-            kept.append(images)
-            images = max_pool(images)
-        first, second = self.bottom
-        images = second(first(images))
-        for up, (first, second), skip in zip(self.ups, self.decoders, reversed(kept), strict=True):
-            images = second(first(jnp.concatenate([skip, up(images)], axis=-1)))
-        return self.leave(images)

@@ -1,4 +1,4 @@
-"""The denoiser that LPCNN and SpiNet-QSM have in common."""
+"""The denoiser that LPCNN, SpiNet-QSM, MoDL-QSM and others have in common."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ SLAB = 64
 
 
 class WideResidual(nnx.Module):
-    """Convolution, eight residual blocks of two convolutions, three pointwise layers; no biases.
+    """Convolution, eight residual blocks of two convolutions, three pointwise layers.
 
     Args:
         channels: of input and output.
         width: channels between. Default 32.
         blocks: default 8.
+        bias: whether the last layer has one; default false.
         dropout: part of the channels that training drops within blocks. Default 0.5, as published.
         rngs: random state; needs a ``dropout`` stream or a default one.
 
@@ -28,12 +29,19 @@ class WideResidual(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, *, width: int = 32, blocks: int = 8, dropout: float = 0.5, rngs: nnx.Rngs
+        self,
+        channels: int,
+        *,
+        width: int = 32,
+        blocks: int = 8,
+        bias: bool = False,
+        dropout: float = 0.5,
+        rngs: nnx.Rngs,
     ) -> None:
         self.enter = Convolution(channels, width, bias=False, rngs=rngs)
         self.blocks = nnx.List([_Block(width, dropout, rngs=rngs) for _ in range(blocks)])
         self.points = nnx.List([Convolution(width, width, size=1, bias=False, rngs=rngs) for _ in range(2)])
-        self.leave = Convolution(width, channels, size=1, bias=False, rngs=rngs)
+        self.leave = Convolution(width, channels, size=1, bias=bias, rngs=rngs)
         self.reach = 1 + 2 * blocks
 
     def __call__(self, images: Float[Array, "batch x y z c"]) -> Float[Array, "batch x y z c"]:

@@ -101,7 +101,9 @@ def test_pipeline_and_command_agree(truth, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     valid = load(tmp_path / "valid.nii.gz").data > 0
-    assert _error(jnp.asarray(load(tmp_path / "chi.nii.gz").data), chi, jnp.asarray(valid)) < TOLERANCES["ss_tv"]
+    assert (
+        _error(jnp.asarray(load(tmp_path / "chi.nii.gz").data), chi, jnp.asarray(valid)) < TOLERANCES["ss_tv"]
+    )
 
 
 def test_takes_the_place_of_two_stages():

@@ -14,7 +14,7 @@ import twins
 from flax import nnx
 from helpers import ball, smooth_blobs
 
-from jaxqsm import Geometry
+from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tkd
 from jaxqsm.learning import convert_weights, read_checkpoint
 from jaxqsm.networks import build, measurement, parameter_count
@@ -93,6 +93,21 @@ def test_qsmnet(tmp_path):
     _close(out, 2 * twins.qsmnet(weights, torch.from_numpy(field)[None])[0, 0] + 0.5)
 
 
+def test_iqsm():
+    """From wrapped phase; a whole turn more or less changes nothing."""
+    twin = twins.randomise(twins.IQSM(4, 2), 5)
+    ours = convert_weights(twins.published(twin), "iqsm", {"channels": 4, "depth": 2})
+    ours.eval()
+    phase = np.random.default_rng(0).uniform(-np.pi, np.pi, (1, 12, 16, 20)).astype(np.float32)
+    mask = np.asarray(ball(phase.shape[1:], 6))[None]
+    acquisition = Acquisition((0.015,), 7.0)
+    out = ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), acquisition)
+    theirs = twin(torch.from_numpy(phase)[None], torch.from_numpy(mask.astype(np.float32))[None], 0.015, 7.0)
+    _close(out[0], theirs[0, 0] * torch.from_numpy(mask[0]))
+    turned = ours.from_phase(jnp.asarray(phase) + 2 * np.pi, jnp.asarray(mask), acquisition)
+    np.testing.assert_allclose(turned, out, atol=1e-4 * np.ptp(np.asarray(out)))
+
+
 @pytest.mark.parametrize(
     ("name", "twin", "count"),
     [
@@ -100,6 +115,7 @@ def test_qsmnet(tmp_path):
         ("spinet_qsm", lambda: twins.SpiNet(8, STD), 447_234),
         ("xqsm", lambda: twins.XQSM(64), 5_215_681),
         ("qsmnet", None, 99_453_985),
+        ("iqsm", lambda: twins.IQSM(16, 4), 4_305_409),
     ],
 )
 def test_sizes_are_the_published_ones(name, twin, count):
