@@ -49,11 +49,11 @@ class MethodOptions:
     reliability: float = Config.reliability
     "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
     background: str = Config.background
-    "Background removal method."
+    "Background removal method; naming one, or an inversion, asks for two stages. auto: v_sharp."
     inversion: str = Config.inversion
-    "Dipole inversion method."
+    "Dipole inversion method. auto: tv."
     single_step: str = Config.single_step
-    "From total field to χ in one step, in place of background removal and inversion: ss_tv or none."
+    "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
 

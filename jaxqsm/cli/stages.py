@@ -203,7 +203,7 @@ def background(
     out_mask
         Also write the mask where the local field is valid.
     method
-        v_sharp, pdf, resharp, lbv, ismv, sharp or polynomial.
+        v_sharp, pdf, resharp, lbv, ismv, sharp, polynomial or learned_background (a network).
     magnitude
         Weights, for methods that take them.
     b0_dir

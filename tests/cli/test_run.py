@@ -33,7 +33,8 @@ def test_in_vivo_crop(tmp_path):
     assert chi[dark].mean() - np.median(chi[mask]) > 0.01
     history = json.loads((out / "provenance.json").read_text())
     assert history["field_strength_t"] == 7
-    assert history["methods"]["inversion"]["method"] == "tv"
+    assert history["methods"]["single_step"]["method"] == "ss_tv"
+    assert "inversion" not in history["methods"]
     assert any("rescaled" in note for note in history["notes"])
     affine = nib.load(INVIVO / "phase.nii.gz").affine
     np.testing.assert_allclose(nib.load(out / "chimap.nii.gz").affine, affine, atol=1e-4)

@@ -43,7 +43,9 @@ def test_recovers_the_truth_beside_strong_sources(truth, name):
     chi, total, mask = truth
     found, valid = METHODS["single_step"][name].function(total, mask, GEOMETRY, **OPTIONS[name])
     assert _error(found, chi, valid) < TOLERANCES[name]
-    assert 0.85 < float(jnp.vdot(found, chi) / jnp.vdot(chi * valid, chi)) < 1.15
+    relative = referenced(chi, valid)
+    # Balls as small as these see little of what varies slowly: it is weak.
+    assert 0.65 < float(jnp.vdot(found, relative) / jnp.vdot(relative, relative)) < 1.15
     assert bool((mask | ~valid).all())
     assert float(valid.sum() / mask.sum()) > 0.5
     assert float(jnp.abs(jnp.where(valid, 0, found)).max()) == 0
@@ -106,12 +108,14 @@ def test_pipeline_and_command_agree(truth, tmp_path):
     )
 
 
-def test_takes_the_place_of_two_stages():
-    stages = Config(single_step="ss_tv").used(3)
-    assert "single_step" in stages
-    assert "background" not in stages
-    assert "inversion" not in stages
+def test_takes_the_place_of_two_stages_unless_they_are_named():
+    assert not {"background", "inversion"} & set(Config().used(3))
+    assert Config().used(3)["single_step"].name == "ss_tv"
+    for named in ({"background": "pdf"}, {"inversion": "tv"}, {"single_step": "none"}):
+        stages = Config(**named).used(3)
+        assert {"background", "inversion"} <= set(stages)
+        assert "single_step" not in stages
     with pytest.raises(ValueError, match="not in use"):
-        Config(single_step="ss_tv", options={"tv": {"weight": 1e-4}})
+        Config(options={"tv": {"weight": 1e-4}})
     with pytest.raises(ValueError, match="unknown"):
         Config(single_step="nothing")

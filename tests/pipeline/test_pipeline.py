@@ -173,7 +173,7 @@ def test_configuration_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="'magic' is unknown"):
         Config(inversion="magic")
     with pytest.raises(ValueError, match="no option 'wait'"):
-        Config(options={"tv": {"wait": 1}})
+        Config(inversion="tv", options={"tv": {"wait": 1}})
     with pytest.raises(ValueError, match="not in use"):
         Config(options={"ndi": {"iterations": 1}})
 
