@@ -135,7 +135,7 @@ def _run() -> Case:
     acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
     signal = gre_signal(jnp.asarray(field), acquisition, m0=1.0, r2star=25.0, phase_offset=0.5)
     inside = jnp.asarray(mask)
-    config = Config(options={"tv": {"tolerance": 0.0, "max_iterations": RUN_ITERATIONS}})
+    config = Config(inversion="tv", options={"tv": {"tolerance": 0.0, "max_iterations": RUN_ITERATIONS}})
     on_host = np.asarray(signal)
     return Case(
         f"whole run, TV with {RUN_ITERATIONS} iterations",

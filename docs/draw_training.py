@@ -27,12 +27,12 @@ def main() -> None:
                 steps[-1],
                 linestyles="dashed",
                 colors=f"C{number}",
-                label=f"run {number + 1}: where it starts (total variation)",
+                label=f"run {number + 1}: where it starts",
             )
         before = steps[-1]
     axis.set(xlabel="steps", ylabel="NRMSE on held-out patches, %")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize="small")
+    axis.legend(frameon=False, fontsize="small", loc="center right")
     figure.savefig(given.out, dpi=130)
 
 

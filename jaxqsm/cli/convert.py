@@ -32,7 +32,8 @@ def convert(
     checkpoint
         PyTorch state_dict (.pth, .pt; needs PyTorch), .safetensors, or .npz of a TensorFlow checkpoint.
     network
-        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn or spinet_qsm.
+        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, or iqsm, which takes a total
+        field.
     out
         File to write, .safetensors.
     settings
@@ -62,7 +63,7 @@ def convert(
     except ValueError as error:
         raise InputError(f"{checkpoint}: {str(error).removeprefix(f'{checkpoint}: ')}") from error
     notes = {
-        "task": "inversion",
+        "task": "single_step" if network == "iqsm" else "inversion",
         "converted_from": checkpoint.name,
         "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }

@@ -23,7 +23,7 @@ from jaxqsm.cli.options import (
 )
 from jaxqsm.cli.volumes import check_output, chosen_method, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
-from jaxqsm.pipeline import Method, reconstruct_scan
+from jaxqsm.pipeline import AUTO, Method, reconstruct_scan
 
 
 def mask(
@@ -264,7 +264,7 @@ def invert(
     b0_dir
         Field direction in voxel axes. Default: from the affine.
     settings
-        Options of the method: OPTION=VALUE, e.g. weight=0.0001.
+        Options of the method: OPTION=VALUE, e.g. weight=0.0001; weight=auto finds it by cross-validation.
     overwrite
         Replace the file.
     """
@@ -279,10 +279,14 @@ def invert(
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=field)
-    try:
-        chi = console.stage(
-            method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
+    values = jnp.asarray(image.data)
+    if keywords.get("weight") == AUTO:
+        keywords = console.stage(
+            "weight, by cross-validation", lambda: chosen.settled(values, inside, geometry, keywords)
         )
+        console.note(f"weight {keywords['weight']:.3g}")
+    try:
+        chi = console.stage(method, lambda: chosen.function(values, inside, geometry, **keywords))
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
     chi, valid = chi if chosen.stage == "single_step" else (chi, inside)

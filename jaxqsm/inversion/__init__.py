@@ -5,6 +5,7 @@ field, and returns the mask where χ is valid as well.
 """
 
 from jaxqsm.inversion.cosmos import cosmos
+from jaxqsm.inversion.cross_validation import choose_weight
 from jaxqsm.inversion.fansi_tgv import fansi_tgv
 from jaxqsm.inversion.fansi_tv import fansi_tv
 from jaxqsm.inversion.hd_qsm import hd_qsm
@@ -25,6 +26,7 @@ from jaxqsm.inversion.tv import tv
 from jaxqsm.inversion.wh_qsm import wh_qsm
 
 __all__ = [
+    "choose_weight",
     "cosmos",
     "fansi_tgv",
     "fansi_tv",

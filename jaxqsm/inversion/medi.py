@@ -26,6 +26,7 @@ def medi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    guide: Float[Array, "x y z"] | None = None,
     csf_mask: Bool[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     edges: float = 0.3,
@@ -48,6 +49,8 @@ def medi(
         geometry: voxel size and field direction.
         magnitude: any unit. W is the magnitude over its root mean square, and M is zero at its steepest
             differences. Without it there are no known edges: the method is then :func:`fansi_tv`.
+        guide: another image whose edges are free, such as a T1-weighted one on the same grid; any unit.
+            Default: the magnitude.
         csf_mask: where cerebrospinal fluid is known to be of one χ (MEDI+0). χ is then relative to it.
         weight: in ppm · mm. Default 3e-4.
         edges: part of all differences in the mask that count as edges. Default 0.3, as published.
@@ -81,7 +84,8 @@ def medi(
             weights=given.weights * pad(within, shape),
             kernel=given.kernel * response,
         )
-    guide = jnp.ones_like(local_field) if magnitude is None else magnitude
+    guide = magnitude if guide is None else guide
+    guide = jnp.ones_like(local_field) if guide is None else guide
     shrink = sparing(smooth_directions(guide, mask, geometry, edges=edges), given.shape)
     image = None if csf_mask is None else _of_one_value(pad(csf_mask & within, given.shape), csf_weight)
 

@@ -40,20 +40,22 @@ def learned(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; voxels count by it.
         weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
-            wrote. Default ``"learned"``.
+            wrote. Default ``"learned"``. Those of a network for a single step take the total field as
+            ``local_field``.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode; what goes through
-        total variation is the implicit derivative of its converged solution, while 40 iterations are done.
+        the classical inversions is the implicit derivative of their converged solutions, while 40 iterations
+        are done.
 
     Raises:
-        ValueError: there are no such weights, or they are of another task than inversion.
+        ValueError: there are no such weights, or they are of a network for background removal.
 
     References:
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.Unrolled`.
     """
-    graph, parameters = _network(weights, "inversion")
+    graph, parameters = _network(weights, "inversion", "single_step")
     scan = local_field, mask, geometry, magnitude
     chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
     return referenced(chi, jnp.asarray(mask))
@@ -115,21 +117,21 @@ def learned_background(
     return (smooth + rest) * valid, valid
 
 
-def _network(weights: str, task: str) -> tuple[Any, Any]:
+def _network(weights: str, *tasks: str) -> tuple[Any, Any]:
     path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
         raise ValueError(f"weights {weights}: no such file, nor one of {names}")
-    return _loaded(path, path.stat().st_mtime_ns, task)
+    return _loaded(path, path.stat().st_mtime_ns, tasks)
 
 
 @functools.lru_cache
-def _loaded(path: Path, changed: int, task: str) -> tuple[Any, Any]:
+def _loaded(path: Path, changed: int, tasks: tuple[str, ...]) -> tuple[Any, Any]:
     # Even where the first call is traced, the weights are to be constants that later calls can use.
     with jax.ensure_compile_time_eval():
         network, notes = load_network(path)
-        if notes.get("task", task) != task:
-            raise ValueError(f"{path}: was trained for {notes['task']}, not for {task}")
+        if notes.get("task", tasks[0]) not in tasks:
+            raise ValueError(f"{path}: was trained for {notes['task']}, not for {tasks[0]}")
         network.eval()
         return nnx.split(network)
 

@@ -2,12 +2,13 @@
 
 from jaxqsm.pipeline.box import box_around, cut, put_back
 from jaxqsm.pipeline.config import Config
-from jaxqsm.pipeline.methods import METHODS, Method, Option, find_method
+from jaxqsm.pipeline.methods import AUTO, METHODS, Method, Option, find_method
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
 from jaxqsm.pipeline.run import Result, reconstruct_scan
 
 __all__ = [
+    "AUTO",
     "METHODS",
     "Config",
     "Maps",

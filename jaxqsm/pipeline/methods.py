@@ -5,21 +5,29 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxqsm import background, field_mapping, inversion, networks, relaxometry, unwrapping
+from jaxqsm.geometry import Geometry
 
-FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask"})
+AUTO = "auto"
+"""Value of an option that is to be found from the data."""
+
+FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One keyword option of a method: its name, default and type (that of the default)."""
+    """One keyword option of a method: its name, default and type (that of the default).
+
+    Where ``automatic``, it may be :data:`AUTO` instead.
+    """
 
     name: str
     default: Any
+    automatic: bool = False
 
     def parse(self, text: str) -> Any:
         """Value of the option from text such as ``0.001``, ``true`` or ``[8, 4, 2]``.
@@ -27,6 +35,8 @@ class Option:
         Raises:
             ValueError: the text does not fit the type of the default.
         """
+        if self.automatic and text == AUTO:
+            return AUTO
         if isinstance(self.default, bool):
             if text.lower() in ("true", "false"):
                 return text.lower() == "true"
@@ -71,7 +81,11 @@ class Method:
         """Keyword options with their defaults."""
         parameters = inspect.signature(self.function).parameters.values()
         return tuple(
-            Option(p.name, p.default)
+            Option(
+                p.name,
+                p.default,
+                automatic=p.name == "weight" and self.stage == "inversion" and self.takes_magnitude,
+            )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
         )
@@ -84,6 +98,15 @@ class Method:
     def takes(self, name: str) -> bool:
         """Whether the method has an argument of that name."""
         return name in inspect.signature(self.function).parameters
+
+    def settled(
+        self, field: Any, mask: Any, geometry: Geometry, keywords: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The keywords with a number where the weight is :data:`AUTO`: that of a cross-validation."""
+        if keywords.get("weight") != AUTO:
+            return dict(keywords)
+        others = {name: value for name, value in keywords.items() if name != "weight"}
+        return others | {"weight": inversion.choose_weight(self.function, field, mask, geometry, **others)}
 
     def option(self, name: str) -> Option:
         """The option of that name.

@@ -135,7 +135,12 @@ def reconstruct(
         invert = _chosen(config, "inversion", echoes)
         chi = stage(
             f"inversion ({invert.name})",
-            lambda: invert.function(local, valid, geometry, **_keywords(invert, config, weights)),
+            lambda: invert.function(
+                local,
+                valid,
+                geometry,
+                **invert.settled(local, valid, geometry, _keywords(invert, config, weights)),
+            ),
         )
     residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
     return Maps(total, coherence, local, chi, residual, valid)

@@ -1,0 +1,72 @@
+"""The weight that the data choose is near the one that the truth would."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ball, jaxqsm, relative_error, smooth_blobs
+
+from jaxqsm import Geometry
+from jaxqsm.inversion import choose_weight, l1_qsm, medi, tikhonov, tv
+from jaxqsm.inversion.common import referenced
+from jaxqsm.io import load, save
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline import AUTO, find_method
+
+SHAPE = (40, 36, 32)
+GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
+
+
+def _scan(noise):
+    mask = jnp.asarray(ball(SHAPE, 13))
+    chi = 0.05 * smooth_blobs(SHAPE)
+    chi[14:20, 14:20, 12:18] += 0.15
+    chi[22:26, 16:22, 14:20] -= 0.1
+    chi = referenced(jnp.asarray(chi, jnp.float32), mask)
+    rng = np.random.default_rng(0)
+    field = dipole_field(chi, GEOMETRY, kernel="integrated") + noise * jnp.asarray(rng.standard_normal(SHAPE))
+    magnitude = jnp.asarray(1 + (np.asarray(chi) > 0.08), jnp.float32) * mask
+    return chi, field.astype(jnp.float32) * mask, mask, magnitude
+
+
+@pytest.mark.parametrize("method", [tv, medi, l1_qsm])
+def test_is_near_the_best_of_a_grid(method):
+    chi, field, mask, magnitude = _scan(0.004)
+    chosen = choose_weight(method, field, mask, GEOMETRY, magnitude=magnitude)
+
+    def error(weight):
+        return relative_error(method(field, mask, GEOMETRY, magnitude=magnitude, weight=weight), chi, mask)
+
+    best = min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
+    assert error(chosen) < 1.1 * best
+
+
+def test_follows_noise_and_unit_of_the_field():
+    quiet, noisy = (choose_weight(tv, *_scan(noise)[1:3], GEOMETRY) for noise in (0.0005, 0.008))
+    assert noisy > 3 * quiet
+    _, field, mask, _ = _scan(0.004)
+    once, tenfold = (choose_weight(tv, factor * field, mask, GEOMETRY) for factor in (1, 10))
+    assert tenfold == pytest.approx(10 * once, rel=0.5)
+
+
+def test_is_refused_where_there_is_nothing_to_choose():
+    _, field, mask, _ = _scan(0.0)
+    with pytest.raises(ValueError, match="tikhonov has no weight or takes no magnitude"):
+        choose_weight(tikhonov, field, mask, GEOMETRY)
+    assert find_method("inversion", "tv").option("weight").parse("auto") == AUTO
+    with pytest.raises(ValueError, match="needs a number"):
+        find_method("inversion", "tikhonov").option("weight").parse("auto")
+
+
+def test_command_finds_it_and_says_it(tmp_path):
+    _, field, mask, _ = _scan(0.004)
+    for name, volume in (("field", field), ("mask", mask)):
+        save(tmp_path / f"{name}.nii.gz", np.asarray(volume), np.diag([1.0, 1.1, 1.4, 1.0]))
+    done = jaxqsm(
+        "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--b0-dir", 0.3, 0.4, 0.85,
+        "--method", "tv", "--set", "weight=auto", "--out", tmp_path / "chi.nii.gz",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = float(done.stderr.split("weight ")[-1].split()[0])
+    assert said == pytest.approx(choose_weight(tv, field, mask, GEOMETRY), rel=0.02)
+    found = load(tmp_path / "chi.nii.gz").data
+    assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.05
