@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from jaxqsm.io import InputError
-from jaxqsm.pipeline import Config, Method
+from jaxqsm.pipeline import TWO_STAGE, Config, Method
 
 Several = Parameter(consume_multiple=True, negative="")
 Flag = Parameter(negative="")
@@ -63,6 +63,7 @@ class MethodOptions:
         Raises:
             InputError: unknown method or option, or a value that does not fit.
         """
+        named = {setting.partition(".")[0] for setting in self.settings}
         try:
             bare = Config(
                 unwrapping=self.unwrapping,
@@ -72,6 +73,7 @@ class MethodOptions:
                 background=self.background,
                 inversion=self.inversion,
                 single_step=self.single_step,
+                options={name: {} for name in named & set(TWO_STAGE.values())},
             )
             used = {method.name: method for method in bare.used(2).values()}
             options = settings_by_method(used, self.settings)

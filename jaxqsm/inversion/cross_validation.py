@@ -53,8 +53,9 @@ def choose_weight(
 
     Returns:
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
-        before tracing. On twelve simulated patches of many voxel sizes, noises and strengths the error of χ
-        with it is 2 % (:func:`tv`) and 4 % (:func:`l1_qsm`) above that with the best weight of a grid.
+        before tracing. On the head phantom the error of χ with it is within 2 % of that with the best weight
+        of a grid; on twelve simulated patches of 48³ voxels, of many voxel sizes, noises and strengths, 2 %
+        above it on average with :func:`tv` and 4 % with :func:`l1_qsm`, at worst 8 % and 23 %.
 
     Raises:
         ValueError: the method has no ``weight`` or no ``magnitude``.

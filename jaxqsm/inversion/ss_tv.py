@@ -11,8 +11,11 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import smooth_directions, sparing
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.splitting import Problem, Volume, first_order, problem
 from jaxqsm.operators import crop, erode, pad, spherical_kernel
+
+NEAR = 4.0
+"""mm: voxels without weight take the mean of those that have some within it."""
 
 
 @partial(jax.jit, static_argnames=("radii", "max_iterations"))
@@ -57,7 +60,7 @@ def ss_tv(
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
     """
     given = problem(total_field, mask, geometry, magnitude)
-    spectrum = jnp.fft.rfftn(given.field)
+    spectrum = jnp.fft.rfftn(_filled(given))
     taken = jnp.zeros(given.shape, bool)
     fields, weights, kernels = [], [], []
     for radius in sorted(radii, reverse=True):
@@ -81,3 +84,12 @@ def ss_tv(
         max_iterations=max_iterations,
     )
     return given.finish(chi), valid
+
+
+def _filled(given: Problem) -> Volume:
+    """The field, with a guess where it has no weight: what is there would enter every ball about it."""
+    ball = jnp.fft.rfftn(spherical_kernel(given.shape, NEAR, given.geometry)).real
+    trusted = (given.weights > 0).astype(given.field.dtype)
+    total, count = (jnp.fft.irfftn(jnp.fft.rfftn(v) * ball, s=given.shape) for v in (given.trusted, trusted))
+    near = jnp.where(count > 1e-3, total / jnp.where(count > 1e-3, count, 1), 0)
+    return jnp.where(given.weights > 0, given.field, near * pad(given.mask, given.shape))

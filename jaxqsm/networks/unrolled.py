@@ -107,7 +107,7 @@ class Unrolled(nnx.Module):
         self.config = config
         count = 1 if config.shared else config.iterations
         self.images = nnx.List([_Image(config, rngs=rngs) for _ in range(count)])
-        # At first the physics leaves total variation about as it is. What is learned goes by iteration,
+        # At first the physics leaves the start about as it is. What is learned goes by iteration,
         # and by what is known of the scan: a noisy one wants other strengths than a clear one.
         self.strength = nnx.Param(jnp.full(config.iterations + 1, jnp.log(0.2) / PACE))
         self.tightness = nnx.Param(jnp.zeros(config.iterations + 1))

@@ -1,7 +1,7 @@
 """One scan through the chosen stages: a frozen configuration in, maps and provenance out."""
 
 from jaxqsm.pipeline.box import box_around, cut, put_back
-from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.config import TWO_STAGE, Config
 from jaxqsm.pipeline.methods import AUTO, METHODS, Method, Option, find_method
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
@@ -10,6 +10,7 @@ from jaxqsm.pipeline.run import Result, reconstruct_scan
 __all__ = [
     "AUTO",
     "METHODS",
+    "TWO_STAGE",
     "Config",
     "Maps",
     "Method",

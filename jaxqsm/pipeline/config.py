@@ -11,7 +11,6 @@ from jaxqsm.pipeline.methods import Method, find_method
 STAGES = ("phase_offset", "unwrapping", "field_mapping", "background", "inversion", "single_step")
 """In the order that a scan goes through them."""
 
-
 TWO_STAGE = {"background": "v_sharp", "inversion": "tv"}
 """What is used where one of them is named, or no single step."""
 
@@ -30,8 +29,9 @@ class Config:
         background: ``"auto"`` (default) is ``"v_sharp"``: fast, and it needs no tuning.
         inversion: ``"auto"`` (default) is ``"tv"``.
         single_step: from total field to χ in place of background removal and inversion. ``"auto"``
-            (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named. On the head
-            phantom at 1 mm ``ss_tv`` leaves an error of 18 %, ``v_sharp`` and ``medi`` 31 %.
+            (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
+            options. On the head phantom at 1 mm ``ss_tv`` leaves an error of 18 %, ``v_sharp`` and ``medi``
+            31 %.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
 
     Raises:
@@ -82,7 +82,8 @@ class Config:
     def _in_one_step(self) -> str:
         if self.single_step != "auto":
             return self.single_step
-        return "ss_tv" if self.background == self.inversion == "auto" else "none"
+        named = {self.background, self.inversion} - {"auto"} | set(self.options) & set(TWO_STAGE.values())
+        return "none" if named else "ss_tv"
 
     def options_of(self, method: Method) -> dict[str, Any]:
         """All options of a method: its defaults, and those set here."""

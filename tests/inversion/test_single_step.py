@@ -77,6 +77,17 @@ def test_rubbish_outside_and_where_there_is_no_signal(truth, name):
     np.testing.assert_allclose(again, found, atol=1e-5)
 
 
+def test_voxels_without_signal_do_not_matter(truth):
+    """Not even to the balls that hold them."""
+    chi, total, mask = truth
+    lost = mask & jnp.asarray(np.random.default_rng(0).random(SHAPE) < 0.02)
+    magnitude = jnp.where(lost, 0.0, 1.0)
+    spoiled = jnp.where(lost, 3.0, total)
+    found, valid = inversion.ss_tv(total, mask, GEOMETRY, **OPTIONS["ss_tv"])
+    again, _ = inversion.ss_tv(spoiled, mask, GEOMETRY, magnitude=magnitude, edges=0.0, **OPTIONS["ss_tv"])
+    assert _error(again, chi, valid) < _error(found, chi, valid) + 0.05
+
+
 @pytest.mark.slow
 def test_gradient_is_that_of_finite_differences(x64):
     shape = (20, 18, 16)
@@ -115,7 +126,8 @@ def test_takes_the_place_of_two_stages_unless_they_are_named():
         stages = Config(**named).used(3)
         assert {"background", "inversion"} <= set(stages)
         assert "single_step" not in stages
+    assert "inversion" in Config(options={"tv": {"weight": 1e-4}}).used(3)
     with pytest.raises(ValueError, match="not in use"):
-        Config(options={"tv": {"weight": 1e-4}})
+        Config(options={"medi": {"weight": 1e-4}})
     with pytest.raises(ValueError, match="unknown"):
         Config(single_step="nothing")

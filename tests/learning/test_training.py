@@ -36,6 +36,7 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_examples_bring_where_a_network_begins():
     """The same as the network finds itself, but for differences that are taken forwards."""
     config = dataclasses.replace(DATA, shape=24)

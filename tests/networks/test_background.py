@@ -8,7 +8,7 @@ from flax import nnx
 from helpers import ball, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.networks import HarmonicCorrection, build, learned_background, save_weights
+from jaxqsm.networks import build, learned_background, save_weights
 from jaxqsm.operators import laplacian
 from jaxqsm.physics import dipole_field
 
@@ -60,18 +60,6 @@ def test_scales_and_is_differentiable(scan, any_weights):
     # Local field scales with the total one: Euler's identity.
     assert float(loss(3 * total)) == pytest.approx(3 * float(value), rel=1e-3)
     assert float(jnp.vdot(gradient, total)) == pytest.approx(float(value), rel=3e-2)
-
-
-def test_each_scan_of_a_batch_by_its_own_geometry(scan):
-    total, _, mask = scan
-    network = HarmonicCorrection(rngs=nnx.Rngs(0))
-    other = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 1.0))
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), GEOMETRY, other)
-    field, masks = jnp.stack([total, total]), jnp.stack([mask, mask])
-    batch = network(field, masks, both)
-    alone = network(field[1:], masks[1:], jax.tree.map(lambda leaf: leaf[1:], both))
-    np.testing.assert_allclose(batch[1], alone[0], atol=1e-5)
-    assert float(jnp.abs(batch[0] - batch[1]).max()) > 0.01 * float(jnp.abs(alone).max())
 
 
 def test_weights_of_an_inversion_are_refused(scan):
