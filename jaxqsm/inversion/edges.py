@@ -38,6 +38,27 @@ def smooth_directions(
     return x, y, z
 
 
+def sparing_edges(
+    image: Float[Array, "x y z"] | None,
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    shape: Shape,
+    *,
+    edges: ArrayLike,
+) -> Shrink:
+    """Proximal map of the sum of lengths of gradients off the edges of an image; none has none.
+
+    Args:
+        image: any unit, or None.
+        mask: beyond it everything is smooth.
+        geometry: voxel size.
+        shape: of the padded grid.
+        edges: part of all differences that are edges, 0 to 1.
+    """
+    image = jnp.ones(mask.shape) if image is None else image
+    return sparing(smooth_directions(image, mask, geometry, edges=edges), shape)
+
+
 def sparing(smooth: Smooth, shape: Shape) -> Shrink:
     """Proximal map of the sum of lengths of what is no edge, on a padded grid."""
     penalised = tuple(~pad(~s, shape) for s in smooth)  # beyond the array all is smooth

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.edges import smooth_directions, sparing
+from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import Proximal, linear, nonlinear
-from jaxqsm.inversion.splitting import IMAGE_TIGHTNESS, first_order, problem
-from jaxqsm.operators import crop, erode, pad, spherical_kernel
+from jaxqsm.inversion.splitting import IMAGE_TIGHTNESS, behind_ball, first_order, problem
+from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
 
 OUTLIER = 6.0
@@ -73,20 +73,12 @@ def medi(
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (nonlinear data term, MERIT);
         Liu et al. 2018, MRM 79:2795, doi:10.1002/mrm.26946 (MEDI+0).
     """
-    within = mask
     given = problem(local_field, mask, geometry, magnitude)
     if smv_radius > 0:
-        shape = given.shape
-        response = 1 - jnp.fft.rfftn(spherical_kernel(shape, smv_radius, geometry)).real
-        within = erode(mask, smv_radius, geometry)
-        given = given._replace(
-            field=dipole_convolve(given.field, response, shape) * pad(within, shape),
-            weights=given.weights * pad(within, shape),
-            kernel=given.kernel * response,
-        )
+        given = behind_ball(given, smv_radius)
+    within = given.mask
     guide = magnitude if guide is None else guide
-    guide = jnp.ones_like(local_field) if guide is None else guide
-    shrink = sparing(smooth_directions(guide, mask, geometry, edges=edges), given.shape)
+    shrink = sparing_edges(guide, mask, geometry, given.shape, edges=edges)
     image = None if csf_mask is None else _of_one_value(pad(csf_mask & within, given.shape), csf_weight)
 
     weights = given.weights

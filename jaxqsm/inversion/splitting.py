@@ -21,15 +21,17 @@ from jaxqsm.operators import (
     crop,
     difference_symbols,
     divergence,
+    erode,
     gradient,
     laplacian_symbol,
     pad,
+    spherical_kernel,
     symmetric_gradient,
     symmetric_gradient_adjoint,
 )
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
-from jaxqsm.physics import dipole_kernel
+from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import douglas_rachford, shrink_vectors
 
 GRADIENT_TIGHTNESS = 100.0
@@ -40,6 +42,7 @@ IMAGE_TIGHTNESS = 1e-2
 """How tightly the split image follows χ."""
 
 SPACE = (-3, -2, -1)
+"""Axes of space, whatever stands before them."""
 
 Volume = Float[Array, "X Y Z"]
 Shrink = Callable[[Vectors, ArrayLike], Vectors]
@@ -95,6 +98,27 @@ def problem(
         kernel=dipole_kernel(shape, geometry),
         geometry=geometry,
         mask=mask,
+    )
+
+
+def behind_ball(given: Problem, radius: float) -> Problem:
+    """The problem behind the filter δ − ball, which removes any background, where the ball fits in the mask.
+
+    Args:
+        given: the problem.
+        radius: of the ball in mm.
+
+    Returns:
+        Field and kernel filtered, weights and mask eroded by the ball.
+    """
+    response = 1 - jnp.fft.rfftn(spherical_kernel(given.shape, radius, given.geometry)).real
+    fits = erode(given.mask, radius, given.geometry)
+    inside = pad(fits, given.shape)
+    return given._replace(
+        field=dipole_convolve(given.field, response, given.shape) * inside,
+        weights=given.weights * inside,
+        kernel=given.kernel * response,
+        mask=fits,
     )
 
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.edges import smooth_directions, sparing
+from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import Problem, Volume, first_order, problem
-from jaxqsm.operators import crop, erode, pad, spherical_kernel
+from jaxqsm.inversion.splitting import Problem, Volume, behind_ball, first_order, problem
+from jaxqsm.operators import pad, spherical_mean
 
 NEAR = 4.0
 """mm: voxels without weight take the mean of those that have some within it."""
@@ -60,26 +60,24 @@ def ss_tv(
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
     """
     given = problem(total_field, mask, geometry, magnitude)
-    spectrum = jnp.fft.rfftn(_filled(given))
-    taken = jnp.zeros(given.shape, bool)
-    fields, weights, kernels = [], [], []
+    given = given._replace(field=_filled(given))
+    valid = jnp.zeros_like(mask)
+    each = []
     for radius in sorted(radii, reverse=True):
-        response = 1 - jnp.fft.rfftn(spherical_kernel(given.shape, radius, geometry)).real
-        fits = pad(erode(mask, radius, geometry), given.shape)
-        fields.append(jnp.where(fits & ~taken, jnp.fft.irfftn(spectrum * response, s=given.shape), 0))
-        weights.append(given.weights * (fits & ~taken))
-        kernels.append(given.kernel * response)
-        taken = taken | fits
-    valid = crop(taken, mask.shape)
+        one = behind_ball(given, radius)
+        each.append(one._replace(weights=one.weights * pad(~valid, given.shape)))
+        valid = valid | one.mask
     given = given._replace(
-        field=jnp.stack(fields), weights=jnp.stack(weights), kernel=jnp.stack(kernels), mask=valid
+        field=jnp.stack([one.field for one in each]),
+        weights=jnp.stack([one.weights for one in each]),
+        kernel=jnp.stack([one.kernel for one in each]),
+        mask=valid,
     )
-    guide = jnp.ones_like(total_field) if magnitude is None else magnitude
     chi = first_order(
         given,
         linear(given.field, given.weights),
         weight=weight,
-        shrink=sparing(smooth_directions(guide, mask, geometry, edges=edges), given.shape),
+        shrink=sparing_edges(magnitude, mask, geometry, given.shape, edges=edges),
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
@@ -88,8 +86,7 @@ def ss_tv(
 
 def _filled(given: Problem) -> Volume:
     """The field, with a guess where it has no weight: what is there would enter every ball about it."""
-    ball = jnp.fft.rfftn(spherical_kernel(given.shape, NEAR, given.geometry)).real
     trusted = (given.weights > 0).astype(given.field.dtype)
-    total, count = (jnp.fft.irfftn(jnp.fft.rfftn(v) * ball, s=given.shape) for v in (given.trusted, trusted))
+    total, count = (spherical_mean(v, NEAR, given.geometry) for v in (given.trusted, trusted))
     near = jnp.where(count > 1e-3, total / jnp.where(count > 1e-3, count, 1), 0)
     return jnp.where(given.weights > 0, given.field, near * pad(given.mask, given.shape))

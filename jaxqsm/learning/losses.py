@@ -18,6 +18,7 @@ NOISE = 0.1
 """Of the field, over its root mean square."""
 
 PRIOR = 1.0
+"""Weight of total variation against a voxel's likelihood."""
 
 Volume = Float[Array, "batch x y z"]
 Mask = Bool[Array, "batch x y z"]
@@ -91,8 +92,8 @@ def likelihood(posterior: Posterior, target: Volume, mask: Mask) -> Float[Array,
 
     Source: Zhang et al. 2021, MELBA 1:3, arXiv:2009.04251 (PDI).
     """
-    variance = posterior.variance / (_scale(target, mask) ** 2)[:, None, None, None]
-    error = (posterior.mean - target) / _scale(target, mask)[:, None, None, None]
+    scale = _scale(target, mask)[:, None, None, None]
+    variance, error = posterior.variance / scale**2, (posterior.mean - target) / scale
     return jnp.mean(_mean(0.5 * error**2 / variance + 0.5 * jnp.log(variance), mask))
 
 
@@ -108,7 +109,9 @@ def divergence(
     Source: Zhang et al. 2021, MELBA 1:3, arXiv:2009.04251 (PDI).
     """
 
-    def one(mean: Array, variance: Array, field: Array, mask: Array, geometry: Geometry, magnitude: Array):
+    def one(
+        mean: Array, variance: Array, field: Array, mask: Array, geometry: Geometry, magnitude: Array | None
+    ) -> Array:
         data = measurement(field, mask, geometry, magnitude)
         scale = jnp.sqrt(jnp.sum((data.weights * data.field) ** 2) / jnp.maximum(mask.sum(), 1))
         x, y, h = data.kernel.shape
@@ -118,7 +121,6 @@ def divergence(
         entropy = 0.5 * jnp.log(variance / scale**2)
         return jnp.sum(mask * (0.5 * misfit / (NOISE * scale) ** 2 - entropy)) / jnp.maximum(mask.sum(), 1)
 
-    magnitude = mask.astype(field.dtype) if magnitude is None else magnitude
     each = jax.vmap(one)(posterior.mean, posterior.variance, field, mask, geometry, magnitude)
     return jnp.mean(each) + PRIOR * total_variation(posterior.mean, mask)
 

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
 from jaxqsm.networks.data_consistency import gradient_step, measurement
 from jaxqsm.networks.layers import pad_to_multiple, unpad
 from jaxqsm.networks.strided_u_net import StridedUNet
@@ -86,14 +87,10 @@ class NeXtQSM(nnx.Module):
     ) -> Float[Array, "batch x y z"]:
         """Local field in ppm, zero outside the mask."""
         config = self.config
-        centred = jax.vmap(_without_mean)(total_field, mask) / config.total_std
+        centred = jax.vmap(referenced)(total_field, mask) / config.total_std
         images = pad_to_multiple(centred[..., None], 2**config.background_depth)
         return config.field_std * unpad(self.background(images), mask.shape[1:])[..., 0] * mask
 
     def _roughness(self, chi: Float[Array, "batch x y z"]) -> Float[Array, ""]:
         out = self.regulariser(pad_to_multiple(chi[..., None], 2**self.config.depth))
         return jnp.sum(jnp.sqrt(out**2 + 1e-4))  # smooth, as it is differentiated twice
-
-
-def _without_mean(field: Array, mask: Array) -> Array:
-    return (field - jnp.sum(field * mask) / jnp.maximum(mask.sum(), 1)) * mask

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.edges import smooth_directions, sparing
+from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import absolute, linear
 from jaxqsm.inversion.splitting import first_order, problem
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
@@ -142,7 +142,7 @@ class Unrolled(nnx.Module):
         """χ in ppm where the network begins: needs no weights."""
         scale = _scale(jax.vmap(measurement)(local_field, mask, geometry, magnitude), mask)
         field = TYPICAL_FIELD / scale * local_field
-        start = Start(*jax.vmap(_classical)(field, mask, geometry, magnitude))
+        start = jax.vmap(_classical)(field, mask, geometry, magnitude)
         return jax.tree.map(lambda chi: scale / TYPICAL_FIELD * chi, start)
 
     def iterates(
@@ -200,15 +200,14 @@ def _classical(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None,
-) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
+) -> Start:
     given = problem(field, mask, geometry, magnitude)
-    guide = jnp.ones_like(field) if magnitude is None else magnitude
-    shrink = sparing(smooth_directions(guide, mask, geometry, edges=START_EDGES), given.shape)
+    shrink = sparing_edges(magnitude, mask, geometry, given.shape, edges=START_EDGES)
     search = partial(first_order, given, shrink=shrink, tolerance=None, max_iterations=START_ITERATIONS)
     smooth = search(linear(given.field, given.weights), weight=START_WEIGHT)
     pull = ROBUST_MISFIT * jnp.sqrt(given.weights)
     robust = search(absolute(given.field, pull), weight=ROBUST_MISFIT * ROBUST_WEIGHT, start=smooth)
-    return given.finish(smooth), given.finish(robust)
+    return Start(given.finish(smooth), given.finish(robust))
 
 
 class _State(NamedTuple):

@@ -213,6 +213,7 @@ def _local_field(total_field: Array, chi: Array, mask: Array, geometry: Geometry
     return (explained + rest) * mask
 
 
+@jax.jit
 def _residual(local_field: Array, chi: Array, mask: Array, geometry: Geometry) -> Array:
     residual = (local_field - dipole_field(chi, geometry)) * mask
     return (residual - residual.sum() / jnp.maximum(mask.sum(), 1)) * mask
