@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import laplacian, poisson_solver
+from jaxqsm.operators import laplacian, poisson_solver, without_border
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -47,8 +47,8 @@ def lbv(
     """
     inside, field = (jnp.pad(v, 1) for v in (mask, total_field * mask))  # differences do not wrap around
     for _ in range(layers):
-        inside = _without_border(inside)
-    interior = _without_border(inside)
+        inside = without_border(inside)
+    interior = without_border(inside)
     box = poisson_solver(inside.shape, geometry)
 
     def minus_laplacian(image: Array) -> Array:
@@ -65,11 +65,3 @@ def lbv(
     local = jax.lax.custom_linear_solve(minus_laplacian, right, solve, symmetric=True)
     core = tuple(slice(1, -1) for _ in range(3))
     return local[core], interior[core]
-
-
-def _without_border(mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
-    """Voxels of the mask whose six neighbours are in it too."""
-    for_all = mask
-    for axis in range(3):
-        for_all = for_all & jnp.roll(mask, 1, axis) & jnp.roll(mask, -1, axis)
-    return for_all

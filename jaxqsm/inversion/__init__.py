@@ -14,11 +14,14 @@ from jaxqsm.inversion.ilsqr import ilsqr
 from jaxqsm.inversion.l1_qsm import l1_qsm
 from jaxqsm.inversion.medi import medi
 from jaxqsm.inversion.ndi import ndi
+from jaxqsm.inversion.nltv import nltv
 from jaxqsm.inversion.rts import rts
 from jaxqsm.inversion.ss_tv import ss_tv
 from jaxqsm.inversion.star import star
 from jaxqsm.inversion.sti import sti
+from jaxqsm.inversion.tfi import tfi
 from jaxqsm.inversion.tgv import tgv
+from jaxqsm.inversion.tgv_qsm import tgv_qsm
 from jaxqsm.inversion.tikhonov import tikhonov
 from jaxqsm.inversion.tkd import tkd
 from jaxqsm.inversion.tsvd import tsvd
@@ -36,11 +39,14 @@ __all__ = [
     "l1_qsm",
     "medi",
     "ndi",
+    "nltv",
     "rts",
     "ss_tv",
     "star",
     "sti",
+    "tfi",
     "tgv",
+    "tgv_qsm",
     "tikhonov",
     "tkd",
     "tsvd",

@@ -7,7 +7,7 @@ applies, and in its order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -119,6 +119,30 @@ def behind_ball(given: Problem, radius: float) -> Problem:
         weights=given.weights * inside,
         kernel=given.kernel * response,
         mask=fits,
+    )
+
+
+def behind_balls(given: Problem, radii: Sequence[float]) -> Problem:
+    """The problem behind several balls at once: every voxel counts with the largest that fits about it.
+
+    Args:
+        given: the problem.
+        radii: in mm.
+
+    Returns:
+        Fields, weights and kernels with an axis of balls in front; the mask is that of the smallest ball.
+    """
+    valid = jnp.zeros_like(given.mask)
+    each = []
+    for radius in sorted(radii, reverse=True):
+        one = behind_ball(given, radius)
+        each.append(one._replace(weights=one.weights * pad(~valid, given.shape)))
+        valid = valid | one.mask
+    return given._replace(
+        field=jnp.stack([one.field for one in each]),
+        weights=jnp.stack([one.weights for one in each]),
+        kernel=jnp.stack([one.kernel for one in each]),
+        mask=valid,
     )
 
 

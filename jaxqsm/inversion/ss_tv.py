@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import Problem, Volume, behind_ball, first_order, problem
+from jaxqsm.inversion.splitting import Problem, Volume, behind_balls, first_order, problem
 from jaxqsm.operators import pad, spherical_mean
 
 NEAR = 4.0
@@ -60,19 +60,7 @@ def ss_tv(
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
     """
     given = problem(total_field, mask, geometry, magnitude)
-    given = given._replace(field=_filled(given))
-    valid = jnp.zeros_like(mask)
-    each = []
-    for radius in sorted(radii, reverse=True):
-        one = behind_ball(given, radius)
-        each.append(one._replace(weights=one.weights * pad(~valid, given.shape)))
-        valid = valid | one.mask
-    given = given._replace(
-        field=jnp.stack([one.field for one in each]),
-        weights=jnp.stack([one.weights for one in each]),
-        kernel=jnp.stack([one.kernel for one in each]),
-        mask=valid,
-    )
+    given = behind_balls(given._replace(field=_filled(given)), radii)
     chi = first_order(
         given,
         linear(given.field, given.weights),
@@ -81,7 +69,7 @@ def ss_tv(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi), valid
+    return given.finish(chi), given.mask
 
 
 def _filled(given: Problem) -> Volume:

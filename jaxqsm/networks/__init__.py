@@ -19,6 +19,7 @@ from jaxqsm.networks.data_consistency import (
     nonlinear_step,
     proximal_step,
 )
+from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
 from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
@@ -29,6 +30,7 @@ from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
 from jaxqsm.networks.pretrained import learned, learned_background
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
+from jaxqsm.networks.single_step import SingleStep, SingleStepConfig, SingleStepStart
 from jaxqsm.networks.slabs import by_slabs
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
 from jaxqsm.networks.strided_u_net import DeepQSM, SHARQnet, StridedUNetConfig
@@ -46,6 +48,11 @@ __all__ = [
     "XQSM",
     "BFRnet",
     "DeepQSM",
+    "ErrorDeviation",
+    "ErrorDeviationConfig",
+    "SingleStep",
+    "SingleStepConfig",
+    "SingleStepStart",
     "HarmonicCorrection",
     "HarmonicCorrectionConfig",
     "IQSMConfig",

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxqsm.networks.bfrnet import BFRnet
+from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
 from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
@@ -25,6 +26,7 @@ from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
+from jaxqsm.networks.single_step import SingleStep, SingleStepConfig
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
 from jaxqsm.networks.strided_u_net import DeepQSM, SHARQnet, StridedUNetConfig
 from jaxqsm.networks.unrolled import Unrolled, UnrolledConfig
@@ -42,7 +44,9 @@ class Family:
 
 NETWORKS: Mapping[str, Family] = {
     "unrolled": Family(Unrolled, UnrolledConfig),
+    "single_step": Family(SingleStep, SingleStepConfig),
     "harmonic_correction": Family(HarmonicCorrection, HarmonicCorrectionConfig),
+    "error_deviation": Family(ErrorDeviation, ErrorDeviationConfig),
     "deepqsm": Family(DeepQSM, StridedUNetConfig),
     "qsmnet": Family(QSMnet, QSMnetConfig),
     "xqsm": Family(XQSM, XQSMConfig),

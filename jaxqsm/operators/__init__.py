@@ -9,7 +9,7 @@ from jaxqsm.operators.differences import (
     symmetric_gradient,
     symmetric_gradient_adjoint,
 )
-from jaxqsm.operators.erosion import erode, peel
+from jaxqsm.operators.erosion import erode, peel, without_border
 from jaxqsm.operators.frequencies import difference_symbols, frequencies, laplacian_symbol
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
@@ -35,4 +35,5 @@ __all__ = [
     "spherical_mean",
     "symmetric_gradient",
     "symmetric_gradient_adjoint",
+    "without_border",
 ]

@@ -28,6 +28,18 @@ def erode(mask: Bool[Array, "x y z"], radius: float, geometry: Geometry) -> Bool
     return mask & (spherical_mean(mask.astype(float), radius, geometry, margin=1) > FULL)
 
 
+def without_border(mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
+    """Voxels of the mask whose six neighbours are in it too; voxels beyond the array are outside it."""
+    wide = jnp.pad(mask, 1)
+    core = slice(1, -1)
+    for axis in range(3):
+        for side in (slice(None, -2), slice(2, None)):
+            place = [core] * 3
+            place[axis] = side
+            mask = mask & wide[tuple(place)]
+    return mask
+
+
 def peel(mask: Bool[Array, "x y z"], bad: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
     """Take ``bad`` voxels off the mask that reach its border through bad voxels alone.
 

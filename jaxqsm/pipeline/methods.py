@@ -137,6 +137,9 @@ METHODS: dict[str, dict[str, Method]] = {
         background.lbv,
         background.ismv,
         background.sharp,
+        background.iharperella,
+        background.harperella,
+        background.msmv,
         background.polynomial,
         networks.learned_background,
     ),
@@ -144,6 +147,7 @@ METHODS: dict[str, dict[str, Method]] = {
         "inversion",
         inversion.tv,
         inversion.medi,
+        inversion.nltv,
         inversion.tgv,
         inversion.fansi_tv,
         inversion.fansi_tgv,
@@ -160,7 +164,7 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.tsvd,
         networks.learned,
     ),
-    "single_step": _stage("single_step", inversion.ss_tv),
+    "single_step": _stage("single_step", inversion.ss_tv, inversion.tfi, inversion.tgv_qsm),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""

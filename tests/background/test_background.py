@@ -4,13 +4,13 @@ import pytest
 from helpers import assert_gradient, ball, relative_error
 
 from jaxqsm import Geometry
-from jaxqsm.background import ismv, lbv, pdf, polynomial, resharp, sharp, v_sharp
+from jaxqsm.background import harperella, iharperella, ismv, lbv, msmv, pdf, polynomial, resharp, sharp, v_sharp
 from jaxqsm.operators import erode
 from jaxqsm.physics import dipole_field
 
 SHAPE = (48, 44, 40)
 GEOMETRY = Geometry((1.0, 1.1, 1.3), (0.2, -0.3, 0.93))
-METHODS = {f.__name__: f for f in (pdf, v_sharp, resharp, lbv, ismv, sharp)}
+METHODS = {f.__name__: f for f in (pdf, v_sharp, resharp, lbv, ismv, sharp, harperella, iharperella)}
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,14 @@ from jaxqsm.pipeline import METHODS, Config
 
 SHAPE = (40, 36, 32)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
-OPTIONS = {"ss_tv": {"radii": (6.0, 3.0, 2.0)}}
+OPTIONS = {
+    "ss_tv": {"radii": (6.0, 3.0, 2.0)},
+    "tfi": {},
+    "tgv_qsm": {"erosion": 1, "iterations": 600},
+}
 """Of the small balls that fit into a small head."""
 
-TOLERANCES = {"ss_tv": 0.4}
+TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6}
 
 
 @pytest.fixture(scope="module")

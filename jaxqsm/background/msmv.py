@@ -1,0 +1,67 @@
+"""Maximum spherical mean value filter."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+
+
+@partial(jax.jit, static_argnames="iterations")
+def msmv(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    radius: float = 5.0,
+    threshold: float = 1.6e-3,
+    iterations: int = 5,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Subtract the mean over a ball, then what is too strong along the border: no voxel is lost.
+
+    A harmonic field is strongest on the border. So where, among the voxels whose ball does not fit into the
+    mask, more than ``threshold`` is left, it counts as background, and the mean over the next neighbours is
+    taken off again and again. The part of the ball within the mask makes the mean.
+
+    The result is the local field less its own mean over the ball, for inversion behind the same filter:
+    :func:`jaxqsm.inversion.medi` with ``smv_radius``; other inversions find too little χ in large structures.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size (mm); the field direction is not used.
+        radius: of the ball in mm; default 5, as published.
+        threshold: ppm. Default 1.6e-3: the published 0.01 rad at 3 T and 8 ms; the published limit is in
+            proportion to the field strength, so that in ppm it is one number.
+        iterations: of the removal along the border; default 5, as published.
+
+    Returns:
+        Filtered field in ppm, zero outside, and the mask, unchanged. Two real FFTs, and two an iteration.
+
+    References:
+        Roberts et al. 2024, MRM 91:1586, doi:10.1002/mrm.29963.
+    """
+    shape = fast_shape(mask.shape, 1)
+    inside = pad(mask, shape)
+    field = pad(total_field * mask, shape)
+
+    def mean_over(image: Array, length: float | Array) -> Array:
+        response = jnp.fft.rfftn(spherical_kernel(shape, length, geometry)).real
+        return jnp.fft.irfftn(jnp.fft.rfftn(image) * response, s=shape)
+
+    share = mean_over(inside.astype(field.dtype), radius)
+    local = inside * (field - mean_over(field, radius) / jnp.maximum(share, 1e-3))
+    border = inside & ~pad(erode(mask, radius, geometry), shape)
+    nearest = 0.5 * jnp.min(geometry.voxel_size) + 0.05
+
+    def step(local: Array, _: None) -> tuple[Array, None]:
+        shadow = jnp.where(border & (jnp.abs(local) > threshold), local, 0)
+        return inside * (local - mean_over(shadow, nearest)), None
+
+    local, _ = jax.lax.scan(step, local, None, length=iterations)
+    return crop(local, mask.shape), mask

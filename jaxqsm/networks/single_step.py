@@ -1,0 +1,199 @@
+"""The single step we recommend: a classical one from total field to χ, what it gets wrong, and the physics."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.background import lbv
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion import ss_tv
+from jaxqsm.inversion.common import data_weights
+from jaxqsm.inversion.splitting import SPACE, Problem, behind_balls, problem
+from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
+from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
+from jaxqsm.operators import crop, pad
+from jaxqsm.physics import dipole_convolve
+from jaxqsm.solvers import conjugate_gradient
+
+RADII = (16.0, 8.0, 4.0, 2.0)
+"""mm, of the balls: those of :func:`jaxqsm.inversion.ss_tv`."""
+
+TYPICAL_FIELD = 0.01
+"""ppm, root mean square behind δ − ball: fields are brought to it for the start, which such fields suit."""
+
+START_ITERATIONS = 40
+"""More change the start by less than the network does."""
+
+PACE = 10.0
+"""Learned logarithms of strengths are multiplied by it, so that an optimiser moves them at a useful pace."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleStepConfig:
+    """Size of :class:`SingleStep`.
+
+    Attributes:
+        channels: at half resolution; twice as many at a quarter. Default 32.
+        solver_iterations: of conjugate gradients in the data consistency. Default 3.
+        slab: voxels along x, a multiple of 4, that the U-Net works on at a time in longer volumes. Default
+            128.
+    """
+
+    channels: int = 32
+    solver_iterations: int = 3
+    slab: int = 128
+
+
+class SingleStepStart(NamedTuple):
+    """Where the network begins.
+
+    ``chi`` is by :func:`jaxqsm.inversion.ss_tv`, in the mask less 2 mm; ``rest`` is what of the total field it
+    does not explain, less what is harmonic in the mask.
+    """
+
+    chi: Float[Array, "batch x y z"]
+    rest: Float[Array, "batch x y z"]
+
+
+class SingleStep(nnx.Module):
+    """Total field to χ: a classical single step, a U-Net that corrects it, and data consistency.
+
+    The physics is that of :func:`jaxqsm.inversion.ss_tv`, with the dipole kernel of the scan behind δ − ball
+    filters that no background passes: so the last step pulls χ to the measured field and not to the
+    background's. Fields are divided by their root mean square behind the filters first: χ and background
+    twice as strong give χ twice as strong.
+
+    It gives χ in the whole mask, where the balls leave no measurement along its border from what the U-Net has
+    learned and from the field of the rest.
+
+    Args:
+        config: its size.
+        rngs: random state.
+
+    References:
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step); Aggarwal, Mani &
+        Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356 (data consistency by conjugate gradients).
+    """
+
+    def __init__(self, config: SingleStepConfig = SingleStepConfig(), *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.body = BlockUNet(
+            8 * 7, 8, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
+        )
+        # What is learned goes by what is known of the scan: a noisy one wants other strengths than a clear one.
+        self.strength = nnx.Param(jnp.full((), jnp.log(0.2) / PACE))
+        self.by_scan = nnx.Param(jnp.zeros(NUMBERS))
+
+    def __call__(
+        self,
+        total_field: Float[Array, "batch x y z"],
+        mask: Bool[Array, "batch x y z"],
+        geometry: Geometry,
+        magnitude: Float[Array, "batch x y z"] | None = None,
+        start: SingleStepStart | None = None,
+    ) -> Float[Array, "batch x y z"]:
+        """χ in ppm, zero mean in the mask and zero outside it.
+
+        Args:
+            total_field: ppm.
+            mask: where it is valid.
+            geometry: with a leading batch axis on both leaves.
+            magnitude: optional, any unit.
+            start: that of :meth:`start` for the same arguments, if you have it already.
+        """
+        start = self.start(total_field, mask, geometry, magnitude) if start is None else start
+        data = jax.vmap(_behind)(total_field, mask, geometry, magnitude)
+        local = jax.vmap(_shown)(data)
+        scale = jax.vmap(root_mean_square)(local, mask)[:, None, None, None]
+        data = data._replace(field=data.field / scale[:, None])
+        first, rest = start.chi / scale, start.rest / scale
+        weights = jnp.minimum(jax.vmap(data_weights)(mask, magnitude), 1)
+        unexplained, pull = jax.vmap(_misfit)(first, data)
+        inside = mask.astype(first.dtype)
+        numbers = jax.vmap(describe)(local / scale, mask, geometry)
+        fields = (_squashed(v) for v in (first, local / scale, unexplained, pull, weights * rest))
+        images = jnp.stack([*fields, weights, inside], axis=-1)
+        blocks = space_to_depth(pad_to_multiple(images, 4))
+        change = unpad(depth_to_space(self.body(blocks, numbers)), mask.shape[1:])[..., 0]
+        strength = jnp.exp(jnp.clip(PACE * (self.strength[...] + numbers @ self.by_scan[...]), -7, 5))
+        chi = inside * jax.vmap(self._consistent)(inside * (first + change), data, strength)
+        count = jnp.maximum(inside.sum((1, 2, 3), keepdims=True), 1)
+        return scale * inside * (chi - jnp.sum(chi, (1, 2, 3), keepdims=True) / count)
+
+    @staticmethod
+    def start(
+        total_field: Float[Array, "batch x y z"],
+        mask: Bool[Array, "batch x y z"],
+        geometry: Geometry,
+        magnitude: Float[Array, "batch x y z"] | None = None,
+    ) -> SingleStepStart:
+        """The classical χ and what it leaves, in ppm: needs no weights."""
+
+        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> SingleStepStart:
+            given = _behind(field, mask, geometry, magnitude)
+            scale = root_mean_square(_shown(given), mask) / TYPICAL_FIELD
+            chi, _ = ss_tv(
+                field / scale,
+                mask,
+                geometry,
+                magnitude=magnitude,
+                radii=RADII,
+                tolerance=0.0,
+                max_iterations=START_ITERATIONS,
+            )
+            kernel = problem(field, mask, geometry, magnitude).kernel
+            predicted = crop(dipole_convolve(pad(chi, given.shape), kernel, given.shape), mask.shape)
+            rest, _ = lbv((field / scale - predicted) * mask, mask, geometry, layers=0)
+            return SingleStepStart(scale * chi, scale * rest)
+
+        return jax.vmap(one)(total_field, mask, geometry, magnitude)
+
+    def _consistent(self, chi: Float[Array, "x y z"], data: Problem, strength: Array) -> Array:
+        """argmin ½ Σ |W (δ − ball) (Dv − field)|² + ½ strength |v − χ|² over v."""
+
+        def normal(image: Array) -> Array:
+            return _adjoint(data.weights * _predict(image, data), data, chi.shape) + strength * image
+
+        def solve(matrix, right: Array) -> Array:
+            return conjugate_gradient(matrix, right, iterations=self.config.solver_iterations)
+
+        _, pull = _misfit(chi, data)
+        return chi + jax.lax.custom_linear_solve(normal, pull, solve, symmetric=True)
+
+
+def _behind(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Problem:
+    return behind_balls(problem(field, mask, geometry, magnitude), RADII)
+
+
+def _shown(given: Problem) -> Float[Array, "x y z"]:
+    """The field behind the balls as one image, less of it where it is uncertain."""
+    field = jnp.sum(given.field * jnp.minimum(jnp.sqrt(given.weights), 1), axis=0)
+    return crop(field, given.mask.shape)
+
+
+def _squashed(values: Array) -> Array:
+    """Near the border of the mask and in bleeds fields are a hundred times as strong as elsewhere."""
+    return jnp.sign(values) * jnp.log1p(jnp.abs(values))
+
+
+def _predict(chi: Float[Array, "x y z"], given: Problem) -> Float[Array, "ball X Y Z"]:
+    spectrum = jnp.fft.rfftn(pad(chi, given.shape))
+    return jnp.fft.irfftn(spectrum * given.kernel, s=given.shape, axes=SPACE)
+
+
+def _adjoint(fields: Float[Array, "ball X Y Z"], given: Problem, shape: tuple[int, ...]) -> Array:
+    spectrum = jnp.sum(given.kernel * jnp.fft.rfftn(fields, axes=SPACE), axis=0)
+    return crop(jnp.fft.irfftn(spectrum, s=given.shape), shape)
+
+
+def _misfit(chi: Float[Array, "x y z"], given: Problem) -> tuple[Array, Array]:
+    """What χ leaves of the field behind the balls, as one image, and how χ should change by it."""
+    rest = given.field - _predict(chi, given)
+    shown = jnp.sum(rest * jnp.minimum(jnp.sqrt(given.weights), 1), axis=0)
+    return crop(shown, chi.shape), _adjoint(given.weights * rest, given, chi.shape)

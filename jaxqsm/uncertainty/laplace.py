@@ -1,0 +1,161 @@
+"""How sure χ is: the spread of maps that the field and the prior allow."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.splitting import Problem, problem
+from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad, spherical_mean
+from jaxqsm.physics import dipole_convolve
+from jaxqsm.solvers import conjugate_gradient
+
+NEIGHBOURHOOD = 2.0
+"""mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
+
+ROUNDS = 2
+"""Of samples, before the last ones, that tell how far gradients vary."""
+
+
+class Posterior(NamedTuple):
+    """What is known of χ besides its best estimate.
+
+    Attributes:
+        deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
+        noise: standard deviation of the field where its weight is 1, ppm, as estimated from the misfit.
+        samples: deviations of χ from its estimate, ``(sample, x, y, z)``, ppm.
+    """
+
+    deviation: Float[Array, "x y z"]
+    noise: Float[Array, ""]
+    samples: Float[Array, "sample x y z"]
+
+
+@partial(jax.jit, static_argnames=("samples", "iterations"))
+def laplace(
+    chi: Float[Array, "x y z"],
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    key: PRNGKeyArray,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 3e-4,
+    samples: int = 8,
+    iterations: int = 40,
+) -> Posterior:
+    """Normal approximation of the posterior of total variation about an estimate of χ.
+
+    Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the misfit
+    shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of weight / σ², and
+    w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the posterior itself; the
+    variance is found from samples, in two rounds. So in flat regions, and for directions that the field
+    determines, little spread is left; along the magic-angle cone and at edges much.
+
+    Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
+    covariance is stored. The mean of every sample over the mask is taken off, as χ is relative.
+
+    Args:
+        chi: an estimate of any method, ppm, shape ``(x, y, z)``.
+        local_field: ppm.
+        mask: where both are valid.
+        geometry: voxel size and field direction.
+        key: random key.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: of total variation, ppm · mm. Default 3e-4, that of :func:`jaxqsm.inversion.tv`.
+        samples: maps drawn in the last round. Default 8: with the averaging over 2 mm the deviation is known
+            to about 5 %.
+        iterations: of conjugate gradients a sample, preconditioned in k-space. Default 40.
+
+    Returns:
+        The deviation, the noise, and the samples. Four real FFTs an iteration.
+
+    References:
+        Babacan, Molina & Katsaggelos 2009, IEEE TIP 18:12, doi:10.1109/TIP.2008.2007354 (variational total
+        variation); Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104
+        (perturb and maximise).
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    best = pad(chi * mask, given.shape)
+    noise = _noise(best, given)
+    slopes = gradient(best, geometry)
+    inside = pad(mask, given.shape)
+    square = sum(g**2 for g in slopes)
+    rate = _rate(square, inside)
+    spread = jnp.full(given.shape, 1 / rate**2)
+    keys = jax.random.split(key, ROUNDS + 1)
+    for number in range(ROUNDS):
+        stiffness = rate / jnp.sqrt(square + spread)
+        drawn = _draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
+        found = jax.vmap(lambda d: sum(g**2 for g in gradient(d, geometry)))(drawn).mean(0)
+        spread = _averaged(found, inside, geometry)
+        rate = _rate(square + spread, inside)
+    stiffness = rate / jnp.sqrt(square + spread)
+    drawn = _draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
+    drawn = jax.vmap(given.finish)(drawn)
+    variance = _averaged((drawn**2).mean(0), mask, geometry)
+    return Posterior(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
+
+
+def _rate(square: Array, inside: Array) -> Array:
+    mean = jnp.sum(jnp.sqrt(square) * inside) / jnp.maximum(inside.sum(), 1)
+    return 3 / jnp.maximum(mean, 1e-12)
+
+
+def _noise(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:
+    """Root mean square of the weighted misfit, less its mean."""
+    misfit = given.trusted - dipole_convolve(chi, given.kernel, given.shape)
+    total = jnp.maximum(given.weights.sum(), 1e-30)
+    misfit = misfit - jnp.sum(given.weights * misfit) / total
+    used = jnp.sum(given.weights > 0)
+    return jnp.sqrt(jnp.sum(given.weights * misfit**2) / jnp.maximum(used, 1)) + 1e-12
+
+
+def _averaged(variance: Array, mask: Array, geometry: Geometry) -> Array:
+    """Mean over a ball, of voxels in the mask."""
+    inside = mask.astype(variance.dtype)
+    total, count = (spherical_mean(v, NEIGHBOURHOOD, geometry) for v in (variance * inside, inside))
+    return jnp.where(count > 1e-3, total / jnp.maximum(count, 1e-3), variance)
+
+
+def _draw(
+    key: PRNGKeyArray,
+    given: Problem,
+    noise: Array,
+    stiffness: Float[Array, "X Y Z"],
+    *,
+    samples: int,
+    iterations: int,
+) -> Float[Array, "sample X Y Z"]:
+    """Samples of a normal distribution with this inverse covariance, on the padded grid."""
+    geometry, shape = given.geometry, given.shape
+    confidence = given.weights / noise**2
+    inside = pad(given.mask, shape)
+    typical = jnp.sum(confidence) / jnp.maximum(inside.sum(), 1)
+    stiff = jnp.sum(stiffness * inside) / jnp.maximum(inside.sum(), 1)
+    divisor = typical * given.kernel**2 + stiff * laplacian_symbol(shape, geometry)
+    divisor = jnp.where(divisor > 0, divisor, jnp.inf)
+
+    def precision(image: Array) -> Array:
+        predicted = dipole_convolve(image, given.kernel, shape)
+        data = dipole_convolve(confidence * predicted, given.kernel, shape)
+        x, y, z = (stiffness * g for g in gradient(image, geometry))
+        return data - divergence((x, y, z), geometry)
+
+    def near_inverse(image: Array) -> Array:
+        return jnp.fft.irfftn(jnp.fft.rfftn(image) / divisor, s=shape)
+
+    def one(key: PRNGKeyArray) -> Array:
+        of_data, *of_prior = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
+        x, y, z = (jnp.sqrt(stiffness) * n for n in of_prior)
+        right = dipole_convolve(jnp.sqrt(confidence) * of_data, given.kernel, shape)
+        right = right - divergence((x, y, z), geometry)
+        right = right - right.mean()
+        return conjugate_gradient(precision, right, iterations=iterations, preconditioner=near_inverse)
+
+    return jax.lax.map(one, jax.random.split(key, samples))
