@@ -40,6 +40,8 @@ class ReadingOptions:
 class MethodOptions:
     """Which methods, with which options."""
 
+    signal: str = Config.signal
+    "signal_fit: from the complex signal to χ at once, in place of all other stages. Default: none."
     unwrapping: str = Config.unwrapping
     "Unwrapping method (jaxqsm methods lists all)."
     phase_offset: str = Config.phase_offset
@@ -66,6 +68,7 @@ class MethodOptions:
         named = {setting.partition(".")[0] for setting in self.settings}
         try:
             bare = Config(
+                signal=self.signal,
                 unwrapping=self.unwrapping,
                 phase_offset=self.phase_offset,
                 field_mapping=self.field_mapping,

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxqsm.pipeline.methods import Method, find_method
 
-STAGES = ("phase_offset", "unwrapping", "field_mapping", "background", "inversion", "single_step")
+STAGES = ("signal", "phase_offset", "unwrapping", "field_mapping", "background", "inversion", "single_step")
 """In the order that a scan goes through them."""
 
 TWO_STAGE = {"background": "v_sharp", "inversion": "tv"}
@@ -20,6 +20,8 @@ class Config:
     """The chosen method of every stage and the options that differ from their defaults.
 
     Attributes:
+        signal: ``"signal_fit"`` goes from the complex signal to χ at once, and no other stage is used.
+            Default ``"none"``.
         unwrapping: default ``"romeo"``: exact multiples of 2π.
         phase_offset: ``"mcpc_3d_s"``, ``"none"``, or ``"auto"`` (default: the former with two echoes
             or more).
@@ -38,6 +40,7 @@ class Config:
         ValueError: unknown method or option.
     """
 
+    signal: str = "none"
     unwrapping: str = "romeo"
     phase_offset: str = "auto"
     field_mapping: str = "weighted_fit"
@@ -63,6 +66,10 @@ class Config:
     def method(self, stage: str, echoes: int) -> Method | None:
         """The method of a stage for a scan of that many echoes; None to leave the stage out."""
         name = getattr(self, stage)
+        if stage == "signal":
+            return None if name == "none" else find_method(stage, name)
+        if self.signal != "none":
+            return None
         if stage in ("background", "inversion"):
             name = TWO_STAGE[stage] if name == "auto" else name
             find_method(stage, name)

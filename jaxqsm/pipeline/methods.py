@@ -8,13 +8,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxqsm import background, field_mapping, inversion, networks, relaxometry, unwrapping
+from jaxqsm import background, field_mapping, fitting, inversion, networks, relaxometry, unwrapping
 from jaxqsm.geometry import Geometry
 
 AUTO = "auto"
 """Value of an option that is to be found from the data."""
 
-FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide"})
+FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide", "least_reliability"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 
@@ -126,6 +126,7 @@ def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
 
 
 METHODS: dict[str, dict[str, Method]] = {
+    "signal": _stage("signal", fitting.signal_fit),
     "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian, unwrapping.best_path),
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
     "field_mapping": _stage("field_mapping", field_mapping.weighted_fit, field_mapping.nonlinear_fit),

@@ -61,7 +61,7 @@ def reconstruct(
     *,
     stage: Stage = _carry_out,
 ) -> Maps[Array]:
-    """Remove the phase offset, unwrap, fit the field, remove the background and invert, or both in one.
+    """Remove the phase offset, unwrap, fit the field, remove the background and invert, or all in one.
 
     Voxels whose echoes disagree (wrong turns, noise) are peeled off the mask where they reach its
     border, and weigh nothing in what follows where they lie within.
@@ -89,6 +89,16 @@ def reconstruct(
         >>> gradient = jax.grad(loss)(signal)  # doctest: +SKIP
     """
     echoes = signal.shape[-1]
+    at_once = config.method("signal", echoes)
+    if at_once is not None:
+        options = config.options_of(at_once) | {"least_reliability": config.reliability}
+        found = stage(
+            f"signal to χ ({at_once.name})",
+            lambda: at_once.function(signal, mask, geometry, acquisition, **options),
+        )
+        local = stage("local field", lambda: _local_field(found.total_field, found.chi, found.mask, geometry))
+        residual = stage("forward model", lambda: _residual(local, found.chi, found.mask, geometry))
+        return Maps(found.total_field, found.reliability, local, found.chi, residual, found.mask)
     offset_method = config.method("phase_offset", echoes)
     if echoes < 2 and offset_method is not None:
         raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")

@@ -5,7 +5,7 @@ from helpers import assert_gradient, ball, relative_error
 
 from jaxqsm import Geometry
 from jaxqsm.background import harperella, iharperella, ismv, lbv, msmv, pdf, polynomial, resharp, sharp, v_sharp
-from jaxqsm.operators import erode
+from jaxqsm.operators import erode, spherical_mean
 from jaxqsm.physics import dipole_field
 
 SHAPE = (48, 44, 40)
@@ -45,7 +45,8 @@ def test_linear_in_the_field(fields, name):
     local, background, mask = fields
     once, _ = METHODS[name](local + background, mask, GEOMETRY)
     thrice, _ = METHODS[name](3 * (local + background), mask, GEOMETRY)
-    assert relative_error(thrice, 3 * once) < 1e-3
+    # Conjugate gradients that are stopped early magnify what is rounded.
+    assert relative_error(thrice, 3 * once) < (2e-2 if "harperella" in name else 1e-3)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -84,6 +85,8 @@ def test_gradient(name, x64):
         "lbv": {"iterations": 200},
         "ismv": {"tolerance": 1e-9, "max_iterations": 2000},
         "sharp": {"radius": 2.0},
+        "harperella": {"radius": 3.0, "iterations": 4},
+        "iharperella": {"iterations": 3},
     }[name]
 
     def loss(f):
@@ -126,3 +129,19 @@ def test_polynomial_gradient(x64):
     mask = jnp.asarray(ball(shape, 3))
     field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
     assert_gradient(lambda f: jnp.sum(polynomial(f, mask, Geometry(), order=2)[0] ** 2), field, rtol=1e-5)
+
+
+def test_msmv_leaves_what_the_ball_does_and_the_whole_mask(fields):
+    """It takes the background off, and gives the local field less its own mean over the ball."""
+    local, background, mask = fields
+    found, valid = msmv(local + background, mask, GEOMETRY)
+    np.testing.assert_array_equal(valid, mask)
+    filtered = local - spherical_mean(local, 5.0, GEOMETRY)
+    core = np.asarray(erode(mask, 5.0, GEOMETRY))
+    assert relative_error(found, filtered, core) < 0.15
+    # Along the border much is left of a ball that does not fit; the filter takes most of it off.
+    border = np.asarray(mask) & ~core
+    unfiltered, _ = msmv(local + background, mask, GEOMETRY, iterations=0)
+    assert np.abs(np.asarray(found)[border]).mean() < 0.6 * np.abs(np.asarray(unfiltered)[border]).mean()
+    wrong, _ = msmv(local + background, mask, Geometry((1.0, 1.1, 3.0)))
+    assert relative_error(wrong, filtered, core) > relative_error(found, filtered, core) + 0.1

@@ -144,6 +144,7 @@ def test_tables_and_figure_show_every_method(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_stress_command_writes_tables_figure_and_record(tmp_path):
     done = jaxqsm(
         "stress", "--method", "tkd", "--sweeps", "tilt", "--quick", "--voxel-size", 3,

@@ -57,6 +57,7 @@ def test_scales_and_is_told_of_magnitude(scan):
     )
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_finite_differences(scan, x64):
     """From a given start: total variation ends early, where its implicit derivative is not exact."""
     field, mask, geometry = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), scan)

@@ -35,7 +35,8 @@ def test_misaligned_slabs_are_refused():
         by_slabs(lambda v: v, jnp.zeros((1, 40, 1, 1, 1)), length=6, halo=4, multiple=4)
 
 
-@pytest.mark.parametrize("length", [118, pytest.param(121, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [118, 121])
 def test_the_network_has_no_seams(length):
     """Also a proof of its reach: with random weights of full size, every voxel is the same."""
     shape = (length, 12, 8)

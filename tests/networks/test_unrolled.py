@@ -35,6 +35,7 @@ def _batch(geometries, shape=SHAPE):
     return field, masks, stacked, chi
 
 
+@pytest.mark.slow
 def test_scales_exactly_and_treats_each_scan_by_its_own_geometry():
     network = Unrolled(SMALL, rngs=nnx.Rngs(0))
     geometries = Geometry(), Geometry((1.0, 1.0, 2.0), (0.0, 0.6, 0.8))
@@ -49,6 +50,7 @@ def test_scales_exactly_and_treats_each_scan_by_its_own_geometry():
     assert float(jnp.abs(jnp.where(mask, 0, both)).max()) == 0
 
 
+@pytest.mark.slow
 def test_opposite_fields_are_one_and_voxels_without_signal_do_not_matter():
     network = Unrolled(SMALL, rngs=nnx.Rngs(0))
     field, mask, stacked, _ = _batch([Geometry(b0_dir=(0.2, 0.3, 0.9))])
@@ -62,7 +64,8 @@ def test_opposite_fields_are_one_and_voxels_without_signal_do_not_matter():
     np.testing.assert_allclose(network(spoiled, mask, stacked, magnitude), clean, atol=1e-6)
 
 
-@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
 def test_learns_one_example_and_comes_back_from_its_file(tmp_path, shared):
     options = {"iterations": 2, "channels": 8, "memory": 4, "shared": shared}
     network = build("unrolled", options, seed=1)

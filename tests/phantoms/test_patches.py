@@ -63,6 +63,7 @@ def test_phase_is_that_of_the_total_field(batch):
         assert np.median(np.abs(error)) < 5 / float(drawn.snr[i])
 
 
+@pytest.mark.slow
 def test_noise_follows_the_snr():
     quiet, loud = (
         patch_stream(SHAPE, variety=Variety(snr=(s, s * 1.0001)))(jax.random.key(5)) for s in (1e5, 25.0)
