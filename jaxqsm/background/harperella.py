@@ -108,9 +108,7 @@ def iharperella(
         return given.outside * given.poisson(given.known * given.poisson(given.outside * sources))
 
     right = -given.poisson(given.known * given.poisson(given.inner)) * given.outside
-    sources = conjugate_gradient(
-        normal, right, iterations=iterations, preconditioner=squared_laplacian
-    )
+    sources = conjugate_gradient(normal, right, iterations=iterations, preconditioner=squared_laplacian)
     return given.finish(sources)
 
 

@@ -56,6 +56,8 @@ class MethodOptions:
     "Dipole inversion method. auto: tv."
     single_step: str = Config.single_step
     "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
+    uncertainty: str = Config.uncertainty
+    "learned_deviation: also write a map of the standard deviation of χ. Default: none."
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
 
@@ -76,6 +78,7 @@ class MethodOptions:
                 background=self.background,
                 inversion=self.inversion,
                 single_step=self.single_step,
+                uncertainty=self.uncertainty,
                 options={name: {} for name in named & set(TWO_STAGE.values())},
             )
             used = {method.name: method for method in bare.used(2).values()}

@@ -32,7 +32,8 @@ def run(
     phase
         One 4-D NIfTI file, or one 3-D file an echo. The scale is recognised.
     out
-        Folder for chimap, localfield, totalfield, mask (.nii.gz), provenance.json, report.html.
+        Folder for chimap, localfield, totalfield, mask (.nii.gz), provenance.json, report.html; and
+        chimap_std with --uncertainty.
     magnitude
         Likewise; needed unless a mask is given.
     mask
@@ -88,6 +89,8 @@ def write_maps(folder: Path, scan: ScanData, result: Result) -> None:
         "totalfield": maps.total_field,
         "mask": maps.mask,
     }
+    if maps.deviation is not None:
+        named["chimap_std"] = maps.deviation
     for name, volume in named.items():
         save(folder / f"{name}.nii.gz", volume, scan.affine)
     history = {"notes": result.notes, "warnings": result.warnings}

@@ -23,6 +23,7 @@ from jaxqsm.cli.options import (
 )
 from jaxqsm.cli.volumes import check_output, chosen_method, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
+from jaxqsm.networks import learned_deviation
 from jaxqsm.pipeline import AUTO, Method, reconstruct_scan
 
 
@@ -235,6 +236,7 @@ def invert(
     mask: Path,
     out: Path,
     out_mask: Path | None = None,
+    out_std: Path | None = None,
     method: str = "tv",
     magnitude: Path | None = None,
     csf_mask: Path | None = None,
@@ -254,6 +256,8 @@ def invert(
         χ to write; its mean in the mask is zero, or that in --csf-mask.
     out_mask
         Also write the mask where χ is valid, for single-step methods.
+    out_std
+        Also write the standard deviation of χ in ppm (learned_deviation), for inversions of a local field.
     method
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
         tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
@@ -273,6 +277,10 @@ def invert(
     check_output(out, overwrite)
     if out_mask is not None:
         check_output(out_mask, overwrite, option="--out-mask")
+    if out_std is not None:
+        check_output(out_std, overwrite, option="--out-std")
+        if chosen.stage == "single_step":
+            raise InputError(f"--out-std: {method} takes a total field; use jaxqsm run --uncertainty")
     image, inside, keywords = _field_inputs(chosen, field, mask, magnitude, keywords)
     if csf_mask is not None:
         if not chosen.takes("csf_mask"):
@@ -292,7 +300,14 @@ def invert(
     chi, valid = chi if chosen.stage == "single_step" else (chi, inside)
     if not valid.any():
         raise InputError(f"{mask}: {method} left no valid voxel; pass a larger --mask")
-    write_volumes({out: chi} | ({} if out_mask is None else {out_mask: valid}), image.affine)
+    outputs = {out: chi} | ({} if out_mask is None else {out_mask: valid})
+    if out_std is not None:
+        weights = magnitude_for(image, magnitude, same_echoes=False)
+        outputs[out_std] = console.stage(
+            "uncertainty",
+            lambda: learned_deviation(chi, values, jnp.asarray(inside), geometry, magnitude=weights),
+        )
+    write_volumes(outputs, image.affine)
 
 
 def _field_inputs(

@@ -58,15 +58,15 @@ def signal_fit(
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
     least_reliability: float = 0.9,
     rounds: int = 3,
-    tolerance: float = 1e-2,
+    tolerance: float = 5e-3,
     max_iterations: int = 100,
 ) -> SignalFit:
     """Fit signal = m0 exp(−R2* t) exp(i (offset + 2π γ B0 field t)), with field = Dχ + harmonic.
 
     Blocks of unknowns are fitted in turn, each with the others held: in every voxel the field and decay of
     least squares of the complex signal, nearest to the field that the model predicts there; the phase
-    offset, smooth over 8 mm; χ behind filters that no background passes (:func:`jaxqsm.inversion.ss_tv`), with
-    edges of the magnitude; and the background, what is left, smooth over 3 mm.
+    offset, smooth over 8 mm; χ behind filters that no background passes, with edges of the magnitude
+    (:func:`jaxqsm.inversion.ss_tv`); and the background, what is left, smooth over 3 mm.
 
     A voxel's whole turns are those of the model's prediction, which looks at all voxels around through
     the physics, and at all echoes. So there is no region growing, and all of it works under ``jit``,
@@ -81,13 +81,13 @@ def signal_fit(
         weight, edges, radii: as for :func:`jaxqsm.inversion.ss_tv`.
         least_reliability: agreement of a voxel's echoes below which its field has no weight. Default 0.9.
         rounds: of all blocks. Default 3.
-        tolerance, max_iterations: of each solution for χ. Defaults 1e-2 and 100.
+        tolerance, max_iterations: of the last solution for χ. Defaults 5e-3 and 100.
 
     Returns:
         χ and all else that explains the signal.
 
     Raises:
-        ValueError: one echo only.
+        ValueError: one echo only, or no round.
 
     References:
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (complex least squares); Chatnuntawech et al. 2017,
@@ -95,6 +95,8 @@ def signal_fit(
     """
     if signal.shape[-1] < 2:
         raise ValueError("signal_fit needs two echoes to tell field and phase offset apart")
+    if rounds < 1:
+        raise ValueError(f"signal_fit needs at least one round, not {rounds}")
     inside = mask.astype(signal.real.dtype)
     empty = (signal == 0) | ~mask[..., None]
     safe = jnp.where(empty, 1, signal)
@@ -106,17 +108,20 @@ def signal_fit(
     total = _first_field(safe, mask, geometry, acquisition)
     background = jnp.zeros_like(total)
     weights, kept = sure, mask
-    chi, valid = total, mask
+    chi: Array | None = None
+    valid = mask
     for number in range(rounds):
         chi, valid = ss_tv(
             total,
             kept,
             geometry,
             magnitude=weights,
+            start=chi,
             weight=weight,
             edges=edges,
             radii=radii,
-            tolerance=tolerance,
+            # But for the last, χ only tells which turn is the right one.
+            tolerance=tolerance if number == rounds - 1 else 4 * tolerance,
             max_iterations=max_iterations,
         )
         explained = dipole_field(chi, geometry)
@@ -133,6 +138,7 @@ def signal_fit(
         doubtful = agreement < least_reliability
         weights = jnp.where(doubtful, 0, sure)
         kept = peel(mask, doubtful)
+    assert chi is not None  # there is a round
     return SignalFit(chi, valid, total, background * inside, offset * inside, r2star, agreement)
 
 

@@ -25,6 +25,7 @@ def ss_tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
@@ -43,6 +44,7 @@ def ss_tv(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
             its steepest differences, as in :func:`medi`.
+        start: χ in ppm to begin from, such as that of a field that differs little. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
         radii: of the balls in mm. Default 16, 8, 4 and 2: on the head phantom at 2 mm the error of χ is
@@ -66,6 +68,7 @@ def ss_tv(
         linear(given.field, given.weights),
         weight=weight,
         shrink=sparing_edges(magnitude, mask, geometry, given.shape, edges=edges),
+        start=None if start is None else pad(start, given.shape),
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

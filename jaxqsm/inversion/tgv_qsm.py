@@ -80,14 +80,15 @@ def tgv_qsm(
         primal, leading, (forces, stresses, tension) = state
         first, second, equation = forward(leading)
         forces = _bounded([f + step * d for f, d in zip(forces, first, strict=True)], mask, weight)
-        stresses = _bounded([s + step * d for s, d in zip(stresses, second, strict=True)], mask, weight * ratio)
+        stresses = _bounded(
+            [s + step * d for s, d in zip(stresses, second, strict=True)], mask, weight * ratio
+        )
         tension = tension + step * equation
         chi, slopes, psi = primal
-        new_chi = chi + step * (divergence(tuple(forces), geometry) + _wave(tension, geometry))
+        x, y, z = forces
+        new_chi = chi + step * (divergence((x, y, z), geometry) + _wave(tension, geometry))
         back = symmetric_gradient_adjoint(tuple(stresses), geometry)
-        new_slopes = tuple(
-            s + step * (f - b) for s, f, b in zip(slopes, forces, back, strict=True)
-        )
+        new_slopes = tuple(s + step * (f - b) for s, f, b in zip(slopes, forces, back, strict=True))
         # The misfit counts in the mask alone, and is nothing beyond it.
         new_psi = mask * (psi - step * laplacian(tension, geometry)) / (1 + step)
         new = new_chi * mask, tuple(s * mask for s in new_slopes), new_psi

@@ -28,7 +28,7 @@ from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
 from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
-from jaxqsm.networks.pretrained import learned, learned_background
+from jaxqsm.networks.pretrained import learned, learned_background, learned_deviation, trained_network
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.single_step import SingleStep, SingleStepConfig, SingleStepStart
 from jaxqsm.networks.slabs import by_slabs
@@ -50,9 +50,6 @@ __all__ = [
     "DeepQSM",
     "ErrorDeviation",
     "ErrorDeviationConfig",
-    "SingleStep",
-    "SingleStepConfig",
-    "SingleStepStart",
     "HarmonicCorrection",
     "HarmonicCorrectionConfig",
     "IQSMConfig",
@@ -70,6 +67,9 @@ __all__ = [
     "QSMnet",
     "QSMnetConfig",
     "SHARQnet",
+    "SingleStep",
+    "SingleStepConfig",
+    "SingleStepStart",
     "SpiNetQSM",
     "SpiNetQSMConfig",
     "Start",
@@ -88,11 +88,13 @@ __all__ = [
     "gradient_step",
     "learned",
     "learned_background",
+    "learned_deviation",
     "load_network",
     "measurement",
     "nonlinear_step",
     "parameter_count",
     "proximal_step",
     "save_weights",
+    "trained_network",
     "with_weights",
 ]

@@ -45,8 +45,8 @@ class ErrorDeviation(nnx.Module):
 
     It is told what an estimate leaves of the field, how that pulls at χ, and where χ is steep. The estimates
     of its training are total-variation inversions of all weights, of least squares and least absolute
-    misfits, with the magnitude's edges and without; train it with the loss ``likelihood``, which is least where
-    the deviation is that of the errors: so it counts noise, what the field does not determine, and
+    misfits, with the magnitude's edges and without. Train it with the loss ``likelihood``, which is least
+    where the deviation is that of the errors: so it counts noise, what the field does not determine, and
     the bias of regularisation alike, as far as its examples are like the scan.
 
     Args:
@@ -100,7 +100,14 @@ class ErrorDeviation(nnx.Module):
         trusted = data.field * jnp.minimum(data.weights, 1)
         numbers = jax.vmap(describe)(trusted, mask, geometry)
         # Logarithms: misfits of bleeds and of noise differ by orders of magnitude.
-        images = (chi, _signed_log(misfit), _signed_log(pull), jnp.log1p(_steepness(chi)), data.weights, inside)
+        images = (
+            chi,
+            _signed_log(misfit),
+            _signed_log(pull),
+            jnp.log1p(_steepness(chi)),
+            data.weights,
+            inside,
+        )
         blocks = space_to_depth(pad_to_multiple(jnp.stack(images, axis=-1), 4))
         logarithm = unpad(depth_to_space(self.body(blocks, numbers)), mask.shape[1:])[..., 0]
         deviation = FIRST_GUESS * jnp.exp(jnp.clip(logarithm, -6, 6))

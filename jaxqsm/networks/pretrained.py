@@ -21,6 +21,10 @@ from jaxqsm.operators import block_interpolate, block_mean
 WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
 
+CALIBRATION = 1.1
+"""By which the learned deviation is multiplied, so that nominal 90 % intervals hold 90 % of the voxels of 40
+patches that were not trained on."""
+
 
 def learned(
     local_field: Float[Array, "x y z"],
@@ -55,7 +59,7 @@ def learned(
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.Unrolled`.
     """
-    graph, parameters = _network(weights, "inversion", "single_step")
+    graph, parameters = trained_network(weights, "inversion", "single_step")
     scan = local_field, mask, geometry, magnitude
     chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
     return referenced(chi, jnp.asarray(mask))
@@ -100,7 +104,7 @@ def learned_background(
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064 (boundary values);
         :class:`jaxqsm.networks.HarmonicCorrection`.
     """
-    graph, parameters = _network(weights, "background")
+    graph, parameters = trained_network(weights, "background")
     size = np.asarray(geometry.voxel_size)
     factors = [max(1, round(coarse / length)) for length in size.tolist()]
     blocks = Geometry(jnp.asarray(size * factors), geometry.b0_dir)
@@ -117,7 +121,59 @@ def learned_background(
     return (smooth + rest) * valid, valid
 
 
-def _network(weights: str, *tasks: str) -> tuple[Any, Any]:
+def learned_deviation(
+    chi: Float[Array, "x y z"],
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weights: str = "learned_deviation",
+) -> Float[Array, "x y z"]:
+    """Standard deviation of the error of a map of χ, by a network that has seen the errors of many.
+
+    It counts noise, what the field does not determine, and the bias of regularisation, as they were in its
+    training: simulated heads, see ``networks/weights/learned_deviation.md``. The map may be of any inversion.
+
+    Args:
+        chi: the map, ppm, shape ``(x, y, z)``.
+        local_field: ppm, that it was made from.
+        mask: where both are valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote. Default ``"learned_deviation"``.
+
+    Returns:
+        ppm, zero outside the mask, such that χ ± 1.645 deviations holds the truth in nine voxels of ten on
+        average over scans; the errors have longer tails than a normal distribution.
+
+    Raises:
+        ValueError: there are no such weights, or they give no deviation.
+
+    References:
+        Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138; Romano, Patterson & Candès 2019,
+        arXiv:1905.03222 (calibration of what was learned on examples kept apart).
+    """
+    graph, parameters = trained_network(weights, "inversion")
+    if not hasattr(nnx.merge(graph, parameters), "posterior"):
+        raise ValueError(f"weights {weights}: of a network that gives no deviation")
+    inside = jnp.asarray(mask)
+    scan = local_field, inside, geometry, magnitude, referenced(chi, inside)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
+    return CALIBRATION * jnp.sqrt(_variance(graph, parameters, batch)[0]) * inside
+
+
+def trained_network(weights: str, *tasks: str) -> tuple[Any, Any]:
+    """Graph and state of the network of a weight file, or of weights that come with the package.
+
+    Args:
+        weights: name, or path that ends in ``.safetensors``.
+        tasks: of which it must be.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+    """
     path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
@@ -139,3 +195,8 @@ def _loaded(path: Path, changed: int, tasks: tuple[str, ...]) -> tuple[Any, Any]
 @functools.partial(jax.jit, static_argnums=0)
 def _call(graph: Any, parameters: Any, batch: tuple[Any, ...]) -> Array:
     return nnx.merge(graph, parameters)(*batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _variance(graph: Any, parameters: Any, batch: tuple[Any, ...]) -> Array:
+    return nnx.merge(graph, parameters).posterior(*batch).variance

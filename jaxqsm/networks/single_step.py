@@ -1,4 +1,4 @@
-"""The single step we recommend: a classical one from total field to χ, what it gets wrong, and the physics."""
+"""The single step we recommend: a classical one from total field to χ, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
-from jaxqsm.solvers import conjugate_gradient
 
 RADII = (16.0, 8.0, 4.0, 2.0)
 """mm, of the balls: those of :func:`jaxqsm.inversion.ss_tv`."""
@@ -30,8 +29,11 @@ TYPICAL_FIELD = 0.01
 START_ITERATIONS = 40
 """More change the start by less than the network does."""
 
+LONGEST = 2.0
+"""Of a step down the misfit; below 2 / (2/3)² none overshoots by much."""
+
 PACE = 10.0
-"""Learned logarithms of strengths are multiplied by it, so that an optimiser moves them at a useful pace."""
+"""Learned lengths are multiplied by it, so that an optimiser moves them at a useful pace."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,21 +42,21 @@ class SingleStepConfig:
 
     Attributes:
         channels: at half resolution; twice as many at a quarter. Default 32.
-        solver_iterations: of conjugate gradients in the data consistency. Default 3.
+        steps: down the misfit, after the U-Net. Default 3.
         slab: voxels along x, a multiple of 4, that the U-Net works on at a time in longer volumes. Default
             128.
     """
 
     channels: int = 32
-    solver_iterations: int = 3
+    steps: int = 3
     slab: int = 128
 
 
 class SingleStepStart(NamedTuple):
     """Where the network begins.
 
-    ``chi`` is by :func:`jaxqsm.inversion.ss_tv`, in the mask less 2 mm; ``rest`` is what of the total field it
-    does not explain, less what is harmonic in the mask.
+    ``chi`` is by :func:`jaxqsm.inversion.ss_tv`, in the mask less 2 mm; ``rest`` is what of the total field
+    it does not explain, less what is harmonic in the mask.
     """
 
     chi: Float[Array, "batch x y z"]
@@ -65,20 +67,20 @@ class SingleStep(nnx.Module):
     """Total field to χ: a classical single step, a U-Net that corrects it, and data consistency.
 
     The physics is that of :func:`jaxqsm.inversion.ss_tv`, with the dipole kernel of the scan behind δ − ball
-    filters that no background passes: so the last step pulls χ to the measured field and not to the
+    filters that no background passes: so the last steps pull χ to the measured field and not to the
     background's. Fields are divided by their root mean square behind the filters first: χ and background
     twice as strong give χ twice as strong.
 
-    It gives χ in the whole mask, where the balls leave no measurement along its border from what the U-Net has
-    learned and from the field of the rest.
+    It gives χ in the whole mask: along its border, where no ball fits, from what the U-Net has learned
+    and from the field of the rest.
 
     Args:
         config: its size.
         rngs: random state.
 
     References:
-        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step); Aggarwal, Mani &
-        Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356 (data consistency by conjugate gradients).
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step);
+        Hammernik et al. 2018, MRM 79:3055, doi:10.1002/mrm.26977 (learned steps down the misfit).
     """
 
     def __init__(self, config: SingleStepConfig = SingleStepConfig(), *, rngs: nnx.Rngs) -> None:
@@ -86,8 +88,8 @@ class SingleStep(nnx.Module):
         self.body = BlockUNet(
             8 * 7, 8, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
         )
-        # What is learned goes by what is known of the scan: a noisy one wants other strengths than a clear one.
-        self.strength = nnx.Param(jnp.full((), jnp.log(0.2) / PACE))
+        # What is learned goes by what is known of the scan: a noisy one wants shorter steps than a clear one.
+        self.length = nnx.Param(jnp.zeros(config.steps))
         self.by_scan = nnx.Param(jnp.zeros(NUMBERS))
 
     def __call__(
@@ -121,8 +123,11 @@ class SingleStep(nnx.Module):
         images = jnp.stack([*fields, weights, inside], axis=-1)
         blocks = space_to_depth(pad_to_multiple(images, 4))
         change = unpad(depth_to_space(self.body(blocks, numbers)), mask.shape[1:])[..., 0]
-        strength = jnp.exp(jnp.clip(PACE * (self.strength[...] + numbers @ self.by_scan[...]), -7, 5))
-        chi = inside * jax.vmap(self._consistent)(inside * (first + change), data, strength)
+        chi = inside * (first + change)
+        for step in range(self.config.steps):
+            length = jax.nn.sigmoid(PACE * (self.length[step] + numbers @ self.by_scan[...]))
+            _, pull = jax.vmap(_misfit)(chi, data)
+            chi = chi + inside * LONGEST * length[:, None, None, None] * pull
         count = jnp.maximum(inside.sum((1, 2, 3), keepdims=True), 1)
         return scale * inside * (chi - jnp.sum(chi, (1, 2, 3), keepdims=True) / count)
 
@@ -154,26 +159,16 @@ class SingleStep(nnx.Module):
 
         return jax.vmap(one)(total_field, mask, geometry, magnitude)
 
-    def _consistent(self, chi: Float[Array, "x y z"], data: Problem, strength: Array) -> Array:
-        """argmin ½ Σ |W (δ − ball) (Dv − field)|² + ½ strength |v − χ|² over v."""
-
-        def normal(image: Array) -> Array:
-            return _adjoint(data.weights * _predict(image, data), data, chi.shape) + strength * image
-
-        def solve(matrix, right: Array) -> Array:
-            return conjugate_gradient(matrix, right, iterations=self.config.solver_iterations)
-
-        _, pull = _misfit(chi, data)
-        return chi + jax.lax.custom_linear_solve(normal, pull, solve, symmetric=True)
-
 
 def _behind(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Problem:
-    return behind_balls(problem(field, mask, geometry, magnitude), RADII)
+    given = behind_balls(problem(field, mask, geometry, magnitude), RADII)
+    # No weight above 1, so that a step of the same length is stable for any scan.
+    return given._replace(weights=jnp.minimum(given.weights, 1))
 
 
 def _shown(given: Problem) -> Float[Array, "x y z"]:
     """The field behind the balls as one image, less of it where it is uncertain."""
-    field = jnp.sum(given.field * jnp.minimum(jnp.sqrt(given.weights), 1), axis=0)
+    field = jnp.sum(given.field * jnp.sqrt(given.weights), axis=0)
     return crop(field, given.mask.shape)
 
 
@@ -195,5 +190,5 @@ def _adjoint(fields: Float[Array, "ball X Y Z"], given: Problem, shape: tuple[in
 def _misfit(chi: Float[Array, "x y z"], given: Problem) -> tuple[Array, Array]:
     """What χ leaves of the field behind the balls, as one image, and how χ should change by it."""
     rest = given.field - _predict(chi, given)
-    shown = jnp.sum(rest * jnp.minimum(jnp.sqrt(given.weights), 1), axis=0)
+    shown = jnp.sum(rest * jnp.sqrt(given.weights), axis=0)
     return crop(shown, chi.shape), _adjoint(given.weights * rest, given, chi.shape)

@@ -14,7 +14,7 @@ from jaxqsm.geometry import Geometry
 AUTO = "auto"
 """Value of an option that is to be found from the data."""
 
-FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide", "least_reliability"})
+FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide", "least_reliability", "start", "key"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 
@@ -164,8 +164,12 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.tkd,
         inversion.tsvd,
         networks.learned,
+        fitting.fine,
+        fitting.deep_image_prior,
+        fitting.implicit_representation,
     ),
     "single_step": _stage("single_step", inversion.ss_tv, inversion.tfi, inversion.tgv_qsm),
+    "uncertainty": _stage("uncertainty", networks.learned_deviation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""

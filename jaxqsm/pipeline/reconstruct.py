@@ -31,6 +31,7 @@ class Maps(NamedTuple, Generic[Volume]):
         chi: ppm, mean zero in ``mask``, zero outside.
         residual: local field minus the field of ``chi``, ppm, mean zero in ``mask``.
         mask: where ``local_field`` and ``chi`` are valid.
+        deviation: standard deviation of χ, ppm; None unless asked for.
     """
 
     total_field: Volume
@@ -39,6 +40,7 @@ class Maps(NamedTuple, Generic[Volume]):
     chi: Volume
     residual: Volume
     mask: Volume
+    deviation: Volume | None = None
 
 
 class Stage(Protocol):
@@ -97,8 +99,9 @@ def reconstruct(
             lambda: at_once.function(signal, mask, geometry, acquisition, **options),
         )
         local = stage("local field", lambda: _local_field(found.total_field, found.chi, found.mask, geometry))
-        residual = stage("forward model", lambda: _residual(local, found.chi, found.mask, geometry))
-        return Maps(found.total_field, found.reliability, local, found.chi, residual, found.mask)
+        sure = jnp.where(found.reliability < config.reliability, 0, precision(jnp.abs(signal), acquisition))
+        fields = found.total_field, found.reliability, local
+        return _completed(fields, found.chi, found.mask, sure, geometry, config, stage)
     offset_method = config.method("phase_offset", echoes)
     if echoes < 2 and offset_method is not None:
         raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")
@@ -152,8 +155,30 @@ def reconstruct(
                 **invert.settled(local, valid, geometry, _keywords(invert, config, weights)),
             ),
         )
-    residual = stage("forward model", lambda: _residual(local, chi, valid, geometry))
-    return Maps(total, coherence, local, chi, residual, valid)
+    return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage)
+
+
+def _completed(
+    fields: tuple[Array, Array, Array],
+    chi: Array,
+    mask: Array,
+    weights: Array,
+    geometry: Geometry,
+    config: Config,
+    stage: Stage,
+) -> Maps[Array]:
+    """With the residual, and with the deviation where that is asked for."""
+    total, coherence, local = fields
+    residual = stage("forward model", lambda: _residual(local, chi, mask, geometry))
+    maps = Maps(total, coherence, local, chi, residual, mask)
+    method = config.method("uncertainty", 2)
+    if method is None:
+        return maps
+    deviation = stage(
+        f"uncertainty ({method.name})",
+        lambda: method.function(chi, local, mask, geometry, **_keywords(method, config, weights)),
+    )
+    return maps._replace(deviation=deviation)
 
 
 def _chosen(config: Config, stage: str, echoes: int) -> Method:

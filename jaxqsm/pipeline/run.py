@@ -76,7 +76,8 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         raise
     except ValueError as error:
         raise InputError(f"{scan.files[0]}: {error}") from error
-    maps = Maps(*(put_back(np.asarray(m), box, mask.shape) for m in found))
+    # A map that was not asked for is None, which is no leaf of the tree.
+    maps = jax.tree.map(lambda m: put_back(np.asarray(m), box, mask.shape), found)
     notes.append("mask made from the magnitude" if scan.mask is None else "mask as given by the user")
     if scan.acquisition.echo_times.size == 1:
         notes.append("one echo: its phase offset stays in the total field")

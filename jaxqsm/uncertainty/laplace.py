@@ -51,11 +51,15 @@ def laplace(
 ) -> Posterior:
     """Normal approximation of the posterior of total variation about an estimate of χ.
 
-    Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the misfit
-    shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of weight / σ², and
-    w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the posterior itself; the
-    variance is found from samples, in two rounds. So in flat regions, and for directions that the field
-    determines, little spread is left; along the magic-angle cone and at edges much.
+    Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
+    misfit shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of
+    weight / σ², and w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the posterior
+    itself; the variance is found from samples, in two rounds. So in flat regions, and for directions that the
+    field determines, little spread is left; along the magic-angle cone and at edges much.
+
+    It does not know of the bias of the estimate: where total variation has taken contrast away, the truth is
+    farther off than this says. On simulated patches nominal 90 % intervals covered 70 to 80 % of voxels.
+    :func:`jaxqsm.networks.learned_deviation` counts bias too.
 
     Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
     covariance is stored. The mean of every sample over the mask is taken off, as χ is relative.
@@ -83,18 +87,16 @@ def laplace(
     given = problem(local_field, mask, geometry, magnitude)
     best = pad(chi * mask, given.shape)
     noise = _noise(best, given)
-    slopes = gradient(best, geometry)
+    rate = weight / noise**2
     inside = pad(mask, given.shape)
-    square = sum(g**2 for g in slopes)
-    rate = _rate(square, inside)
+    square = _steepness(best, geometry)
     spread = jnp.full(given.shape, 1 / rate**2)
     keys = jax.random.split(key, ROUNDS + 1)
     for number in range(ROUNDS):
         stiffness = rate / jnp.sqrt(square + spread)
         drawn = _draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
-        found = jax.vmap(lambda d: sum(g**2 for g in gradient(d, geometry)))(drawn).mean(0)
+        found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
         spread = _averaged(found, inside, geometry)
-        rate = _rate(square + spread, inside)
     stiffness = rate / jnp.sqrt(square + spread)
     drawn = _draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
     drawn = jax.vmap(given.finish)(drawn)
@@ -102,9 +104,10 @@ def laplace(
     return Posterior(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
 
 
-def _rate(square: Array, inside: Array) -> Array:
-    mean = jnp.sum(jnp.sqrt(square) * inside) / jnp.maximum(inside.sum(), 1)
-    return 3 / jnp.maximum(mean, 1e-12)
+def _steepness(image: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, "X Y Z"]:
+    """|∇|²."""
+    x, y, z = gradient(image, geometry)
+    return x**2 + y**2 + z**2
 
 
 def _noise(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:

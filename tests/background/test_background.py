@@ -4,7 +4,18 @@ import pytest
 from helpers import assert_gradient, ball, relative_error
 
 from jaxqsm import Geometry
-from jaxqsm.background import harperella, iharperella, ismv, lbv, msmv, pdf, polynomial, resharp, sharp, v_sharp
+from jaxqsm.background import (
+    harperella,
+    iharperella,
+    ismv,
+    lbv,
+    msmv,
+    pdf,
+    polynomial,
+    resharp,
+    sharp,
+    v_sharp,
+)
 from jaxqsm.operators import erode, spherical_mean
 from jaxqsm.physics import dipole_field
 

@@ -1,0 +1,90 @@
+"""Deep image prior: an untrained network is fitted to one field."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxqsm.fitting.descent import descend
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
+from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
+from jaxqsm.networks.data_consistency import measurement
+from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
+
+NOISE_CHANNELS = 2
+"""Of fixed random numbers, beside the field and its image through the dipole."""
+
+
+@partial(jax.jit, static_argnames=("channels", "steps"))
+def deep_image_prior(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    key: PRNGKeyArray | None = None,
+    weight: float = 3e-4,
+    channels: int = 32,
+    learning_rate: float = 3e-3,
+    steps: int = 300,
+) -> Float[Array, "x y z"]:
+    """χ that an untrained U-Net makes, fitted to this field alone until held-out voxels are predicted worse.
+
+    Convolutions make structures before they make noise. The network sees the field, the field through the
+    dipole and fixed noise, all by the physics of this scan; there are no training data.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        key: of first weights, noise and held-out voxels; default ``jax.random.key(0)``.
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 3e-4; 0 for none: in the middle
+            of the head phantom at 2 mm, oblique, with noise of 0.002 ppm the error is then 30 % instead of 25.5 %
+            (:func:`jaxqsm.inversion.tv` 24.0 %).
+        channels: of the U-Net at half resolution. Default 32.
+        learning_rate: of Adam. Default 3e-3.
+        steps: at most so many count. Default 300.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. A step is a pass of the U-Net forth and back: 0.4 s on
+        48³ voxels on a CPU core, so a GPU is the place for whole heads.
+
+    References:
+        Ulyanov, Vedaldi & Lempitsky 2018, CVPR, doi:10.1109/CVPR.2018.00984; Xiong et al. 2023, MICCAI,
+        doi:10.1007/978-3-031-43999-5_35 (MoDIP: for QSM, beside a model of the physics).
+    """
+    key = jax.random.key(0) if key is None else key
+    of_weights, of_noise, of_voxels = jax.random.split(key, 3)
+    data = measurement(local_field, mask, geometry, magnitude)
+    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    data = data._replace(field=data.field / scale)
+    noise = 0.3 * jax.random.normal(of_noise, (NOISE_CHANNELS, *mask.shape))
+    images = jnp.stack([data.field, 3 * data.predict(data.weights * data.field), *noise], axis=-1)
+    blocks = space_to_depth(pad_to_multiple(images[None], 4))
+    numbers = describe(data.field, mask, geometry)[None]
+    graph, parameters = nnx.split(
+        BlockUNet(blocks.shape[-1], 8, width=channels, numbers=NUMBERS, slab=10**6, rngs=nnx.Rngs(of_weights))
+    )
+
+    def image(parameters: nnx.State) -> Array:
+        out = depth_to_space(nnx.merge(graph, parameters)(blocks, numbers))
+        return unpad(out, mask.shape)[0, ..., 0] * mask
+
+    found = descend(
+        image,
+        parameters,
+        data,
+        mask,
+        geometry,
+        of_voxels,
+        weight=weight / 0.02,
+        learning_rate=learning_rate,
+        steps=steps,
+    )
+    return scale * referenced(found.chi, mask)

@@ -1,0 +1,116 @@
+"""Test-time adaptation: a trained network is fitted further, to the one scan at hand."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxqsm.fitting.descent import descend
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
+from jaxqsm.networks import trained_network
+from jaxqsm.networks.block_u_net import root_mean_square
+from jaxqsm.networks.data_consistency import measurement
+
+LAST = "leave"
+"""Name of the last layer of our U-Nets."""
+
+
+def fine(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    key: PRNGKeyArray | None = None,
+    weights: str = "learned",
+    whole: bool = False,
+    weight: float = 1e-4,
+    learning_rate: float = 1e-3,
+    steps: int = 20,
+) -> Float[Array, "x y z"]:
+    """χ by a trained network whose weights are moved down the misfit of this scan: fidelity-imposed editing.
+
+    A network errs most on what its training lacked; the field of the scan itself says how. By default only the
+    last layer moves, which is quick and cannot learn much noise. The steps that count end where held-out voxels are predicted worse.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        key: of the held-out voxels; default ``jax.random.key(0)``.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote. Default ``"learned"``.
+        whole: move all weights instead of the last layer's: a pass forth and back a step. Default false.
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
+        learning_rate: of Adam. Default 1e-3.
+        steps: at most so many count. Default 20.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself: in the middle
+        of the head phantom, which is like its training, its error of 24.9 % becomes 25.9 %, and 25.1 % with
+        ``whole``. It is for networks without physics, and for scans unlike their training.
+
+    Raises:
+        ValueError: there are no such weights, or their network has no layer that is named as our last ones.
+
+    References:
+        Zhang et al. 2020, NeuroImage 211:116579, doi:10.1016/j.neuroimage.2020.116579 (FINE).
+    """
+    graph, state = trained_network(weights, "inversion")
+    key = jax.random.key(0) if key is None else key
+
+    def moves(path: tuple[Any, ...], _: Any) -> bool:
+        return whole or LAST in map(str, path)
+
+    moving, fixed = nnx.split_state(state, nnx.All(nnx.Param, moves), ...)  # type: ignore[misc]
+    if not jax.tree.leaves(moving):
+        raise ValueError(f"weights {weights}: the network has no layer {LAST!r}; use whole=True")
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, whole, steps)
+
+
+@partial(jax.jit, static_argnums=(0, 7, 8))
+def _fitted(
+    graph: Any,
+    moving: nnx.State,
+    fixed: nnx.State,
+    scan: tuple[Any, ...],
+    key: PRNGKeyArray,
+    weight: float,
+    learning_rate: float,
+    whole: bool,
+    steps: int,
+) -> Array:
+    local_field, mask, geometry, magnitude = scan
+    batch = jax.tree.map(lambda leaf: leaf[None], scan)
+    data = measurement(local_field, mask, geometry, magnitude)
+    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    inputs = [*batch]
+    if hasattr(nnx.merge(graph, moving, fixed), "start"):
+        inputs.append(nnx.merge(graph, moving, fixed).start(*batch))
+
+    def image(parameters: nnx.State) -> Array:
+        return nnx.merge(graph, parameters, fixed)(*inputs)[0] / scale
+
+    def changed(change: nnx.State) -> Array:
+        return image(jax.tree.map(jnp.add, moving, change))
+
+    found = descend(
+        changed,
+        jax.tree.map(jnp.zeros_like, moving),
+        data._replace(field=data.field / scale),
+        mask,
+        geometry,
+        key,
+        weight=weight / 0.02,
+        learning_rate=learning_rate,
+        steps=steps,
+    )
+    return scale * referenced(found.chi, mask)

@@ -1,0 +1,176 @@
+"""Implicit neural representation: χ is a function of position, fitted to one field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxqsm.fitting.descent import Descent, descend
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
+from jaxqsm.networks.block_u_net import root_mean_square
+from jaxqsm.networks.data_consistency import measurement
+
+LEVELS = (1, 2, 4, 8)
+"""Spacings of the grids of features, in voxels."""
+
+FEATURES = 4
+"""Of each grid."""
+
+WIDTH = 32
+"""Of the layer between features and χ."""
+
+
+class Representation(NamedTuple):
+    """χ as a function of position: features interpolated from grids, and a network of two layers.
+
+    Attributes:
+        grids: of features, ``(X, Y, Z, feature)``, of falling resolution.
+        first, bias, last: of the network.
+        voxel_size: mm, of the scan.
+        scale: ppm of an output of one.
+    """
+
+    grids: tuple[Float[Array, "X Y Z f"], ...]
+    first: Float[Array, "g w"]
+    bias: Float[Array, " w"]
+    last: Float[Array, " w"]
+    voxel_size: Float[Array, 3]
+    scale: Float[Array, ""]
+
+    def __call__(self, x: Float[Array, " x"], y: Float[Array, " y"], z: Float[Array, " z"]) -> Array:
+        """χ in ppm on the grid of these coordinates, mm from the centre of the first voxel.
+
+        They may lie between voxels, or beyond them, where the border's features go on.
+        """
+        features = []
+        for level, grid in zip(LEVELS, self.grids, strict=True):
+            for axis, positions in enumerate((x, y, z)):
+                spacing = level * self.voxel_size[axis]
+                matrix = _interpolation(positions / spacing, grid.shape[axis])
+                grid = jnp.moveaxis(jnp.tensordot(matrix, grid, (1, axis)), 0, axis)
+            features.append(grid)
+        inner = jax.nn.gelu(jnp.concatenate(features, axis=-1) @ self.first + self.bias)
+        return self.scale * (inner @ self.last)
+
+
+@partial(jax.jit, static_argnames="steps")
+def implicit_representation(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    key: PRNGKeyArray | None = None,
+    weight: float = 5e-4,
+    learning_rate: float = 0.05,
+    steps: int = 300,
+) -> Float[Array, "x y z"]:
+    """χ as a network of position, fitted to this field alone until held-out voxels are predicted worse.
+
+    Features on four grids, the coarse ones found first, are interpolated to a position and made χ by a small
+    network. There are no training data. :func:`represent` returns the function itself, which has a value at
+    any resolution.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        key: of first weights and held-out voxels; default ``jax.random.key(0)``.
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 5e-4: without it
+            the finest grid learns noise.
+        learning_rate: of Adam. Default 0.05.
+        steps: at most so many count. Default 300.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs a step. In the middle of the head phantom at 2 mm,
+        oblique, with noise of 0.002 ppm the error is 23.7 %, that of :func:`jaxqsm.inversion.tv` 24.0 %.
+
+    References:
+        Müller, Evans, Schied & Keller 2022, ACM TOG 41:102, doi:10.1145/3528223.3530127 (grids of features);
+        Zhang et al. 2024, Med Image Anal 95:103173, doi:10.1016/j.media.2024.103173 (INR-QSM).
+    """
+    found, _, scale = _fitted(local_field, mask, geometry, magnitude, key, weight, learning_rate, steps)
+    return scale * referenced(found.chi, mask)
+
+
+@partial(jax.jit, static_argnames="steps")
+def represent(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    key: PRNGKeyArray | None = None,
+    weight: float = 5e-4,
+    learning_rate: float = 0.05,
+    steps: int = 300,
+) -> Representation:
+    """The function of position that :func:`implicit_representation` is sampled from; arguments as there.
+
+    Example:
+        >>> mask = jnp.ones((8, 8, 8), bool)
+        >>> chi = represent(jnp.zeros(mask.shape), mask, Geometry(), steps=2)
+        >>> fine = jnp.linspace(0, 7, 29)
+        >>> chi(fine, fine, fine).shape
+        (29, 29, 29)
+    """
+    found, image, scale = _fitted(local_field, mask, geometry, magnitude, key, weight, learning_rate, steps)
+    return image(found.parameters)._replace(scale=scale)
+
+
+def _fitted(
+    local_field: Array,
+    mask: Array,
+    geometry: Geometry,
+    magnitude: Array | None,
+    key: PRNGKeyArray | None,
+    weight: float,
+    learning_rate: float,
+    steps: int,
+) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
+    of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
+    data = measurement(local_field, mask, geometry, magnitude)
+    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    x, y, z = (jnp.arange(n) * size for n, size in zip(mask.shape, geometry.voxel_size, strict=True))
+
+    def function(parameters: Sequence[Array]) -> Representation:
+        *grids, first, bias, last = parameters
+        return Representation(tuple(grids), first, bias, last, geometry.voxel_size, jnp.ones(()))
+
+    found = descend(
+        lambda parameters: function(parameters)(x, y, z) * mask,
+        _first_parameters(of_weights, mask.shape),
+        data._replace(field=data.field / scale),
+        mask,
+        geometry,
+        of_voxels,
+        weight=weight / 0.02,
+        learning_rate=learning_rate,
+        steps=steps,
+    )
+    return found, function, scale
+
+
+def _first_parameters(key: PRNGKeyArray, shape: tuple[int, ...]) -> list[Array]:
+    keys = jax.random.split(key, len(LEVELS) + 2)
+    grids = [
+        1e-2 * jax.random.normal(one, (*(-(-n // level) + 1 for n in shape), FEATURES))
+        for one, level in zip(keys, LEVELS, strict=False)
+    ]
+    inputs = FEATURES * len(LEVELS)
+    first = jax.random.normal(keys[-2], (inputs, WIDTH)) / jnp.sqrt(inputs)
+    last = jax.random.normal(keys[-1], (WIDTH,)) / jnp.sqrt(WIDTH)
+    return [*grids, first, jnp.zeros(WIDTH), last]
+
+
+def _interpolation(positions: Float[Array, " n"], points: int) -> Float[Array, "n g"]:
+    """Linear interpolation between the points of a grid, as a matrix."""
+    distance = jnp.abs(jnp.clip(positions, 0, points - 1)[:, None] - jnp.arange(points))
+    return jnp.maximum(1 - distance, 0)

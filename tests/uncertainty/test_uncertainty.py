@@ -1,0 +1,140 @@
+"""Deviations are what errors turn out to be: by explicit covariances, by repeated noise, by coverage."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ball, jaxqsm, relative_error, smooth_blobs
+
+from jaxqsm import Geometry
+from jaxqsm.inversion import tikhonov, tkd, tv
+from jaxqsm.inversion.common import referenced
+from jaxqsm.io import load, save
+from jaxqsm.networks import learned_deviation
+from jaxqsm.phantoms import head
+from jaxqsm.physics import dipole_field
+from jaxqsm.uncertainty import cone_energy, coverage, laplace, noise_propagation
+
+GEOMETRY = Geometry((1.0, 1.2, 1.5), (0.3, 0.1, 0.9))
+
+
+@pytest.fixture(scope="module")
+def crop():
+    """The middle of a head at 2 mm, oblique, with noise."""
+    phantom = head((2.0, 2.0, 2.0))
+    middle = tuple(slice(n // 2 - 20, n // 2 + 20) for n in phantom.mask.shape)
+    mask = jnp.asarray(np.asarray(phantom.mask)[middle])
+    chi = referenced(jnp.asarray(np.asarray(phantom.chi)[middle]) * mask, mask)
+    geometry = Geometry((2.0, 2.0, 2.0), (0.5, 0.0, 0.85))
+    field = dipole_field(chi, geometry) + 0.002 * jax.random.normal(jax.random.key(1), mask.shape)
+    return chi, field * mask, mask, geometry
+
+
+@pytest.mark.parametrize("method", [tkd, tikhonov])
+def test_noise_propagation_is_the_diagonal_of_the_covariance(method, x64):
+    shape = (6, 5, 4)
+    mask = jnp.asarray(ball(shape, 2))
+    noise = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2.0, shape)) * mask
+    field = jnp.zeros(shape)
+    jacobian = jax.jacfwd(lambda f: method(f, mask, GEOMETRY))(field).reshape(mask.size, mask.size)
+    exact = jnp.sqrt(jnp.sum((jacobian * noise.ravel()) ** 2, axis=1)).reshape(shape)
+    found = noise_propagation(method, field, mask, GEOMETRY, noise, jax.random.key(0), probes=4000)
+    np.testing.assert_allclose(found, exact, rtol=0.1, atol=1e-12)
+
+
+def test_noise_propagation_through_a_solver_is_what_repeated_scans_show(crop):
+    chi, _, mask, geometry = crop
+    noise = 0.002 * mask
+    clean = dipole_field(chi, geometry) * mask
+    found = noise_propagation(tv, clean, mask, geometry, noise, jax.random.key(0), probes=24, weight=1e-3)
+    scans = [clean + noise * jax.random.normal(jax.random.key(n), mask.shape) for n in range(24)]
+    repeated = jnp.std(jnp.stack([tv(s, mask, geometry, weight=1e-3) for s in scans]), axis=0)
+    assert float(jnp.mean(found[mask])) == pytest.approx(float(jnp.mean(repeated[mask])), rel=0.2)
+    assert float(jnp.abs(jnp.where(mask, 0, found)).max()) == 0
+
+
+def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
+    _, field, mask, geometry = crop
+    estimate = tv(field, mask, geometry)
+    posterior = laplace(estimate, field, mask, geometry, jax.random.key(0), samples=6)
+    assert float(posterior.noise) == pytest.approx(0.002, rel=0.5)
+    typical = float(jnp.sqrt(jnp.mean(posterior.deviation[mask] ** 2)))
+    assert 0.2 * float(jnp.std(estimate[mask])) > typical > 0.001
+    # What remains open lies along the magic-angle cone, far more than its share of k-space.
+    share = np.mean([float(cone_energy(s, mask, geometry)) for s in posterior.samples])
+    white = float(cone_energy(jax.random.normal(jax.random.key(2), mask.shape), mask, geometry))
+    assert share > 1.5 * white
+    # Twice the noise, more doubt.
+    noisier = field + 0.004 * mask * jax.random.normal(jax.random.key(3), mask.shape)
+    again = laplace(tv(noisier, mask, geometry), noisier, mask, geometry, jax.random.key(0), samples=6)
+    assert float(jnp.mean(again.deviation[mask])) > 1.2 * float(jnp.mean(posterior.deviation[mask]))
+
+
+@pytest.mark.parametrize("weight", [1e-4, 3e-4])
+def test_learned_deviation_covers_as_much_as_it_says(crop, weight):
+    chi, field, mask, geometry = crop
+    estimate = tv(field, mask, geometry, weight=weight)
+    deviation = learned_deviation(estimate, field, mask, geometry)
+    assert 0.82 < float(coverage(estimate - chi, deviation, mask)) < 0.97
+    assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
+
+
+def test_learned_deviation_is_larger_where_the_signal_is_weak(crop):
+    chi, _, mask, geometry = crop
+    noise = jax.random.normal(jax.random.key(1), mask.shape)
+    half = mask.at[:20].set(False)
+    deviations = []
+    for brightness in (1.0, 0.35):
+        magnitude = jnp.where(jnp.arange(40)[:, None, None] < 20, 1.0, brightness) * mask
+        field = (dipole_field(chi, geometry) + 0.002 * noise / jnp.maximum(magnitude, 0.1)) * mask
+        estimate = tv(field, mask, geometry, magnitude=magnitude)
+        deviation = learned_deviation(estimate, field, mask, geometry, magnitude=magnitude)
+        assert 0.78 < float(coverage(estimate - chi, deviation, half)) < 0.98
+        deviations.append(float(jnp.mean(deviation[half])))
+    assert deviations[1] > 1.05 * deviations[0]
+
+
+def test_learned_deviation_scales_with_chi(crop):
+    _, field, mask, geometry = crop
+    estimate = tv(field, mask, geometry)
+    once = learned_deviation(estimate, field, mask, geometry)
+    twice = learned_deviation(2 * estimate, 2 * field, mask, geometry)
+    assert relative_error(twice, 2 * once, mask) < 1e-3
+
+
+def test_coverage_and_cone_energy_on_what_is_known():
+    mask = jnp.ones((40, 40, 40), bool)
+    error = jax.random.normal(jax.random.key(0), mask.shape)
+    for level in (0.5, 0.9):
+        assert float(coverage(error, jnp.ones(mask.shape), mask, level=level)) == pytest.approx(
+            level, abs=0.01
+        )
+    # A wave at the magic angle has all its energy near the cone, one along the field none.
+    x, z = (jnp.arange(40)[:, None, None], jnp.arange(40)[None, None, :])
+    geometry = Geometry()
+    at_angle = jnp.cos(2 * jnp.pi * (8.5 * x + 6 * z) / 40) * jnp.ones((1, 40, 1))
+    along = jnp.cos(2 * jnp.pi * 6 * z / 40) * jnp.ones((40, 40, 1))
+    assert float(cone_energy(at_angle, mask, geometry)) > 0.8
+    assert float(cone_energy(along, mask, geometry)) < 0.05
+
+
+def test_command_writes_the_deviation(tmp_path):
+    shape = (24, 22, 20)
+    mask = ball(shape, 9)
+    chi = jnp.asarray(0.1 * smooth_blobs(shape) * mask)
+    field = np.asarray(dipole_field(chi, Geometry())) * mask
+    for name, volume in (("field", field), ("mask", mask)):
+        save(tmp_path / f"{name}.nii.gz", np.asarray(volume), np.eye(4))
+    arguments = ("--mask", tmp_path / "mask.nii.gz", "--out", tmp_path / "chi.nii.gz")
+    done = jaxqsm("invert", tmp_path / "field.nii.gz", *arguments, "--out-std", tmp_path / "std.nii.gz")
+    assert done.returncode == 0, done.stderr
+    written = load(tmp_path / "std.nii.gz").data
+    assert (written[mask > 0] > 0).all()
+    assert (written[mask == 0] == 0).all()
+    done = jaxqsm(
+        "invert", tmp_path / "field.nii.gz", *arguments, "--method", "ss_tv", "--out-std", tmp_path / "s.nii",
+        "--overwrite",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "--out-std" in done.stderr
+    assert "Traceback" not in done.stderr
