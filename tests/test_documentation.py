@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import jaxqsm
-from jaxqsm.learning import CONFIGS, LOSSES, read_config
+from jaxqsm.learning import CONFIGS, LOSSES, POSTERIOR_LOSSES, read_config
 from jaxqsm.networks import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +39,8 @@ FLOORS = {
     ),
     "networks": 4,
     "learning": 5,
+    "fitting": 5,
+    "uncertainty": 5,
     "io": 6,
     "pipeline": 7,
     "report": 8,
@@ -75,7 +77,7 @@ def test_training_configurations_are_valid(tmp_path):
     for path in (tmp_path / "example.toml", *CONFIGS.glob("*.toml")):
         config = read_config(path)
         nnx.eval_shape(lambda config=config: build(config.network, config.options))
-        assert set(config.losses) <= set(LOSSES)
+        assert set(config.losses) <= {*LOSSES, *POSTERIOR_LOSSES}
 
 
 def test_every_docstring_example():

@@ -44,9 +44,9 @@ def deep_image_prior(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
         key: of first weights, noise and held-out voxels; default ``jax.random.key(0)``.
-        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 3e-4; 0 for none: in the middle
-            of the head phantom at 2 mm, oblique, with noise of 0.002 ppm the error is then 30 % instead of 25.5 %
-            (:func:`jaxqsm.inversion.tv` 24.0 %).
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 3e-4; 0 for none.
+            In the middle of the head phantom at 2 mm, oblique, with noise of 0.002 ppm the error is 25.5 %,
+            without total variation 30 % (:func:`jaxqsm.inversion.tv` 24.0 %).
         channels: of the U-Net at half resolution. Default 32.
         learning_rate: of Adam. Default 3e-3.
         steps: at most so many count. Default 300.

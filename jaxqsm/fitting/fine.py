@@ -36,8 +36,9 @@ def fine(
 ) -> Float[Array, "x y z"]:
     """χ by a trained network whose weights are moved down the misfit of this scan: fidelity-imposed editing.
 
-    A network errs most on what its training lacked; the field of the scan itself says how. By default only the
-    last layer moves, which is quick and cannot learn much noise. The steps that count end where held-out voxels are predicted worse.
+    A network errs most on what its training lacked; the field of the scan itself says how. By default only
+    the last layer moves, which is quick and cannot learn much noise. The steps that count end where held-out
+    voxels are predicted worse.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -53,9 +54,9 @@ def fine(
         steps: at most so many count. Default 20.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself: in the middle
-        of the head phantom, which is like its training, its error of 24.9 % becomes 25.9 %, and 25.1 % with
-        ``whole``. It is for networks without physics, and for scans unlike their training.
+        χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself: in the
+        middle of the head phantom, which is like its training, its error of 24.9 % becomes 25.9 %, and 25.1 %
+        with ``whole``. It is for networks without physics, and for scans unlike their training.
 
     Raises:
         ValueError: there are no such weights, or their network has no layer that is named as our last ones.
@@ -69,7 +70,7 @@ def fine(
     def moves(path: tuple[Any, ...], _: Any) -> bool:
         return whole or LAST in map(str, path)
 
-    moving, fixed = nnx.split_state(state, nnx.All(nnx.Param, moves), ...)  # type: ignore[misc]
+    moving, fixed = nnx.split_state(state, nnx.All(nnx.Param, moves), ...)
     if not jax.tree.leaves(moving):
         raise ValueError(f"weights {weights}: the network has no layer {LAST!r}; use whole=True")
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude

@@ -83,14 +83,15 @@ def implicit_representation(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
         key: of first weights and held-out voxels; default ``jax.random.key(0)``.
-        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 5e-4: without it
-            the finest grid learns noise.
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 5e-4: the
+            finest grid would learn noise.
         learning_rate: of Adam. Default 0.05.
         steps: at most so many count. Default 300.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Four real FFTs a step. In the middle of the head phantom at 2 mm,
-        oblique, with noise of 0.002 ppm the error is 23.7 %, that of :func:`jaxqsm.inversion.tv` 24.0 %.
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs a step. In the middle of the head
+        phantom at 2 mm, oblique, with noise of 0.002 ppm the error is 23.7 %, of :func:`jaxqsm.inversion.tv`
+        24.0 %.
 
     References:
         Müller, Evans, Schied & Keller 2022, ACM TOG 41:102, doi:10.1145/3528223.3530127 (grids of features);

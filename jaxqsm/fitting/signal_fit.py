@@ -58,7 +58,7 @@ def signal_fit(
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
     least_reliability: float = 0.9,
     rounds: int = 3,
-    tolerance: float = 5e-3,
+    tolerance: float = 4e-3,
     max_iterations: int = 100,
 ) -> SignalFit:
     """Fit signal = m0 exp(−R2* t) exp(i (offset + 2π γ B0 field t)), with field = Dχ + harmonic.
@@ -81,7 +81,7 @@ def signal_fit(
         weight, edges, radii: as for :func:`jaxqsm.inversion.ss_tv`.
         least_reliability: agreement of a voxel's echoes below which its field has no weight. Default 0.9.
         rounds: of all blocks. Default 3.
-        tolerance, max_iterations: of the last solution for χ. Defaults 5e-3 and 100.
+        tolerance, max_iterations: of the last solution for χ. Defaults 4e-3 and 100.
 
     Returns:
         χ and all else that explains the signal.

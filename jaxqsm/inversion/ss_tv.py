@@ -29,7 +29,7 @@ def ss_tv(
     weight: float = 5e-4,
     edges: float = 0.3,
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
-    tolerance: float = 1e-2,
+    tolerance: float = 4e-3,
     max_iterations: int = 100,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Minimise ½ Σ |W (δ − ball) (Dχ − total field)|² + weight Σ |M ∇χ|: background and inversion at once.
@@ -50,7 +50,8 @@ def ss_tv(
         radii: of the balls in mm. Default 16, 8, 4 and 2: on the head phantom at 2 mm the error of χ is
             23.8 %, without the 16 25.2 %, with 5 alone 24.9 % in a smaller mask. By :func:`v_sharp` and
             :func:`medi` it is 36.4 %, and by :func:`medi` of the true local field 23.9 %.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 4e-3: on a simulated head at 1 mm
+            the error is 34 % with 1e-2, 29 % with 5e-3 and 26 % with 2.5e-3, for one, two and three minutes.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:

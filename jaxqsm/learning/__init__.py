@@ -3,13 +3,14 @@
 from jaxqsm.learning.config import CONFIGS, DataConfig, TrainingConfig, read_config
 from jaxqsm.learning.convert import CONVERTIBLE, convert_weights, read_checkpoint
 from jaxqsm.learning.examples import Example, Examples
-from jaxqsm.learning.objective import LOSSES, objective
+from jaxqsm.learning.objective import LOSSES, POSTERIOR_LOSSES, objective
 from jaxqsm.learning.training import Report, train
 
 __all__ = [
     "CONFIGS",
     "CONVERTIBLE",
     "LOSSES",
+    "POSTERIOR_LOSSES",
     "DataConfig",
     "Example",
     "Examples",

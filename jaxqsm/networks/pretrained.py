@@ -21,10 +21,6 @@ from jaxqsm.operators import block_interpolate, block_mean
 WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
 
-CALIBRATION = 1.1
-"""By which the learned deviation is multiplied, so that nominal 90 % intervals hold 90 % of the voxels of 40
-patches that were not trained on."""
-
 
 def learned(
     local_field: Float[Array, "x y z"],
@@ -145,15 +141,15 @@ def learned_deviation(
             wrote. Default ``"learned_deviation"``.
 
     Returns:
-        ppm, zero outside the mask, such that χ ± 1.645 deviations holds the truth in nine voxels of ten on
-        average over scans; the errors have longer tails than a normal distribution.
+        ppm, zero outside the mask. On 40 patches that were not trained on, χ ± 1.645 deviations holds the
+        truth in 86 % of the voxels with :func:`jaxqsm.inversion.tv`, 88 % with ``l1_qsm``, 90 % with ``medi``
+        and 97 % with :func:`learned`, whose errors are smaller than those it was trained on.
 
     Raises:
         ValueError: there are no such weights, or they give no deviation.
 
     References:
-        Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138; Romano, Patterson & Candès 2019,
-        arXiv:1905.03222 (calibration of what was learned on examples kept apart).
+        Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138.
     """
     graph, parameters = trained_network(weights, "inversion")
     if not hasattr(nnx.merge(graph, parameters), "posterior"):
@@ -161,7 +157,7 @@ def learned_deviation(
     inside = jnp.asarray(mask)
     scan = local_field, inside, geometry, magnitude, referenced(chi, inside)
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
-    return CALIBRATION * jnp.sqrt(_variance(graph, parameters, batch)[0]) * inside
+    return jnp.sqrt(_variance(graph, parameters, batch)[0]) * inside
 
 
 def trained_network(weights: str, *tasks: str) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The single step we recommend: a classical one from total field to χ, and what it gets wrong."""
+"""A single step from total field to χ: a classical one, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -73,6 +73,10 @@ class SingleStep(nnx.Module):
 
     It gives χ in the whole mask: along its border, where no ball fits, from what the U-Net has learned
     and from the field of the rest.
+
+    Trained as in ``learning/configs/single_step.toml``, 4 000 steps and 48 minutes on one core, it is better
+    than its start in the whole mask (head phantom at 1 mm: 32 % to 36 %), but not where the start has a
+    measurement (25 % to 17 %): what it learned is the border. So no weights of it come with the package.
 
     Args:
         config: its size.

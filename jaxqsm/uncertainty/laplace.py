@@ -53,9 +53,9 @@ def laplace(
 
     Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
     misfit shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of
-    weight / σ², and w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the posterior
-    itself; the variance is found from samples, in two rounds. So in flat regions, and for directions that the
-    field determines, little spread is left; along the magic-angle cone and at edges much.
+    weight / σ², and w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the
+    posterior itself; the variance is found from samples, in two rounds. So in flat regions, and for
+    directions that the field determines, little spread is left; along the magic-angle cone and at edges much.
 
     It does not know of the bias of the estimate: where total variation has taken contrast away, the truth is
     farther off than this says. On simulated patches nominal 90 % intervals covered 70 to 80 % of voxels.

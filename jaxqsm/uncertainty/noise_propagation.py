@@ -55,14 +55,21 @@ def noise_propagation(
         >>> bool((deviation > 1e-3).all())  # the dipole's inverse magnifies noise
         True
     """
-    solve = partial(method, mask=mask, geometry=geometry, **options)
+    # What is an array is an argument, as XLA would compute with constants while it compiles.
+    arrays = {name: value for name, value in options.items() if isinstance(value, jax.Array)}
+    others = {name: value for name, value in options.items() if name not in arrays}
 
     @jax.jit
-    def squares(field: Array, keys: Array) -> Array:
+    def squares(
+        field: Array, mask: Array, geometry: Geometry, noise: Array, keys: Array, arrays: dict
+    ) -> Array:
+        solve = partial(method, mask=mask, geometry=geometry, **arrays, **others)
+
         def answer(key: PRNGKeyArray) -> Array:
             direction = noise * mask * jax.random.normal(key, field.shape, field.dtype)
             return jax.jvp(solve, (field,), (direction,))[1] ** 2
 
         return jnp.mean(jax.lax.map(answer, keys), axis=0)
 
-    return jnp.sqrt(squares(local_field, jax.random.split(key, probes))) * mask
+    keys = jax.random.split(key, probes)
+    return jnp.sqrt(squares(local_field, mask, geometry, noise, keys, arrays)) * mask

@@ -62,7 +62,7 @@ def test_stops_before_it_learns_noise(truth, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_scales_and_depends_on_its_key_alone(truth, name):
-    chi, field, mask = truth
+    _, field, mask = truth
     once = METHODS[name](field, mask, GEOMETRY)
     assert relative_error(METHODS[name](4 * field, mask, GEOMETRY), 4 * once, mask) < 0.05
     np.testing.assert_array_equal(METHODS[name](field, mask, GEOMETRY), once)
