@@ -73,6 +73,18 @@ def ball(shape: tuple[int, int, int], radius: float) -> np.ndarray:
     return sum((grid[i] - n // 2) ** 2 for i, n in enumerate(shape)) <= radius**2
 
 
+BRAIN_SHAPE = (40, 36, 32)
+
+
+def brain_of_blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Mask and χ of :data:`BRAIN_SHAPE`: two blocks of either sign and a smooth part, in a ball."""
+    mask = ball(BRAIN_SHAPE, 13)
+    chi = 0.05 * smooth_blobs(BRAIN_SHAPE)
+    chi[14:20, 14:20, 12:18] += 0.15
+    chi[22:26, 16:22, 14:20] -= 0.1
+    return mask, np.where(mask, chi, 0).astype(np.float32)
+
+
 def jaxqsm(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "jaxqsm", *map(str, arguments)]

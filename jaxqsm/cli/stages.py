@@ -28,40 +28,52 @@ from jaxqsm.pipeline import AUTO, Method, reconstruct_scan
 
 
 def mask(
-    magnitude: Path,
+    image: Path,
     /,
     *,
     out: Path,
+    method: str = "magnitude",
     erosion: int = 1,
     neck: float = 18.0,
+    phase_range: Range = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Mask of brain (or of all signal, in phantoms and crops) from a magnitude image.
+    """Mask of brain (or of all signal, in phantoms and crops) from a magnitude image, or from a phase image.
 
     Parameters
     ----------
-    magnitude
-        3-D or 4-D (echoes) NIfTI file.
+    image
+        3-D or 4-D (echoes) NIfTI file: magnitude, or phase for phase_quality.
     out
         Mask to write, .nii or .nii.gz.
+    method
+        magnitude, or phase_quality: where the phase is smooth, scalp included.
     erosion
         Layers of voxels taken off the border, which hold part bone or air.
     neck
-        Half width in mm of the bridges to skull and neck that are cut.
+        Half width in mm of the bridges to skull and neck that are cut (magnitude).
+    phase_range
+        Stored values that stand for −π and π (phase_quality). Default: recognised.
     overwrite
         Replace the file.
     """
     check_output(out, overwrite)
-    image = load(magnitude)
-    geometry = geometry_from(image.affine, path=magnitude)
+    if method not in ("magnitude", "phase_quality"):
+        raise InputError(f"--method {method}: use magnitude or phase_quality")
+    stored = load(image)
+    geometry = geometry_from(stored.affine, path=image)
 
     def find() -> np.ndarray:
         try:
-            return masking.magnitude(image.data, geometry, erosion=erosion, neck=neck)
+            if method == "magnitude":
+                return masking.magnitude(stored.data, geometry, erosion=erosion, neck=neck)
+            radians, recognised = to_radians(stored.data, phase_range=phase_range, name=str(image))
+            console.note(recognised)
+            return masking.phase_quality(radians, geometry, erosion=erosion)
         except ValueError as error:
-            raise InputError(f"{magnitude}: {error}") from error
+            raise InputError(f"{image}: {error}") from error
 
-    write_volumes({out: console.stage("mask", find)}, image.affine)
+    write_volumes({out: console.stage("mask", find)}, stored.affine)
 
 
 def unwrap(

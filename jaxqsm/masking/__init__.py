@@ -1,5 +1,6 @@
-"""Masks from magnitude. These run on the host: a mask is an input of the compute path."""
+"""Masks of where there is signal worth using."""
 
 from jaxqsm.masking.magnitude import magnitude
+from jaxqsm.masking.phase_quality import phase_quality
 
-__all__ = ["magnitude"]
+__all__ = ["magnitude", "phase_quality"]

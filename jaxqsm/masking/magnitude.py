@@ -8,6 +8,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.masking.morphology import closed, largest, near
+from jaxqsm.masking.morphology import depth as depth_of
 
 COARSE = 2.0
 """Voxel size in mm on which the shape of the mask is judged."""
@@ -53,15 +55,15 @@ def magnitude(
     factors = np.maximum(1, np.round(COARSE / voxel_size)).astype(int)
     coarse, coarse_size = _averaged(mean, factors), voxel_size * factors
     bias = _bias(coarse, coarse_size)
-    signal = _largest(_bright(coarse, bias))
-    depth = _depth(signal, coarse_size)
+    signal = largest(_bright(coarse, bias))
+    depth = depth_of(signal, coarse_size)
     radius = min(neck, depth.max() * 2 / 7)
-    core = _largest(depth > radius)
+    core = largest(depth > radius)
     # The first growth undoes the erosion; the second returns the gyri that it rounded off.
-    region = _near(_near(core, radius, coarse_size) & signal, radius / 4, coarse_size)
+    region = near(near(core, radius, coarse_size) & signal, radius / 4, coarse_size)
     bright = _bright(mean, _repeated(bias, factors, mean.shape))
-    mask = _largest(_repeated(region, factors, mean.shape) & bright)
-    mask = ndimage.binary_fill_holes(_closed(mask, 2.0, voxel_size))
+    mask = largest(_repeated(region, factors, mean.shape) & bright)
+    mask = ndimage.binary_fill_holes(closed(mask, 2.0, voxel_size))
     if erosion > 0:
         mask = ndimage.binary_erosion(mask, iterations=erosion, border_value=1)
     if not mask.any():
@@ -97,26 +99,3 @@ def _bias(image: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
 def _bright(image: np.ndarray, bias: np.ndarray) -> np.ndarray:
     flat = image / bias
     return flat > 0.6 * threshold_otsu(np.minimum(flat, 2.0))
-
-
-def _depth(mask: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
-    """Distance in mm to the nearest voxel outside ``mask``; endless when there is none."""
-    if mask.all():
-        return np.full(mask.shape, float(np.linalg.norm(mask.shape * voxel_size)))
-    return ndimage.distance_transform_edt(mask, sampling=voxel_size)
-
-
-def _near(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
-    """``mask`` grown by ``radius`` mm."""
-    return _depth(~mask, voxel_size) <= radius
-
-
-def _closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
-    return mask | (_depth(_near(mask, radius, voxel_size), voxel_size) > radius)
-
-
-def _largest(mask: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(mask)
-    if count <= 1:
-        return mask
-    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])

@@ -24,6 +24,7 @@ def romeo(
     magnitude: Float[Array, "x y z *echo"] | None = None,
     echo_times: Float[Array, echo] | None = None,
     template: int = 1,
+    individual: bool = False,
 ) -> Float[Array, "x y z *echo"]:
     """Add the multiple of 2π to every voxel that region growing from the surest edges finds.
 
@@ -42,6 +43,8 @@ def romeo(
         magnitude: optional, shape of ``wrapped``, any unit; makes bright neighbours preferred.
         echo_times: seconds; needed with several echoes.
         template: index of the echo unwrapped in space; default 1, the second, as published.
+        individual: unwrap every echo in space by itself, for echo times that are far apart; each may then be
+            off by a whole number of turns. Default false.
 
     Returns:
         ``wrapped`` plus whole multiples of 2π in the mask, zero outside.
@@ -58,7 +61,7 @@ def romeo(
     times = jnp.ones(1) if echo_times is None else echo_times
     magnitudes = jnp.ones_like(wrapped) if magnitude is None else magnitude
     arguments = (wrapped, mask, magnitudes, times)
-    count = partial(_count_wraps, template=template)
+    count = partial(_count_wraps, template=template, individual=individual)
     if any(isinstance(a, jax.core.Tracer) for a in arguments):
         shape = jax.ShapeDtypeStruct(wrapped.shape, jnp.int32)
         stopped = jax.tree.map(jax.lax.stop_gradient, arguments)
@@ -70,7 +73,13 @@ def romeo(
 
 
 def _count_wraps(
-    wrapped: ArrayLike, mask: ArrayLike, magnitude: ArrayLike, times: ArrayLike, *, template: int
+    wrapped: ArrayLike,
+    mask: ArrayLike,
+    magnitude: ArrayLike,
+    times: ArrayLike,
+    *,
+    template: int,
+    individual: bool,
 ) -> np.ndarray:
     phase = np.asarray(wrapped, np.float32)
     inside = np.ascontiguousarray(mask, bool)
@@ -79,16 +88,22 @@ def _count_wraps(
     if phase.ndim == 3:
         return _count_spatial(phase, inside, brightness, None, 1.0)
     echoes = phase.shape[-1]
-    template = min(template, echoes - 1)
-    other = template - 1 if template > 0 else min(1, echoes - 1)
     wraps = np.zeros(phase.shape, np.int32)
-    wraps[..., template] = _count_spatial(
-        np.ascontiguousarray(phase[..., template]),
-        inside,
-        brightness[..., template],
-        phase[..., other] if other != template else None,
-        echo_times[template] / echo_times[other],
-    )
+
+    def in_space(echo: int) -> np.ndarray:
+        other = echo - 1 if echo > 0 else min(1, echoes - 1)
+        return _count_spatial(
+            np.ascontiguousarray(phase[..., echo]),
+            inside,
+            brightness[..., echo],
+            phase[..., other] if other != echo else None,
+            echo_times[echo] / echo_times[other],
+        )
+
+    if individual:
+        return np.stack([in_space(echo) for echo in range(echoes)], axis=-1)
+    template = min(template, echoes - 1)
+    wraps[..., template] = in_space(template)
     outwards = [(e, e - 1) for e in range(template + 1, echoes)]
     outwards += [(e, e + 1) for e in range(template - 1, -1, -1)]
     for echo, known in outwards:

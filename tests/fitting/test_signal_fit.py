@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_gradient, ball, jaxqsm, relative_error, smooth_blobs
+from helpers import BRAIN_SHAPE as SHAPE
+from helpers import assert_gradient, ball, brain_of_blocks, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.fitting import signal_fit
@@ -13,7 +14,6 @@ from jaxqsm.io import load, save
 from jaxqsm.physics import add_complex_noise, dipole_field, gre_signal
 from jaxqsm.pipeline import Config, reconstruct
 
-SHAPE = (40, 36, 32)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 ACQUISITION = Acquisition((0.004, 0.010, 0.016, 0.022), 3.0)
 OPTIONS = {"radii": (6.0, 3.0, 2.0)}
@@ -23,11 +23,8 @@ OPTIONS = {"radii": (6.0, 3.0, 2.0)}
 @pytest.fixture(scope="module")
 def scan():
     """A wrapping phase with a smooth offset: blocks in a ball, much stronger sources beyond it."""
-    mask = ball(SHAPE, 13)
-    chi = 0.05 * smooth_blobs(SHAPE)
-    chi[14:20, 14:20, 12:18] += 0.15
-    chi[22:26, 16:22, 14:20] -= 0.1
-    chi = jnp.asarray(np.where(mask, chi, 0).astype(np.float32))
+    mask, chi = brain_of_blocks()
+    chi = jnp.asarray(chi)
     outside = jnp.zeros(SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
     total = dipole_field(chi + outside, GEOMETRY, kernel="integrated") + 0.3
     x = jnp.linspace(-1, 1, SHAPE[0])[:, None, None]

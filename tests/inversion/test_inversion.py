@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_gradient, ball, relative_error, smooth_blobs
+from helpers import BRAIN_SHAPE as SHAPE
+from helpers import assert_gradient, ball, brain_of_blocks, relative_error, smooth_blobs
 
 from jaxqsm import Geometry, inversion
 from jaxqsm.inversion import cosmos, medi, sti, tikhonov, tv, wh_qsm
@@ -19,18 +20,13 @@ TOLERANCES = {
 
 METHODS = {name: getattr(inversion, name) for name in TOLERANCES}
 WEIGHTED = [name for name in METHODS if name not in ("tkd", "tsvd", "tikhonov")]
-SHAPE = (40, 36, 32)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 
 
 @pytest.fixture(scope="module")
 def truth():
     """A brain-like ball of blocks and a smooth part; mean zero in the mask."""
-    mask = ball(SHAPE, 13)
-    chi = 0.05 * smooth_blobs(SHAPE)
-    chi[14:20, 14:20, 12:18] += 0.15
-    chi[22:26, 16:22, 14:20] -= 0.1
-    chi = np.where(mask, chi, 0)
+    mask, chi = brain_of_blocks()
     chi = np.where(mask, chi - chi[mask].mean(), 0).astype(np.float32)
     field = dipole_field(jnp.asarray(chi), GEOMETRY, kernel="integrated")
     return jnp.asarray(chi), field, jnp.asarray(mask)

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_gradient, ball, jaxqsm, relative_error, smooth_blobs
+from helpers import BRAIN_SHAPE as SHAPE
+from helpers import assert_gradient, ball, brain_of_blocks, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry, inversion
 from jaxqsm.inversion.common import referenced
@@ -11,7 +12,6 @@ from jaxqsm.io import load, save
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline import METHODS, Config
 
-SHAPE = (40, 36, 32)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 OPTIONS = {
     "ss_tv": {"radii": (6.0, 3.0, 2.0)},
@@ -26,11 +26,8 @@ TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6}
 @pytest.fixture(scope="module")
 def truth():
     """Blocks and a smooth part in a ball; beyond it much stronger sources, and an offset."""
-    mask = ball(SHAPE, 13)
-    chi = 0.05 * smooth_blobs(SHAPE)
-    chi[14:20, 14:20, 12:18] += 0.15
-    chi[22:26, 16:22, 14:20] -= 0.1
-    chi = jnp.asarray(np.where(mask, chi, 0).astype(np.float32))
+    mask, chi = brain_of_blocks()
+    chi = jnp.asarray(chi)
     outside = jnp.zeros(SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
     local, background = (dipole_field(v, GEOMETRY, kernel="integrated") for v in (chi, outside))
     mask = jnp.asarray(mask)

@@ -70,6 +70,23 @@ def test_romeo_follows_echoes_in_time(truth):
         romeo(wrap_phase(phase), mask, GEOMETRY)
 
 
+def test_romeo_unwraps_each_echo_by_itself_when_asked(truth):
+    """A phase that does not grow in proportion to time cannot be followed in time."""
+    mask = jnp.asarray(ball(SHAPE, 11))
+    later = np.roll(truth, 3, axis=0)
+    phase = jnp.asarray(np.stack([0.5 * truth, truth, later], axis=-1))
+    times = jnp.array([0.004, 0.008, 0.020])
+
+    def wrong(**options):
+        unwrapped = romeo(wrap_phase(phase), mask, GEOMETRY, echo_times=times, **options)
+        gap = np.asarray(unwrapped - phase)[np.asarray(mask)]
+        turns = (gap - np.median(gap, axis=0)) / (2 * np.pi)
+        return (np.abs(turns) > 0.01).mean(axis=0)
+
+    np.testing.assert_array_equal(wrong(individual=True), 0)
+    assert wrong()[2] > 0.1
+
+
 def test_romeo_unwraps_parts_that_do_not_touch(truth):
     mask = ball(SHAPE, 11)
     mask[14:18] = False

@@ -1,0 +1,31 @@
+"""What masks are shaped with, in millimetres."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+
+def largest(mask: np.ndarray) -> np.ndarray:
+    """The largest part of a mask that hangs together by faces."""
+    parts, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def depth(mask: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
+    """Distance in mm to the nearest voxel outside ``mask``; endless when there is none."""
+    if mask.all():
+        return np.full(mask.shape, float(np.linalg.norm(mask.shape * voxel_size)))
+    return ndimage.distance_transform_edt(mask, sampling=voxel_size)
+
+
+def near(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
+    """``mask`` grown by ``radius`` mm."""
+    return depth(~mask, voxel_size) <= radius
+
+
+def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
+    """``mask``, with gaps narrower than twice ``radius`` mm filled."""
+    return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
