@@ -60,6 +60,7 @@ def test_stops_before_it_learns_noise(truth, name):
     assert many < few + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_scales_and_depends_on_its_key_alone(truth, name):
     _, field, mask = truth
@@ -82,6 +83,7 @@ def test_the_function_has_values_between_voxels(truth):
     assert float(jnp.mean((between > low - 0.1 * size) & (between < high + 0.1 * size))) > 0.99
 
 
+@pytest.mark.slow
 def test_fine_moves_an_untrained_network_towards_the_field(truth, tmp_path):
     """And only its last layer, or all of it."""
     chi, field, mask = truth

@@ -20,6 +20,7 @@ OPTIONS = {
 }
 """For a head as small as this: balls that fit, enough iterations for its strong background."""
 
+QUICK = [n if n == "ss_tv" else pytest.param(n, marks=pytest.mark.slow) for n in METHODS["single_step"]]
 TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6}
 
 
@@ -53,7 +54,7 @@ def test_recovers_the_truth_beside_strong_sources(truth, name):
     assert abs(float(jnp.mean(found[valid]))) < 1e-5
 
 
-@pytest.mark.parametrize("name", METHODS["single_step"])
+@pytest.mark.parametrize("name", QUICK)
 def test_wrong_direction_or_voxel_size_is_worse(truth, name):
     chi, total, mask = truth
     solve = METHODS["single_step"][name].function
@@ -69,7 +70,7 @@ def _with(chi, result):
     return found, chi, valid
 
 
-@pytest.mark.parametrize("name", METHODS["single_step"])
+@pytest.mark.parametrize("name", QUICK)
 def test_rubbish_outside_and_where_there_is_no_signal(truth, name):
     _, total, mask = truth
     solve = METHODS["single_step"][name].function

@@ -42,6 +42,7 @@ def test_noise_propagation_is_the_diagonal_of_the_covariance(method, x64):
     np.testing.assert_allclose(found, exact, rtol=0.1, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_noise_propagation_through_a_solver_is_what_repeated_scans_show(crop):
     chi, _, mask, geometry = crop
     noise = 0.002 * mask
@@ -70,7 +71,7 @@ def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
     assert float(jnp.mean(again.deviation[mask])) > 1.2 * float(jnp.mean(posterior.deviation[mask]))
 
 
-@pytest.mark.parametrize("weight", [1e-4, 3e-4])
+@pytest.mark.parametrize("weight", [pytest.param(1e-4, marks=pytest.mark.slow), 3e-4])
 def test_learned_deviation_covers_as_much_as_it_says(crop, weight):
     chi, field, mask, geometry = crop
     estimate = tv(field, mask, geometry, weight=weight)
@@ -79,6 +80,7 @@ def test_learned_deviation_covers_as_much_as_it_says(crop, weight):
     assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
 
 
+@pytest.mark.slow
 def test_learned_deviation_is_larger_where_the_signal_is_weak(crop):
     chi, _, mask, geometry = crop
     noise = jax.random.normal(jax.random.key(1), mask.shape)
