@@ -62,7 +62,9 @@ def test_python_example_of_the_readme():
     assert done.stdout.strip().endswith("True")
 
 
-@pytest.mark.parametrize(("page", "count"), [("simulator", 2), ("networks", 1)])
+@pytest.mark.parametrize(
+    ("page", "count"), [pytest.param("simulator", 2, marks=pytest.mark.slow), ("networks", 1)]
+)
 def test_python_examples_of_pages(page, count):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)
     assert len(blocks) == count

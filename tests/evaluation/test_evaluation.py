@@ -84,6 +84,7 @@ def test_trial_is_the_field_of_its_truth():
     assert extra.std() > np.asarray(noisy[1])[inside].std()
 
 
+@pytest.mark.slow
 def test_noise_of_the_field_is_that_of_a_weighted_fit():
     """Against the spread of the phase slope fitted to noisy echoes, voxel by voxel."""
     protocol = Protocol(voxel_size=(4.0, 4.0, 4.0), oversampling=1, snr=80.0)

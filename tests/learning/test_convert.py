@@ -73,6 +73,7 @@ def test_spinet_qsm(scan):
     _close(out, twin(torch.from_numpy(np.array(fields[1])), kernels[1], inside))
 
 
+@pytest.mark.slow
 def test_xqsm():
     twin = twins.randomise(twins.XQSM(8), 3)
     ours = convert_weights(twins.published(twin), "xqsm", {"channels": 8})

@@ -49,6 +49,7 @@ def test_draws_keep_to_the_variety(batch):
     np.testing.assert_allclose(np.linalg.norm(batch.geometry.b0_dir, axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_phase_is_that_of_the_total_field(batch):
     """Between echoes coil phase cancels: what is left is 2π γ B0 ΔTE times the field, with noise."""
     steady = patch_stream(SHAPE, batch_size=4, variety=Variety(bipolar=0.0, partial_fourier=0.0))
