@@ -130,7 +130,9 @@ def test_the_command_trains_and_says_what_is_wrong(tmp_path):
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
     done = command("nothing", "--out", "run")
     assert done.returncode == 2
-    assert "no such file; give a TOML file, or one of background, learned" in done.stderr
+    assert (
+        "no such file; give a TOML file, or one of background, deviation, learned, single_step" in done.stderr
+    )
     assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
     done = command("c.toml", "--out", "run")
