@@ -24,7 +24,8 @@ def train(config: str, /, *, out: Path) -> int | None:
     Parameters
     ----------
     config
-        A TOML file, or the name of a configuration that comes with jaxqsm: learned, background, deviation or single_step.
+        A TOML file, or the name of a configuration that comes with jaxqsm: learned, background, deviation or
+        single_step.
     out
         Folder of the run.
     """
