@@ -16,9 +16,9 @@ from jaxqsm.inversion import ss_tv
 from jaxqsm.inversion.common import data_weights
 from jaxqsm.inversion.splitting import SPACE, Problem, behind_balls, problem
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
+from jaxqsm.networks.data_consistency import measurement
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
 from jaxqsm.operators import crop, pad
-from jaxqsm.physics import dipole_convolve
 
 RADII = (16.0, 8.0, 4.0, 2.0)
 """mm, of the balls: those of :func:`jaxqsm.inversion.ss_tv`."""
@@ -145,8 +145,8 @@ class SingleStep(nnx.Module):
         """The classical χ and what it leaves, in ppm: needs no weights."""
 
         def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> SingleStepStart:
-            given = _behind(field, mask, geometry, magnitude)
-            scale = root_mean_square(_shown(given), mask) / TYPICAL_FIELD
+            shown = _shown(_behind(field, mask, geometry, magnitude))
+            scale = root_mean_square(shown, mask) / TYPICAL_FIELD
             chi, _ = ss_tv(
                 field / scale,
                 mask,
@@ -156,8 +156,7 @@ class SingleStep(nnx.Module):
                 tolerance=0.0,
                 max_iterations=START_ITERATIONS,
             )
-            kernel = problem(field, mask, geometry, magnitude).kernel
-            predicted = crop(dipole_convolve(pad(chi, given.shape), kernel, given.shape), mask.shape)
+            predicted = measurement(field, mask, geometry, magnitude).predict(chi)
             rest, _ = lbv((field / scale - predicted) * mask, mask, geometry, layers=0)
             return SingleStepStart(scale * chi, scale * rest)
 

@@ -88,7 +88,6 @@ def _count_wraps(
     if phase.ndim == 3:
         return _count_spatial(phase, inside, brightness, None, 1.0)
     echoes = phase.shape[-1]
-    wraps = np.zeros(phase.shape, np.int32)
 
     def in_space(echo: int) -> np.ndarray:
         other = echo - 1 if echo > 0 else min(1, echoes - 1)
@@ -103,6 +102,7 @@ def _count_wraps(
     if individual:
         return np.stack([in_space(echo) for echo in range(echoes)], axis=-1)
     template = min(template, echoes - 1)
+    wraps = np.zeros(phase.shape, np.int32)
     wraps[..., template] = in_space(template)
     outwards = [(e, e - 1) for e in range(template + 1, echoes)]
     outwards += [(e, e + 1) for e in range(template - 1, -1, -1)]
