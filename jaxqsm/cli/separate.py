@@ -12,6 +12,10 @@ from jaxqsm.cli.options import Direction, Overwrite
 from jaxqsm.cli.volumes import check_output, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import InputError, geometry_from, load, require_same_grid
 
+UNIFORM_R2 = 11.0
+"""1/s, of brain at 3 T: the mean of grey and white matter of Wansapura et al. 1999, JMRI 9:531,
+doi:10.1002/(SICI)1522-2586(199904)9:4<531::AID-JMRI4>3.0.CO;2-L."""
+
 RELAXIVITY = 137.0 / 3.0
 """1/s per ppm and tesla: 137 at 3 T (Shin et al. 2021, doi:10.1016/j.neuroimage.2021.118371)."""
 
@@ -27,6 +31,7 @@ def separate(
     r2prime: Path | None = None,
     r2star: Path | None = None,
     r2: Path | None = None,
+    uniform_r2: float = UNIFORM_R2,
     magnitude: Path | None = None,
     weight: float = 1e-4,
     b0_dir: Direction = None,
@@ -49,9 +54,11 @@ def separate(
     r2prime
         R2′ in 1/s, or
     r2star
-        R2* in 1/s and
+        R2* in 1/s: R2′ is what it has more than
     r2
-        R2 in 1/s, whose difference is R2′.
+        R2 in 1/s, or, where there is no map of it,
+    uniform_r2
+        R2 in 1/s of all tissue. The map then takes differences of R2 for iron or myelin.
     magnitude
         Weights of the field.
     weight
@@ -63,15 +70,23 @@ def separate(
     """
     check_output(out_positive, overwrite, option="--out-positive")
     check_output(out_negative, overwrite, option="--out-negative")
-    if (r2prime is None) == (r2star is None or r2 is None):
-        raise InputError("give --r2prime, or both --r2star and --r2")
+    if (r2prime is None) == (r2star is None):
+        raise InputError("give one of --r2prime and --r2star")
+    if r2 is not None and r2star is None:
+        raise InputError("--r2: serves with --r2star alone")
     if not field_strength > 0:
         raise InputError(f"--field-strength {field_strength}: tesla above 0 are needed")
     image = load_field(local_field)
-    rates = [load(path) for path in (r2prime, r2star, r2) if path is not None]
-    for rate in rates:
+    rates = {path: load(path) for path in (r2prime, r2star, r2) if path is not None}
+    for rate in rates.values():
         require_same_grid(image, rate)
-    difference = rates[0].data if r2prime is not None else rates[0].data - rates[1].data
+    if r2prime is not None:
+        difference = rates[r2prime].data
+    else:
+        assert r2star is not None
+        difference = rates[r2star].data - (uniform_r2 if r2 is None else rates[r2].data)
+        if r2 is None:
+            console.note(f"no map of R2: {uniform_r2:g} /s is taken everywhere")
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
     positive, negative = console.stage(
         "χ-separation",

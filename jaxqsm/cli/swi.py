@@ -3,74 +3,107 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxqsm import weighting
+from jaxqsm import unwrapping, weighting
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Range
-from jaxqsm.cli.volumes import check_output, write_volumes
-from jaxqsm.io import InputError, geometry_from, load, require_same_grid, to_radians
+from jaxqsm.cli.options import Overwrite, Range, Several
+from jaxqsm.cli.volumes import check_output, mask_for, write_volumes
+from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, require_same_grid, to_radians
 
 
 def swi(
     *,
-    magnitude: Path,
+    magnitude: Annotated[tuple[Path, ...], Several],
     out: Path,
-    phase: Path | None = None,
+    phase: Annotated[tuple[Path, ...], Several] = (),
     chi: Path | None = None,
+    mask: Path | None = None,
+    echo_times: Annotated[tuple[float, ...], Several] = (),
     projection: Path | None = None,
     thickness: float = 8.0,
-    smoothing: float = 3.0,
+    smoothing: float | None = None,
     phase_range: Range = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Susceptibility-weighted image from phase (SWI), or from a map of susceptibility (true SWI).
+    """Susceptibility-weighted image: from phase (SWI; CLEAR-SWI of several echoes), or from χ (true SWI).
 
     Parameters
     ----------
     magnitude
-        3-D NIfTI file of one echo, best a late one.
+        One 3-D NIfTI file, best of a late echo; of several echoes one 4-D file, or one 3-D file an echo.
     out
         Image to write.
     phase
-        Of the same echo; the scale is recognised.
+        Of the same echoes; the scale is recognised.
     chi
         Susceptibility in ppm, instead of the phase.
+    mask
+        Where there is signal (CLEAR-SWI). Default: everywhere.
+    echo_times
+        Seconds, one an echo (CLEAR-SWI). Default: EchoTime of the JSON sidecars.
     projection
         Also write the minimum-intensity projection over slabs.
     thickness
         Of the slabs, mm.
     smoothing
-        Standard deviation of the Gaussian that takes slow phase out, mm.
+        Standard deviation of the Gaussian that takes slow phase out, mm. Default: 3, CLEAR-SWI 4.
     phase_range
         Stored values that stand for −π and π. Default: recognised.
     overwrite
         Replace the files.
     """
-    if (phase is None) == (chi is None):
+    if bool(phase) == (chi is not None):
         raise InputError("give one of --phase and --chi")
     check_output(out, overwrite)
     if projection is not None:
         check_output(projection, overwrite, option="--projection")
-    source = phase or chi
-    assert source is not None
-    images = load(magnitude), load(source)
-    require_same_grid(*images)
-    for image in images:
-        if image.data.ndim != 3:
-            raise InputError(f"{image.path}: needs 3 dimensions (one echo), this has {image.data.ndim}")
-    bright, other = (jnp.asarray(image.data) for image in images)
-    geometry = geometry_from(images[0].affine, path=magnitude)
-    if phase is not None:
-        radians, recognised = to_radians(images[1].data, phase_range=phase_range, name=str(phase))
+    first = load(magnitude[0])
+    geometry = geometry_from(first.affine, path=magnitude[0])
+    keywords = {} if smoothing is None else {"smoothing": smoothing}
+    if chi is not None:
+        source, bright = _one_echo(chi, magnitude, "--chi")
+        found = console.stage("true swi", lambda: weighting.true_swi(jnp.asarray(source.data), bright))
+    elif len(phase) == 1 and first.data.ndim == 3:
+        source, bright = _one_echo(phase[0], magnitude, "--phase")
+        radians, recognised = to_radians(source.data, phase_range=phase_range, name=str(phase[0]))
         console.note(recognised)
         found = console.stage(
-            "swi", lambda: weighting.swi(jnp.asarray(radians), bright, geometry, smoothing=smoothing)
+            "swi", lambda: weighting.swi(jnp.asarray(radians), bright, geometry, **keywords)
         )
     else:
-        found = console.stage("true swi", lambda: weighting.true_swi(other, bright))
+        scan = load_scan(
+            phase,
+            magnitude,
+            echo_times=echo_times or None,
+            field_strength=1.0,  # images are weighted by phase, not by field
+            phase_range=phase_range,
+        )
+        console.note(scan.notes[0])
+        inside = jnp.asarray(mask_for(first, mask))
+        measured = jnp.asarray(scan.phase)
+        unwrapped = console.stage("laplacian", lambda: unwrapping.laplacian(measured, inside, geometry))
+        bright = jnp.asarray(scan.magnitude)
+        found = console.stage(
+            "clear swi",
+            lambda: weighting.clear_swi(unwrapped, bright, inside, geometry, scan.acquisition, **keywords),
+        )
     outputs = {out: found}
     if projection is not None:
         outputs[projection] = weighting.minimum_intensity(found, geometry, thickness=thickness)
-    write_volumes(outputs, images[0].affine)
+    write_volumes(outputs, first.affine)
+
+
+def _one_echo(source: Path, magnitude: tuple[Path, ...], option: str) -> tuple[Image, Float[Array, "x y z"]]:
+    """An image and the one magnitude on its grid."""
+    if len(magnitude) > 1:
+        raise InputError(f"{option}: one echo of --magnitude is needed with it, {len(magnitude)} were given")
+    images = load(magnitude[0]), load(source)
+    for image in images:
+        if image.data.ndim != 3:
+            raise InputError(f"{image.path}: needs 3 dimensions (one echo), this has {image.data.ndim}")
+    require_same_grid(*images)
+    return images[1], jnp.asarray(images[0].data)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.operators import crop, fast_shape, frequencies, pad
+from jaxqsm.operators import gaussian_mean
 from jaxqsm.physics import wrap_phase
 
 
@@ -51,12 +51,10 @@ def mcpc_3d_s(
     weight = mask * magnitude[..., 0] * magnitude[..., 1]
     weight = weight / jnp.maximum(weight.max(), 1e-30)
     # Three standard deviations of zeros keep the two ends of the array apart.
-    shape = fast_shape(mask.shape, [n // 4 for n in mask.shape])
-    kx, ky, kz = frequencies(shape, geometry)
-    gauss = jnp.exp(-2 * (jnp.pi * smoothing) ** 2 * (kx**2 + ky**2 + kz**2))
+    margin = [n // 4 for n in mask.shape]
 
     def smooth(image: Array) -> Array:
-        return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * gauss, s=shape), mask.shape)
+        return gaussian_mean(image, smoothing, geometry, margin=margin)
 
     def smooth_angle(angle: Array) -> Array:
         real, imaginary = smooth(weight * jnp.cos(angle)), smooth(weight * jnp.sin(angle))

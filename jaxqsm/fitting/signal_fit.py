@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxqsm.field_mapping import nonlinear_fit, precision
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.inversion import ss_tv
-from jaxqsm.operators import peel, spherical_mean
+from jaxqsm.operators import peel, spherical_mean, weighted_mean
 from jaxqsm.physics import dipole_field
 from jaxqsm.relaxometry import nonlinear
 from jaxqsm.unwrapping import laplacian
@@ -58,7 +58,7 @@ def signal_fit(
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
     least_reliability: float = 0.9,
     rounds: int = 3,
-    tolerance: float = 4e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> SignalFit:
     """Fit signal = m0 exp(−R2* t) exp(i (offset + 2π γ B0 field t)), with field = Dχ + harmonic.
@@ -81,7 +81,7 @@ def signal_fit(
         weight, edges, radii: as for :func:`jaxqsm.inversion.ss_tv`.
         least_reliability: agreement of a voxel's echoes below which its field has no weight. Default 0.9.
         rounds: of all blocks. Default 3.
-        tolerance, max_iterations: of the last solution for χ. Defaults 4e-3 and 100.
+        tolerance, max_iterations: of the last solution for χ. Defaults 1e-2 and 100.
 
     Returns:
         χ and all else that explains the signal.
@@ -125,7 +125,8 @@ def signal_fit(
             max_iterations=max_iterations,
         )
         explained = dipole_field(chi, geometry)
-        background = _smooth(total - explained, weights * inside, BACKGROUND_RADIUS, geometry)
+        rest = total - explained
+        background = weighted_mean(rest, weights * inside, BACKGROUND_RADIUS, geometry, otherwise=rest)
         predicted = explained + background
         # Later rounds see all echoes; the first one the pair with the fewest turns.
         if number == 0:
@@ -180,12 +181,6 @@ def _agreement(signal: Array, magnitude: Array, field: Array, offset: Array, ram
     squared = magnitude**2
     total = squared.sum(-1)
     return jnp.where(total > 0, (squared * jnp.cos(residual)).sum(-1) / jnp.where(total > 0, total, 1), 0)
-
-
-def _smooth(image: Array, weights: Array, radius: float, geometry: Geometry) -> Array:
-    total, count = (spherical_mean(v, radius, geometry) for v in (image * weights, weights))
-    least = 1e-3 * jnp.max(count)
-    return jnp.where(count > least, total / jnp.maximum(count, least), image)
 
 
 def _in_time(left: Array, acquisition: Acquisition) -> Array:

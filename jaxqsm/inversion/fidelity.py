@@ -46,6 +46,21 @@ def nonlinear(
     return proximal
 
 
+def huber(field: Volume, weights: Volume, *, knee: ArrayLike, tightness: ArrayLike = 1.0) -> Proximal:
+    """½ weights (z − field)² up to a misfit of ``knee``, and on in a straight line.
+
+    It is the linear term for noise, and does not believe gross errors.
+    """
+
+    strongest = jnp.asarray(knee) * weights / tightness
+
+    def proximal(v: Volume) -> Volume:
+        pull = weights * (v - field) / (weights + tightness)
+        return v - jnp.clip(pull, -strongest, strongest)
+
+    return proximal
+
+
 def absolute(field: Volume, weights: Volume, *, tightness: ArrayLike = 1.0) -> Proximal:
     """weights |z − field|: gross errors pull no more than small ones."""
 

@@ -153,6 +153,8 @@ def first_order(
     weight: ArrayLike,
     shrink: Shrink = shrink_vectors,
     image: Proximal | None = None,
+    field_tightness: ArrayLike = 1.0,
+    relaxation: float = 1.0,
     start: Volume | None = None,
     tolerance: float | None,
     max_iterations: int,
@@ -161,11 +163,14 @@ def first_order(
 
     Args:
         given: the problem.
-        fidelity: proximal map of the data term at unit tightness, see :mod:`jaxqsm.inversion.fidelity`.
+        fidelity: proximal map of the data term at ``field_tightness``, see :mod:`jaxqsm.inversion.fidelity`.
         weight: ppm · mm.
         shrink: proximal map of the penalty at unit weight, from gradients and threshold; default that of the
             sum of lengths.
         image: proximal map, at a tightness of :data:`IMAGE_TIGHTNESS`, of what else is known of χ itself.
+        field_tightness: how tightly the split field follows Dχ; any has the same solution. The default 1, as
+            published, moves χ at the pace of one measurement; several together can do with less.
+        relaxation: of each step, see :func:`jaxqsm.solvers.douglas_rachford`.
         start: χ on the padded grid to begin from; default: none.
         tolerance: relative change of the iterate at which to stop; None for exactly ``max_iterations``.
         max_iterations: bound on the iterations, of four real FFTs each, and two per further measurement.
@@ -173,7 +178,8 @@ def first_order(
     shape, kernel, geometry = given.shape, given.kernel, given.geometry
     tightness = GRADIENT_TIGHTNESS * weight
     tightness_image = 0.0 if image is None else IMAGE_TIGHTNESS
-    divisor = tightness * laplacian_symbol(shape, geometry) + _joined(kernel**2) + tightness_image
+    divisor = tightness * laplacian_symbol(shape, geometry) + field_tightness * _joined(kernel**2)
+    divisor = divisor + tightness_image
     divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the numerator is zero as well
 
     def proximal(state):
@@ -189,7 +195,8 @@ def first_order(
         pull = -tightness * divergence(gradients, geometry)
         if image is not None:
             pull = pull + tightness_image * images
-        spectrum = (jnp.fft.rfftn(pull) + _joined(kernel * jnp.fft.rfftn(fields, axes=SPACE))) / divisor
+        measured = field_tightness * _joined(kernel * jnp.fft.rfftn(fields, axes=SPACE))
+        spectrum = (jnp.fft.rfftn(pull) + measured) / divisor
         chi = jnp.fft.irfftn(spectrum, s=shape)
         return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape, axes=SPACE))
 
@@ -198,7 +205,14 @@ def first_order(
     else:
         predicted = jnp.fft.irfftn(jnp.fft.rfftn(start) * kernel, s=shape, axes=SPACE)
         initial = split(start, predicted)
-    return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
+    return douglas_rachford(
+        proximal,
+        nearest,
+        initial,
+        relaxation=relaxation,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
 
 
 def completed(

@@ -10,9 +10,13 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
-from jaxqsm.inversion.fidelity import linear
+from jaxqsm.inversion.fidelity import huber
 from jaxqsm.inversion.splitting import Problem, Volume, behind_balls, first_order, problem
-from jaxqsm.operators import pad, spherical_mean
+from jaxqsm.operators import pad, weighted_mean
+
+FIELD_TIGHTNESS = 0.2
+RELAXATION = 1.8
+"""With both at 1, the usual, a head at 1 mm takes four times as many iterations to the same error."""
 
 NEAR = 4.0
 """mm: voxels without weight take the mean of those that have some within it."""
@@ -28,15 +32,18 @@ def ss_tv(
     start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
+    knee: float = 0.05,
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
-    tolerance: float = 4e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
-    """Minimise ½ Σ |W (δ − ball) (Dχ − total field)|² + weight Σ |M ∇χ|: background and inversion at once.
+    """Minimise Σ h(W (δ − ball) (Dχ − total field)) + weight Σ |M ∇χ|: background and inversion at once.
 
     A background field equals its mean over any ball within the mask, so that δ − ball removes it. Each voxel
     counts with the largest ball that fits into the mask about it. Two-stage methods must undo δ − ball, which
     loses what varies slowly; here χ is compared with the field behind the same filter, and nothing is undone.
+    h is half the square, and goes on in a straight line from a misfit of ``knee``: wrong turns of the phase,
+    and vessels that no voxel resolves, pull no more than noise does.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -47,11 +54,13 @@ def ss_tv(
         start: χ in ppm to begin from, such as that of a field that differs little. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
+        knee: ppm. Default 0.05: a head of 3 mm voxels at 7 T, 3 % of them unwrapped wrongly, then has an error
+            of 67 %, without a knee 91 %; where all are right it makes no difference.
         radii: of the balls in mm. Default 16, 8, 4 and 2: on the head phantom at 2 mm the error of χ is
             23.8 %, without the 16 25.2 %, with 5 alone 24.9 % in a smaller mask. By :func:`v_sharp` and
             :func:`medi` it is 36.4 %, and by :func:`medi` of the true local field 23.9 %.
-        tolerance: relative change of the iterate at which to stop. Default 4e-3: on a simulated head at 1 mm
-            the error is 34 % with 1e-2, 29 % with 5e-3 and 26 % with 2.5e-3, for one, two and three minutes.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2: on the head phantom at 1 mm
+            the error of χ is 13.8 % with it, after 40 iterations, and 13.6 % where it no longer changes.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
@@ -66,8 +75,10 @@ def ss_tv(
     given = behind_balls(given._replace(field=_filled(given)), radii)
     chi = first_order(
         given,
-        linear(given.field, given.weights),
+        huber(given.field, given.weights, knee=knee, tightness=FIELD_TIGHTNESS),
         weight=weight,
+        field_tightness=FIELD_TIGHTNESS,
+        relaxation=RELAXATION,
         shrink=sparing_edges(magnitude, mask, geometry, given.shape, edges=edges),
         start=None if start is None else pad(start, given.shape),
         tolerance=tolerance,
@@ -79,6 +90,5 @@ def ss_tv(
 def _filled(given: Problem) -> Volume:
     """The field, with a guess where it has no weight: what is there would enter every ball about it."""
     trusted = (given.weights > 0).astype(given.field.dtype)
-    total, count = (spherical_mean(v, NEAR, given.geometry) for v in (given.trusted, trusted))
-    near = jnp.where(count > 1e-3, total / jnp.where(count > 1e-3, count, 1), 0)
+    near = weighted_mean(given.field, trusted, NEAR, given.geometry)
     return jnp.where(given.weights > 0, given.field, near * pad(given.mask, given.shape))

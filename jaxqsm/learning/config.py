@@ -33,6 +33,8 @@ class DataConfig:
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
             the model of the inversion goes. The others' field is band-limited. Default 0.5.
+        turned: whether examples have their axes exchanged, and the field's direction with them. Without it
+            they are reflected only, and axial scans stay axial. Default true.
     """
 
     shape: int = 48
@@ -45,6 +47,7 @@ class DataConfig:
     left_over: tuple[float, float] = (0.001, 0.03)
     unweighted: float = 0.2
     cuboids: float = 0.5
+    turned: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

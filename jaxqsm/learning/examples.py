@@ -53,7 +53,7 @@ class Examples:
     knowledge of what lies beyond the border. The background's field is that of the whole head.
 
     Patches have a contrast, left-over background and noise of their own. Each example is a patch from a
-    sliding window of recent ones, in one of the cube's 48 turns and reflections.
+    sliding window of recent ones, in one of the cube's 48 turns and reflections, or of its 8 reflections.
 
     Args:
         config: of the data.
@@ -100,7 +100,8 @@ class Examples:
             if number not in self._kept:
                 self._kept[number] = self._patch(number)
             patch = self._kept[number]
-        return _turned(patch, random.permutation(3), random.random(3) < 0.5)
+        axes = random.permutation(3) if self._config.turned else np.arange(3)
+        return _turned(patch, axes, random.random(3) < 0.5)
 
     def batch(self, index: int) -> Example:
         """Examples ``index · batch_size`` and on, stacked."""

@@ -1,4 +1,4 @@
-"""Linear maps that are not the dipole: differences, spherical means, padding, blocks, frequencies."""
+"""Linear maps that are not the dipole: differences, means, padding, blocks, frequencies."""
 
 from jaxqsm.operators.blocks import block_interpolate, block_mean
 from jaxqsm.operators.differences import (
@@ -11,9 +11,10 @@ from jaxqsm.operators.differences import (
 )
 from jaxqsm.operators.erosion import erode, peel, without_border
 from jaxqsm.operators.frequencies import difference_symbols, frequencies, laplacian_symbol
+from jaxqsm.operators.gaussian import gaussian_mean, gaussian_response
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
-from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean
+from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean, weighted_mean
 
 __all__ = [
     "SYMMETRIC_PAIRS",
@@ -25,6 +26,8 @@ __all__ = [
     "erode",
     "fast_shape",
     "frequencies",
+    "gaussian_mean",
+    "gaussian_response",
     "gradient",
     "laplacian",
     "laplacian_symbol",
@@ -35,5 +38,6 @@ __all__ = [
     "spherical_mean",
     "symmetric_gradient",
     "symmetric_gradient_adjoint",
+    "weighted_mean",
     "without_border",
 ]

@@ -62,3 +62,29 @@ def spherical_mean(
     kernel = jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
     mean = jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * kernel, s=shape)
     return crop(mean, image.shape)
+
+
+def weighted_mean(
+    image: Float[Array, "x y z"],
+    weights: Float[Array, "x y z"],
+    radius: float,
+    geometry: Geometry,
+    *,
+    otherwise: Float[Array, "x y z"] | float = 0.0,
+) -> Float[Array, "x y z"]:
+    """Mean over the ball about every voxel of those that have weight.
+
+    Args:
+        image: any unit; not read where there is no weight.
+        weights: not negative.
+        radius: of the ball in mm.
+        geometry: voxel size in mm.
+        otherwise: value where a thousandth of the largest weight in a ball is not reached. Default 0.
+
+    Returns:
+        Shape and unit of ``image``. Six real FFTs; differentiable.
+    """
+    known = jnp.where(weights > 0, image, 0)
+    total, count = (spherical_mean(v, radius, geometry) for v in (known * weights, weights))
+    enough = count > 1e-3 * jnp.maximum(jnp.max(count), 1e-30)
+    return jnp.where(enough, total / jnp.where(enough, count, 1), otherwise)

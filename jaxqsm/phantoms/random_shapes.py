@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import frequencies
+from jaxqsm.operators import gaussian_response
 
 
 @partial(jax.jit, static_argnames=("shape", "count"))
@@ -101,8 +101,7 @@ def random_field(
     Returns:
         Shape ``shape``, mean zero. Two real FFTs.
     """
-    kx, ky, kz = frequencies(shape, geometry)
-    gauss = jnp.exp(-2 * (jnp.pi * smoothness) ** 2 * (kx**2 + ky**2 + kz**2))
+    gauss = gaussian_response(shape, smoothness, geometry)
     noise = jax.random.normal(key, shape)
     image = jnp.fft.irfftn(jnp.fft.rfftn(noise) * gauss, s=shape)
     image = image - image.mean()

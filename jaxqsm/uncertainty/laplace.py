@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.splitting import Problem, problem
-from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad, spherical_mean
+from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad, weighted_mean
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient
 
@@ -88,7 +88,7 @@ def laplace(
     best = pad(chi * mask, given.shape)
     noise = _noise(best, given)
     rate = weight / noise**2
-    inside = pad(mask, given.shape)
+    inside = pad(mask, given.shape).astype(best.dtype)
     square = _steepness(best, geometry)
     spread = jnp.full(given.shape, 1 / rate**2)
     keys = jax.random.split(key, ROUNDS + 1)
@@ -96,11 +96,12 @@ def laplace(
         stiffness = rate / jnp.sqrt(square + spread)
         drawn = _draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
         found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
-        spread = _averaged(found, inside, geometry)
+        spread = weighted_mean(found, inside, NEIGHBOURHOOD, geometry, otherwise=found)
     stiffness = rate / jnp.sqrt(square + spread)
     drawn = _draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
     drawn = jax.vmap(given.finish)(drawn)
-    variance = _averaged((drawn**2).mean(0), mask, geometry)
+    variance = (drawn**2).mean(0)
+    variance = weighted_mean(variance, mask.astype(drawn.dtype), NEIGHBOURHOOD, geometry, otherwise=variance)
     return Posterior(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
 
 
@@ -117,13 +118,6 @@ def _noise(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:
     misfit = misfit - jnp.sum(given.weights * misfit) / total
     used = jnp.sum(given.weights > 0)
     return jnp.sqrt(jnp.sum(given.weights * misfit**2) / jnp.maximum(used, 1)) + 1e-12
-
-
-def _averaged(variance: Array, mask: Array, geometry: Geometry) -> Array:
-    """Mean over a ball, of voxels in the mask."""
-    inside = mask.astype(variance.dtype)
-    total, count = (spherical_mean(v, NEIGHBOURHOOD, geometry) for v in (variance * inside, inside))
-    return jnp.where(count > 1e-3, total / jnp.maximum(count, 1e-3), variance)
 
 
 def _draw(

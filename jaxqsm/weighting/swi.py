@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, fast_shape, frequencies, pad
+from jaxqsm.operators import gaussian_mean
 
 
 @partial(jax.jit, static_argnames="power")
@@ -34,19 +34,15 @@ def swi(
         power: how often the phase mask is multiplied. Default 4, as published.
 
     Returns:
-        Unit of the magnitude. Three complex FFTs; differentiable where the phase is not zero.
+        Unit of the magnitude. Four real FFTs; differentiable where the phase is not zero.
 
     References:
         Haacke, Xu, Cheng & Reichenbach 2004, MRM 52:612, doi:10.1002/mrm.20198.
     """
-    shape = fast_shape(phase.shape, 8)
-    k = frequencies(shape, geometry)
-    response = jnp.exp(-2 * (jnp.pi * smoothing) ** 2 * sum(c**2 for c in k))
-
-    def smooth(image: Array) -> Array:
-        return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * response, s=shape), phase.shape)
-
-    slow = smooth(magnitude * jnp.cos(phase)) + 1j * smooth(magnitude * jnp.sin(phase))
+    real, imaginary = (
+        gaussian_mean(magnitude * part(phase), smoothing, geometry) for part in (jnp.cos, jnp.sin)
+    )
+    slow = real + 1j * imaginary
     turned = jnp.exp(1j * phase) * jnp.conj(slow)
     # Where there is no signal there is no phase either.
     high_passed = jnp.angle(jnp.where(jnp.abs(slow) > 0, turned, 1))

@@ -118,6 +118,13 @@ def test_swi_from_phase_and_from_chi(tmp_path):
     assert (nib.load(slab).get_fdata() <= nib.load(out).get_fdata()).all()
     phase = _save(tmp_path / "phase.nii.gz", np.pi * np.sin(np.indices(SHAPE)[0]))
     _ok("swi", "--magnitude", magnitude, "--phase", phase, "--out", tmp_path / "p.nii.gz")
+    echoes = _save(tmp_path / "echoes.nii.gz", np.full((*SHAPE, 2), 50.0))
+    phases = _save(tmp_path / "phases.nii.gz", np.pi * np.sin(np.indices((*SHAPE, 2))[0]))
+    several = "swi", "--magnitude", echoes, "--phase", phases, "--echo-times", 0.01, 0.02
+    _ok(*several, "--out", tmp_path / "clear.nii.gz")
+    assert nib.load(tmp_path / "clear.nii.gz").shape == SHAPE
+    mixed = jaxqsm(*several, "--chi", source, "--out", tmp_path / "no.nii.gz")
+    assert mixed.returncode == 2
     neither = jaxqsm("swi", "--magnitude", magnitude, "--out", tmp_path / "no.nii.gz")
     assert neither.returncode == 2
     assert "--phase and --chi" in neither.stderr
@@ -143,9 +150,12 @@ def test_separate_iron_and_myelin(tmp_path):
     found = [nib.load(path).get_fdata() for path in out]
     assert relative_error(found[0], positive, mask) < 0.2
     assert relative_error(found[1], -negative, mask) < 0.2
-    lacking = jaxqsm("separate", *common, "--overwrite", "--field-strength", 7, "--r2star", files[2])
-    assert lacking.returncode == 2
-    assert "--r2" in lacking.stderr
+    uniform = "--overwrite", "--field-strength", 7, "--uniform-r2", 15
+    _ok("separate", *common, *uniform, "--r2star", files[2])
+    np.testing.assert_allclose(nib.load(out[0]).get_fdata(), found[0], atol=1e-6)
+    both = jaxqsm("separate", *common, *uniform, "--r2star", files[2], "--r2prime", files[2])
+    assert both.returncode == 2
+    assert "--r2prime" in both.stderr
 
 
 def test_invert_relative_to_cerebrospinal_fluid(tmp_path):

@@ -7,7 +7,7 @@ from helpers import assert_gradient, ball
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.phantoms import cylinder
 from jaxqsm.physics import dipole_field, wrap_phase
-from jaxqsm.weighting import minimum_intensity, swi, true_swi
+from jaxqsm.weighting import clear_swi, minimum_intensity, swi, true_swi
 
 SHAPE = (48, 48, 32)
 GEOMETRY = Geometry((1.0, 1.0, 1.5))
@@ -32,6 +32,27 @@ def test_swi_darkens_veins_alone_and_does_not_see_wraps(vein):
     assert np.median(found[far]) > 90
     # A paramagnetic vein has positive phase along the field; the other sign would leave it bright.
     assert np.asarray(swi(-wrapped, 100 * jnp.ones(SHAPE), GEOMETRY))[inside].mean() > 95
+
+
+def test_clear_swi_darkens_veins_evens_brightness_and_joins_echoes(vein):
+    chi, local, _ = vein
+    acquisition = Acquisition((0.010, 0.020), 3.0)
+    x = jnp.arange(SHAPE[0])[:, None, None] * jnp.ones(SHAPE)
+    mask = jnp.asarray(ball(SHAPE, 14))
+    # Slow phase that the Gaussian takes off, and a coil that sees one side four times as well.
+    phase = (local + 0.15 * x)[..., None] * jnp.array([0.5, 1.0])
+    magnitude = (100 * (1 + 3 * x / SHAPE[0]))[..., None] * jnp.array([1.0, 0.7])
+    found = np.asarray(clear_swi(phase, magnitude, mask, GEOMETRY, acquisition))
+    inner = np.asarray(jnp.asarray(ball(SHAPE, 10)))
+    inside, far = inner & (np.asarray(chi) > 0.29), inner & (np.asarray(chi) == 0)
+    assert found[inside].mean() < 0.6 * np.median(found[far])
+    assert np.median(found[far & np.asarray(x > 28)]) == pytest.approx(
+        np.median(found[far & np.asarray(x < 20)]), rel=0.15
+    )
+    assert (found[~np.asarray(mask)] == 0).all()
+    # The other sign of phase would brighten the vein.
+    opposite = np.asarray(clear_swi(-phase, magnitude, mask, GEOMETRY, acquisition))
+    assert opposite[inside].mean() > 0.9 * np.median(opposite[far])
 
 
 def test_true_swi_is_the_published_mask():
