@@ -1,4 +1,4 @@
-"""Inversions scored on trials, in a table that can be filled bit by bit."""
+"""Methods scored on trials, in a table that can be filled bit by bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -19,8 +20,10 @@ Scores = dict[str, dict[str, dict[str, float]]]
 """By trial, by method, by metric; ``seconds`` include compilation."""
 
 
-def fill(record: Path, trials: Mapping[str, Callable[[], Trial]], names: Sequence[str]) -> Scores:
-    """Score the methods on every trial; what the record has already is not done again."""
+def fill(
+    record: Path, trials: Mapping[str, Callable[[], Trial]], names: Sequence[str], *, stage: str = "inversion"
+) -> Scores:
+    """Score methods of a stage on every trial; what the record has already is not done again."""
     scores: Scores = json.loads(record.read_text()) if record.exists() else {}
     for label, make in trials.items():
         row = scores.setdefault(label, {})
@@ -28,17 +31,23 @@ def fill(record: Path, trials: Mapping[str, Callable[[], Trial]], names: Sequenc
         trial = make() if missing else None
         for name in missing:
             assert trial is not None
-            row[name] = _score(name, trial)
+            row[name] = _score(stage, name, trial)
             save_json(record, scores)
             print(label, name, row[name], file=sys.stderr, flush=True)
     return scores
 
 
-def _score(name: str, trial: Trial) -> dict[str, float]:
-    method = find_method("inversion", name)
-    weights = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
+def _score(stage: str, name: str, trial: Trial) -> dict[str, float]:
+    """Scores where the method says that it is valid; ``valid`` is that part of the mask."""
+    method = find_method(stage, name)
+    weights: dict[str, Any] = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
     start = time.perf_counter()
-    chi = jax.block_until_ready(method.function(trial.local_field, trial.mask, trial.geometry, **weights))
+    found = jax.block_until_ready(method.function(trial.field, trial.mask, trial.geometry, **weights))
     seconds = time.perf_counter() - start
-    scores = metrics.summary(chi, trial.chi, trial.mask, trial.labels)
-    return {key: round(float(value), 4) for key, value in scores.items()} | {"seconds": round(seconds, 1)}
+    image, valid = (found, trial.mask) if stage == "inversion" else found
+    # The regional slope is that of χ.
+    labels = None if stage == "background" else trial.labels
+    scores = metrics.summary(image, trial.truth, valid, labels)
+    scores = {key: round(float(value), 4) for key, value in scores.items()}
+    part = float(valid.sum() / trial.mask.sum())
+    return scores | {"valid": round(part, 3), "seconds": round(seconds, 1)}

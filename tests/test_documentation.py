@@ -51,6 +51,8 @@ WITHIN_FLOOR = {
     ("operators", "geometry"),
     ("physics", "geometry"),
     ("physics", "operators"),
+    ("inversion", "background"),
+    ("inversion", "masking"),
     ("separation", "inversion"),
 }
 

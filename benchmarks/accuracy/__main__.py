@@ -1,25 +1,28 @@
-"""``python -m benchmarks.accuracy [METHOD ...]``: every inversion on the head phantom, scored as QSM-CI does.
+"""``python -m benchmarks.accuracy [STAGE ...]``: every method on the head phantom, scored as QSM-CI does.
 
 Five scans: 3 T, axial, 1 mm, SNR 200, and four that differ from it in one thing each. Every method has
-its defaults and is given the true local field with the scan's noise, and the magnitude as weights. Writes
-``results.json`` and ``results.md`` beside this file; finished cells are not done again (about 25 minutes
-on two cores when none is).
+its defaults, and the magnitude as weights. Inversions are given the true local field with the scan's noise;
+background removal and single-step methods the true total field with it. Writes a JSON file a stage, and
+``results.md`` of all of them, beside this file; finished cells are not done again (about an hour on two cores
+when none is).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.scoring import Scores, fill
 from jaxqsm.evaluation import Trial, make_trial
-from jaxqsm.phantoms import HeadPhantom, Protocol, head
-from jaxqsm.pipeline import METHODS
+from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head
+from jaxqsm.pipeline import METHODS, box_around, cut
 
 FOLDER = Path(__file__).parent
 BASE = Protocol(snr=200.0, oversampling=1)
@@ -31,32 +34,48 @@ SCANS = {
     "1 × 1 × 2 mm": dataclasses.replace(BASE, voxel_size=(1.0, 1.0, 2.0)),
     "SNR 50": dataclasses.replace(BASE, snr=50.0),
 }
-COLUMNS = ("nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "regional_slope", "seconds")
+STAGES = {
+    "inversion": "χ by inversion of the true local field",
+    "background": "Local field by background removal from the true total field",
+    "single_step": "χ from the true total field in a single step",
+}
+FITTED = ("fine", "deep_image_prior", "implicit_representation")
+"""Inversions that train a network for each scan: they are compared on the evaluation set."""
+
+COLUMNS = ("nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "valid", "seconds")
 
 
-def main(names: list[str]) -> None:
-    """Fill the record, and write the tables of what it holds."""
-    names = names or list(METHODS["inversion"])
-    scores = fill(FOLDER / "results.json", {label: partial(_trial, p) for label, p in SCANS.items()}, names)
-    (FOLDER / "results.md").write_text(_page(scores), encoding="utf-8")
+def main(stages: list[str]) -> None:
+    """Fill the records of the stages, or of all, and write the tables of what they hold."""
+    unknown = set(stages) - set(STAGES)
+    if unknown:
+        sys.exit(f"unknown stage {sorted(unknown)[0]}; use {', '.join(STAGES)}")
+    for stage in stages or STAGES:
+        names = [name for name in METHODS[stage] if name not in FITTED]
+        trials = {label: partial(_trial, stage, protocol) for label, protocol in SCANS.items()}
+        fill(FOLDER / f"{stage}.json", trials, names, stage=stage)
+    records = {stage: FOLDER / f"{stage}.json" for stage in STAGES}
+    pages = [_tables(stage, json.loads(path.read_text())) for stage, path in records.items() if path.exists()]
+    introduction = (
+        "# Every method on the head phantom\n\nMade by `python -m benchmarks.accuracy`, with every method's "
+        "defaults. NRMSE in percent, sorted by its mean over the scans; `valid` is the part of the mask that "
+        "a method gives values for, which alone is scored; `seconds` include compilation, on two cores.\n"
+    )
+    (FOLDER / "results.md").write_text("\n".join([introduction, *pages]), encoding="utf-8")
 
 
-def _page(scores: Scores) -> str:
-    lines = ["# Inversions of the true local field of the head phantom", ""]
-    lines += [
-        "Made by `python -m benchmarks.accuracy`. NRMSE in percent, sorted by its mean over the scans.",
-        "",
-    ]
+def _tables(stage: str, scores: Scores) -> str:
     names = sorted(
         {name for row in scores.values() for name in row},
         key=lambda name: np.mean([row[name]["nrmse"] for row in scores.values() if name in row]),
     )
-    lines += ["| method | " + " | ".join(scores) + " |", "| --- |" + " --- |" * len(scores)]
+    lines = [f"## {STAGES[stage]}", "", "| method | " + " | ".join(scores) + " |"]
+    lines.append("| --- |" + " --- |" * len(scores))
     for name in names:
         cells = [f"{row[name]['nrmse']:.1f}" if name in row else "" for row in scores.values()]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     for label, row in scores.items():
-        lines += ["", f"## {label}", "", "| method | " + " | ".join(COLUMNS) + " |"]
+        lines += ["", f"### {label}", "", "| method | " + " | ".join(COLUMNS) + " |"]
         lines.append("| --- |" + " --- |" * len(COLUMNS))
         for name in (n for n in names if n in row):
             cells = [f"{row[name][c]:.3g}" for c in COLUMNS]
@@ -69,9 +88,20 @@ def _phantom(voxel_size: tuple[float, float, float], field_strength: float) -> H
     return head(voxel_size, field_strength=field_strength)
 
 
-def _trial(protocol: Protocol) -> Trial:
+@lru_cache(maxsize=1)
+def _scan(protocol: Protocol) -> Scan:
     phantom = _phantom(protocol.phantom_voxel_size, protocol.field_strength)
-    return make_trial(jax.random.key(1), protocol.scan(jax.random.key(0), phantom), protocol)
+    return protocol.scan(jax.random.key(0), phantom)
+
+
+def _trial(stage: str, protocol: Protocol) -> Trial:
+    scan = _scan(protocol)
+    left_over = 0.0 if stage == "inversion" else 1.0
+    trial = make_trial(jax.random.key(1), scan, protocol, left_over=left_over)
+    if stage != "background":
+        return trial
+    local_field = jnp.asarray(cut(np.asarray(scan.local_field), box_around(scan.mask)))
+    return trial._replace(truth=local_field * trial.mask)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from jaxqsm.background.msmv import msmv
 from jaxqsm.background.pdf import pdf
 from jaxqsm.background.polynomial import polynomial
 from jaxqsm.background.resharp import resharp
+from jaxqsm.background.sdf import sdf
 from jaxqsm.background.sharp import sharp
 from jaxqsm.background.v_sharp import v_sharp
 
@@ -19,6 +20,7 @@ __all__ = [
     "pdf",
     "polynomial",
     "resharp",
+    "sdf",
     "sharp",
     "v_sharp",
 ]

@@ -81,9 +81,9 @@ def _score(method: Method, trial: Trial, options: Mapping[str, Any]) -> tuple[di
     if method.takes_magnitude:
         keywords["magnitude"] = trial.magnitude
     start = time.perf_counter()
-    chi = jax.block_until_ready(method.function(trial.local_field, trial.mask, trial.geometry, **keywords))
+    chi = jax.block_until_ready(method.function(trial.field, trial.mask, trial.geometry, **keywords))
     seconds = time.perf_counter() - start
     # The mean is no error of an inversion: χ has no absolute reference.
-    truth = trial.chi - jnp.sum(trial.chi * trial.mask) / trial.mask.sum()
+    truth = trial.truth - jnp.sum(trial.truth * trial.mask) / trial.mask.sum()
     chi = chi - jnp.sum(chi * trial.mask) / trial.mask.sum()
     return metrics.summary(chi, truth, trial.mask, trial.labels), seconds

@@ -1,4 +1,4 @@
-"""One input of a dipole inversion, with its truth."""
+"""One input of a method, with its truth."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from jaxqsm.pipeline import box_around, cut
 
 
 class Trial(NamedTuple):
-    """What an inversion is given, and what it should return; all cut to the brain.
+    """What a method is given, and what it should return; all cut to the brain.
 
     Attributes:
-        local_field: ppm, with noise.
+        field: ppm, with noise: the local field for an inversion, the total field for others.
         mask: where it is valid.
         magnitude: root of the sum of squares over echoes, any unit.
         geometry: voxel size and field direction.
-        chi: ppm, the truth.
+        truth: ppm: χ, or the local field of a background removal.
         labels: :class:`~jaxqsm.phantoms.Tissue`.
     """
 
-    local_field: Float[Array, "x y z"]
+    field: Float[Array, "x y z"]
     mask: Bool[Array, "x y z"]
     magnitude: Float[Array, "x y z"]
     geometry: Geometry
-    chi: Float[Array, "x y z"]
+    truth: Float[Array, "x y z"]
     labels: Integer[Array, "x y z"]
 
 
 def make_trial(key: PRNGKeyArray, scan: Scan, protocol: Protocol, *, left_over: float = 0.0) -> Trial:
-    """Local field as perfect unwrapping and background removal would leave it, with the scan's noise.
+    """Local field as perfect unwrapping and background removal would leave it, with the scan's noise, and χ.
 
     Args:
         key: of the noise.
         scan: without noise.
         protocol: that it was taken by; its SNR gives the noise.
-        left_over: part of the background field that is left in; default 0.
+        left_over: part of the background field that is left in; default 0. With 1 it is the total field.
     """
     box = box_around(scan.mask)
     local, total, chi, mask, labels, signal = (
@@ -56,10 +56,10 @@ def make_trial(key: PRNGKeyArray, scan: Scan, protocol: Protocol, *, left_over: 
     noise = level / protocol.snr / jnp.maximum(precision, 1e-3 * jnp.max(precision))
     local = local + left_over * (total - local) + noise * jax.random.normal(key, local.shape)
     return Trial(
-        local_field=local * mask,
+        field=local * mask,
         mask=mask,
         magnitude=jnp.sqrt(jnp.sum(amplitude**2, axis=-1)) * mask,
         geometry=protocol.geometry,
-        chi=chi * mask,
+        truth=chi * mask,
         labels=labels,
     )

@@ -15,6 +15,7 @@ from jaxqsm.inversion.l1_qsm import l1_qsm
 from jaxqsm.inversion.medi import medi
 from jaxqsm.inversion.ndi import ndi
 from jaxqsm.inversion.nltv import nltv
+from jaxqsm.inversion.qsmart import qsmart
 from jaxqsm.inversion.rts import rts
 from jaxqsm.inversion.ss_tv import ss_tv
 from jaxqsm.inversion.star import star
@@ -40,6 +41,7 @@ __all__ = [
     "medi",
     "ndi",
     "nltv",
+    "qsmart",
     "rts",
     "ss_tv",
     "star",

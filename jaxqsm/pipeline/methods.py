@@ -141,6 +141,7 @@ METHODS: dict[str, dict[str, Method]] = {
         background.iharperella,
         background.harperella,
         background.msmv,
+        background.sdf,
         background.polynomial,
         networks.learned_background,
     ),
@@ -168,7 +169,7 @@ METHODS: dict[str, dict[str, Method]] = {
         fitting.deep_image_prior,
         fitting.implicit_representation,
     ),
-    "single_step": _stage("single_step", inversion.ss_tv, inversion.tfi, inversion.tgv_qsm),
+    "single_step": _stage("single_step", inversion.ss_tv, inversion.tfi, inversion.tgv_qsm, inversion.qsmart),
     "uncertainty": _stage("uncertainty", networks.learned_deviation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }

@@ -13,6 +13,7 @@ from jaxqsm.background import (
     pdf,
     polynomial,
     resharp,
+    sdf,
     sharp,
     v_sharp,
 )
@@ -21,7 +22,7 @@ from jaxqsm.physics import dipole_field
 
 SHAPE = (48, 44, 40)
 GEOMETRY = Geometry((1.0, 1.1, 1.3), (0.2, -0.3, 0.93))
-METHODS = {f.__name__: f for f in (pdf, v_sharp, resharp, lbv, ismv, sharp, harperella, iharperella)}
+METHODS = {f.__name__: f for f in (pdf, v_sharp, resharp, lbv, ismv, sharp, sdf, harperella, iharperella)}
 
 
 @pytest.fixture(scope="module")

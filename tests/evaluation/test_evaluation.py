@@ -30,7 +30,7 @@ def _oracle(trials):
     """A method that knows the truth of the trial it is given, and halves it."""
 
     def halving(local_field, mask, geometry):
-        (chi,) = (t.chi for t in trials if t.local_field is local_field)
+        (chi,) = (t.truth for t in trials if t.field is local_field)
         return 0.5 * chi
 
     return Method("inversion", "halving", halving)
@@ -72,15 +72,15 @@ def test_trial_is_the_field_of_its_truth():
     """Local field against the dipole field of χ in the mask; scale, noise and left-over as asked."""
     chi_scale, snr, left_over = SWEEPS["chi_scale"].trial, SWEEPS["snr"].trial, SWEEPS["left_over"].trial
     clean = snr(1e6, COARSE)
-    field = dipole_field(clean.chi * clean.mask, clean.geometry, kernel="bandlimited")
-    assert relative_error(clean.local_field, field, clean.mask) < 1e-3
-    noisy = [np.asarray(snr(level, COARSE).local_field - clean.local_field) for level in (15.0, 60.0)]
+    field = dipole_field(clean.truth * clean.mask, clean.geometry, kernel="bandlimited")
+    assert relative_error(clean.field, field, clean.mask) < 1e-3
+    noisy = [np.asarray(snr(level, COARSE).field - clean.field) for level in (15.0, 60.0)]
     inside = np.asarray(clean.mask)
     assert noisy[0][inside].std() == pytest.approx(4 * noisy[1][inside].std(), rel=0.05)
     double = chi_scale(2.0, COARSE)
-    assert relative_error(double.chi, 2 * clean.chi, clean.mask) < 0.05
+    assert relative_error(double.truth, 2 * clean.truth, clean.mask) < 0.05
     leaky, whole = left_over(0.05, COARSE), left_over(0.0, COARSE)
-    extra = np.asarray(leaky.local_field - whole.local_field)[inside]
+    extra = np.asarray(leaky.field - whole.field)[inside]
     assert extra.std() > np.asarray(noisy[1])[inside].std()
 
 
@@ -90,7 +90,7 @@ def test_noise_of_the_field_is_that_of_a_weighted_fit():
     protocol = Protocol(voxel_size=(4.0, 4.0, 4.0), oversampling=1, snr=80.0)
     clean = dataclasses.replace(protocol, snr=float("inf")).scan(jax.random.key(0), head((4.0, 4.0, 4.0)))
     trials = [make_trial(jax.random.key(k), clean, protocol) for k in range(12)]
-    spread = np.std([np.asarray(t.local_field) for t in trials], axis=0)
+    spread = np.std([np.asarray(t.field) for t in trials], axis=0)
     inside = np.asarray(trials[0].mask)
     sensitivity = np.asarray(protocol.acquisition.phase_per_ppm)
     fits = []
@@ -107,7 +107,7 @@ def test_noise_of_the_field_is_that_of_a_weighted_fit():
 
 def test_lesion_sweep_adds_one_body_of_its_strength():
     lesion, healthy = (SWEEPS["lesion"].trial(level, 2.0) for level in (1.0, 0.0))
-    change = np.asarray(lesion.chi - healthy.chi)
+    change = np.asarray(lesion.truth - healthy.truth)
     volume = (change > 0.5).sum() * 8
     assert volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.35)
     assert change.max() == pytest.approx(1.0, abs=0.12)

@@ -17,11 +17,14 @@ OPTIONS = {
     "ss_tv": {"radii": (6.0, 3.0, 2.0)},
     "tfi": {"iterations": 300},
     "tgv_qsm": {"erosion": 1},
+    "qsmart": {},
 }
 """For a head as small as this: balls that fit, enough iterations for its strong background."""
 
 QUICK = [n if n == "ss_tv" else pytest.param(n, marks=pytest.mark.slow) for n in METHODS["single_step"]]
-TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6}
+TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6, "qsmart": 0.9}
+WEAKEST = {"qsmart": 0.4}
+"""Part of the contrast that is to be left, where it is less than of other methods."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_recovers_the_truth_beside_strong_sources(truth, name):
     assert _error(found, chi, valid) < TOLERANCES[name]
     relative = referenced(chi, valid)
     # Balls as small as these see little of what varies slowly: it is weak.
-    assert 0.65 < float(jnp.vdot(found, relative) / jnp.vdot(relative, relative)) < 1.15
+    assert WEAKEST.get(name, 0.65) < float(jnp.vdot(found, relative) / jnp.vdot(relative, relative)) < 1.15
     assert bool((mask | ~valid).all())
     assert float(valid.sum() / mask.sum()) > 0.5
     assert float(jnp.abs(jnp.where(valid, 0, found)).max()) == 0
