@@ -60,6 +60,8 @@ class TrainingConfig:
         task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field) or
             ``"single_step"`` (total field to χ).
         losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
+        adversarial: weight of what a critic of the network's outputs says, which is trained beside it
+            (:class:`jaxqsm.networks.Critic`). Default 0: no critic.
         data: see :class:`DataConfig`.
         steps: of the optimiser.
         learning_rate: at its highest; warms up linearly, then falls as a cosine. Default 1e-3.
@@ -79,6 +81,7 @@ class TrainingConfig:
     steps: int
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     losses: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"l1": 1.0})
+    adversarial: float = 0.0
     data: DataConfig = DataConfig()
     learning_rate: float = 1e-3
     warmup: int = 200

@@ -46,8 +46,10 @@ FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
 
 
-def objective(network: Any, example: Example, losses: Mapping[str, float], *, centred: bool) -> Array:
-    """Weighted sum of losses; of every iterate, where a network shows them.
+def objective(
+    network: Any, example: Example, losses: Mapping[str, float], *, centred: bool
+) -> tuple[Array, Volume]:
+    """Weighted sum of losses, of every iterate where a network shows them, and the network's output.
 
     Args:
         network: called with field, mask, geometry and magnitude.
@@ -74,14 +76,14 @@ def objective(network: Any, example: Example, losses: Mapping[str, float], *, ce
                 total = total + part * LOSSES[name](posterior.mean, example)
             else:
                 total = total + part * POSTERIOR_LOSSES[name](posterior, example)
-        return total
+        return total, posterior.mean
     outputs = network.iterates(*inputs) if hasattr(network, "iterates") else [network(*inputs)]
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())
     for weight, output in zip(weights, outputs, strict=True):
         terms = [part * LOSSES[name](output, example) for name, part in losses.items()]
         total = total + weight / sum(weights) * sum(terms)
-    return total
+    return total, outputs[-1]
 
 
 def network_inputs(example: Example) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from jaxqsm.learning.adversarial import Adversary, Game
 from jaxqsm.learning.config import TrainingConfig
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
@@ -33,13 +34,17 @@ AHEAD = 2
 
 
 class State(NamedTuple):
-    """All that changes from step to step; ``others`` is what layers keep for themselves (running means)."""
+    """All that changes from step to step.
+
+    ``others`` is what layers keep for themselves (running means); ``adversary`` is None without a critic.
+    """
 
     step: Array
     parameters: nnx.State
     average: nnx.State
     optimiser: optax.OptState
     others: nnx.State
+    adversary: Adversary | None = None
 
 
 class Report(NamedTuple):
@@ -92,9 +97,11 @@ def train(
     graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
-    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others)
+    game = Game(config.learning_rate, config.seed) if config.adversarial > 0 else None
+    adversary = None if game is None else game.first()
+    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, adversary)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = _step_function(graph, config, optimiser)
+    step = _step_function(graph, config, optimiser, game)
     start = getattr(network, "start", None)
     validate = _validation(graph, config, start, announce)
     examples = Examples(config.data, config.task, config.seed, start)
@@ -124,25 +131,36 @@ def train(
             yield report
 
 
-def _step_function(graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation):
+def _step_function(
+    graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation, game: Game | None
+):
     centred = config.task != "background"
 
-    def loss(parameters: nnx.State, others: nnx.State, batch: Example) -> tuple[Array, nnx.State]:
+    def loss(
+        parameters: nnx.State, others: nnx.State, adversary: Adversary | None, batch: Example
+    ) -> tuple[Array, tuple[nnx.State, Array]]:
         # A copy: what layers change (running means) must be of this trace.
         network = nnx.merge(graph, parameters, others, copy=True)
         network.train()
-        value = objective(network, batch, config.losses, centred=centred)
-        return value, nnx.state(network, nnx.Not(nnx.Param))
+        value, output = objective(network, batch, config.losses, centred=centred)
+        if game is not None and adversary is not None:
+            value = value + config.adversarial * game.loss(adversary, output, batch)
+        return value, (nnx.state(network, nnx.Not(nnx.Param)), output)
 
     def step(state: State, batch: Example) -> tuple[State, Array]:
         gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, others), gradients = gradient(state.parameters, state.others, batch)
+        (value, (others, output)), gradients = gradient(
+            state.parameters, state.others, state.adversary, batch
+        )
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         # Young averages forget faster, or the first steps' weights would stay in them for long.
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
-        return State(state.step + 1, parameters, average, optimiser_state, others), value
+        adversary = state.adversary
+        if game is not None and adversary is not None:
+            adversary = game.step(adversary, output, batch, state.step)
+        return State(state.step + 1, parameters, average, optimiser_state, others, adversary), value
 
     return jax.jit(step, donate_argnums=0)
 

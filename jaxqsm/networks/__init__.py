@@ -1,5 +1,7 @@
 """Networks over our physics, as Flax NNX modules."""
 
+from jaxqsm.networks.adain_qsm import AdaINQSM, AdaINQSMConfig
+from jaxqsm.networks.auto_qsm import AutoQSM, AutoQSMConfig
 from jaxqsm.networks.bfrnet import BFRnet
 from jaxqsm.networks.catalogue import (
     NETWORKS,
@@ -29,6 +31,8 @@ from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
 from jaxqsm.networks.pretrained import learned, learned_background, learned_deviation, trained_network
+from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
+from jaxqsm.networks.qsmgan import QSMGAN, Critic, QSMGANConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.single_step import SingleStep, SingleStepConfig, SingleStepStart
 from jaxqsm.networks.slabs import by_slabs
@@ -45,8 +49,14 @@ __all__ = [
     "LPCNN",
     "NETWORKS",
     "PDI",
+    "QSMGAN",
     "XQSM",
+    "AdaINQSM",
+    "AdaINQSMConfig",
+    "AutoQSM",
+    "AutoQSMConfig",
     "BFRnet",
+    "Critic",
     "DeepQSM",
     "ErrorDeviation",
     "ErrorDeviationConfig",
@@ -64,6 +74,9 @@ __all__ = [
     "NeumannConfig",
     "PDIConfig",
     "Posterior",
+    "QSMGANConfig",
+    "QSMInvNet",
+    "QSMInvNetConfig",
     "QSMnet",
     "QSMnetConfig",
     "SHARQnet",

@@ -15,6 +15,8 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxqsm.networks.adain_qsm import AdaINQSM, AdaINQSMConfig
+from jaxqsm.networks.auto_qsm import AutoQSM, AutoQSMConfig
 from jaxqsm.networks.bfrnet import BFRnet
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
@@ -25,6 +27,8 @@ from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
 from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig
+from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
+from jaxqsm.networks.qsmgan import QSMGAN, QSMGANConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
 from jaxqsm.networks.single_step import SingleStep, SingleStepConfig
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
@@ -49,6 +53,9 @@ NETWORKS: Mapping[str, Family] = {
     "error_deviation": Family(ErrorDeviation, ErrorDeviationConfig),
     "deepqsm": Family(DeepQSM, StridedUNetConfig),
     "qsmnet": Family(QSMnet, QSMnetConfig),
+    "qsmgan": Family(QSMGAN, QSMGANConfig),
+    "qsm_invnet": Family(QSMInvNet, QSMInvNetConfig),
+    "adain_qsm": Family(AdaINQSM, AdaINQSMConfig),
     "xqsm": Family(XQSM, XQSMConfig),
     "ir2qsm": Family(IR2QSM, IR2QSMConfig),
     "pdi": Family(PDI, PDIConfig),
@@ -59,6 +66,7 @@ NETWORKS: Mapping[str, Family] = {
     "neumann": Family(Neumann, NeumannConfig),
     "sharqnet": Family(SHARQnet, StridedUNetConfig),
     "bfrnet": Family(BFRnet, XQSMConfig),
+    "auto_qsm": Family(AutoQSM, AutoQSMConfig),
     "nextqsm": Family(NeXtQSM, NeXtQSMConfig),
     "iqsm": Family(IQSM, IQSMConfig),
 }

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.networks.convolution import conv3d
-from jaxqsm.networks.layers import pad_to_multiple, unpad
+from jaxqsm.networks.layers import padded
 from jaxqsm.networks.u_net import UNet
 
 CHI_PER_OUTPUT = 0.25
@@ -91,8 +91,8 @@ class IQSM(nnx.Module):
         scale = TYPICAL / (acquisition.field_strength * acquisition.echo_times[0])
         kernels = jnp.concatenate([self.laplacian[...], self.filters[...]], axis=-1)
         images = scale * mask[..., None] * _wrap_free(phase, kernels)
-        out = self.body(pad_to_multiple(images, 2**self.config.depth))
-        return CHI_PER_OUTPUT * (unpad(out, mask.shape[1:])[..., 0] + images[..., 0]) * mask
+        out = padded(self.body, images, 2**self.config.depth)
+        return CHI_PER_OUTPUT * (out[..., 0] + images[..., 0]) * mask
 
 
 def _wrap_free(phase: Array, kernels: ArrayLike) -> Array:

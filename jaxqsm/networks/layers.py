@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +96,15 @@ def unpad(images: Float[Array, "b X Y Z c"], shape: Sequence[int]) -> Float[Arra
     """The first ``shape`` voxels."""
     x, y, z = shape
     return images[:, :x, :y, :z]
+
+
+def padded(
+    network: Callable[[Float[Array, "b X Y Z c"]], Float[Array, "b X Y Z o"]],
+    images: Float[Array, "b x y z c"],
+    multiple: int,
+) -> Float[Array, "b x y z o"]:
+    """What ``network`` makes of images of any lengths, where it can do with those of a multiple alone."""
+    return unpad(network(pad_to_multiple(images, multiple)), images.shape[1:4])
 
 
 class TransposedConvolution(nnx.Module):

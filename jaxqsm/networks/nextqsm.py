@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.networks.data_consistency import gradient_step, measurement
-from jaxqsm.networks.layers import pad_to_multiple, unpad
+from jaxqsm.networks.layers import pad_to_multiple, padded
 from jaxqsm.networks.strided_u_net import StridedUNet
 
 
@@ -88,8 +88,8 @@ class NeXtQSM(nnx.Module):
         """Local field in ppm, zero outside the mask."""
         config = self.config
         centred = jax.vmap(referenced)(total_field, mask) / config.total_std
-        images = pad_to_multiple(centred[..., None], 2**config.background_depth)
-        return config.field_std * unpad(self.background(images), mask.shape[1:])[..., 0] * mask
+        found = padded(self.background, centred[..., None], 2**config.background_depth)
+        return config.field_std * found[..., 0] * mask
 
     def _roughness(self, chi: Float[Array, "batch x y z"]) -> Float[Array, ""]:
         out = self.regulariser(pad_to_multiple(chi[..., None], 2**self.config.depth))

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.layers import pad_to_multiple, unpad
+from jaxqsm.networks.layers import padded
 from jaxqsm.networks.u_net import UNet
 
 
@@ -73,6 +73,6 @@ class QSMnet(nnx.Module):
         """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
         config = self.config
         field = (local_field * mask - config.field_mean) / config.field_std
-        out = self.body(pad_to_multiple(field[..., None], 2**config.depth))
-        chi = unpad(out, mask.shape[1:])[..., 0] * config.chi_std + config.chi_mean
+        out = padded(self.body, field[..., None], 2**config.depth)
+        chi = out[..., 0] * config.chi_std + config.chi_mean
         return chi * mask

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.layers import Convolution, pad_to_multiple, unpad
+from jaxqsm.networks.layers import Convolution, padded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +91,8 @@ class DeepQSM(nnx.Module):
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """In ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
-        images = pad_to_multiple((field * mask / self.config.field_std)[..., None], 2**self.config.depth)
-        return self.config.out_std * unpad(self.body(images), mask.shape[1:])[..., 0] * mask
+        images = (field * mask / self.config.field_std)[..., None]
+        return self.config.out_std * padded(self.body, images, 2**self.config.depth)[..., 0] * mask
 
 
 class SHARQnet(DeepQSM):

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.splitting import Problem, problem
-from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad, weighted_mean
-from jaxqsm.physics import dipole_convolve
-from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.inversion.splitting import problem
+from jaxqsm.operators import gradient, pad, weighted_mean
+from jaxqsm.uncertainty.perturbation import draw, misfit
 
 NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
@@ -86,7 +85,7 @@ def laplace(
     """
     given = problem(local_field, mask, geometry, magnitude)
     best = pad(chi * mask, given.shape)
-    noise = _noise(best, given)
+    noise = misfit(best, given)
     rate = weight / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
     square = _steepness(best, geometry)
@@ -94,11 +93,11 @@ def laplace(
     keys = jax.random.split(key, ROUNDS + 1)
     for number in range(ROUNDS):
         stiffness = rate / jnp.sqrt(square + spread)
-        drawn = _draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
+        drawn = draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
         found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
         spread = weighted_mean(found, inside, NEIGHBOURHOOD, geometry, otherwise=found)
     stiffness = rate / jnp.sqrt(square + spread)
-    drawn = _draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
+    drawn = draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
     drawn = jax.vmap(given.finish)(drawn)
     variance = (drawn**2).mean(0)
     variance = weighted_mean(variance, mask.astype(drawn.dtype), NEIGHBOURHOOD, geometry, otherwise=variance)
@@ -109,50 +108,3 @@ def _steepness(image: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array,
     """|∇|²."""
     x, y, z = gradient(image, geometry)
     return x**2 + y**2 + z**2
-
-
-def _noise(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:
-    """Root mean square of the weighted misfit, less its mean."""
-    misfit = given.trusted - dipole_convolve(chi, given.kernel, given.shape)
-    total = jnp.maximum(given.weights.sum(), 1e-30)
-    misfit = misfit - jnp.sum(given.weights * misfit) / total
-    used = jnp.sum(given.weights > 0)
-    return jnp.sqrt(jnp.sum(given.weights * misfit**2) / jnp.maximum(used, 1)) + 1e-12
-
-
-def _draw(
-    key: PRNGKeyArray,
-    given: Problem,
-    noise: Array,
-    stiffness: Float[Array, "X Y Z"],
-    *,
-    samples: int,
-    iterations: int,
-) -> Float[Array, "sample X Y Z"]:
-    """Samples of a normal distribution with this inverse covariance, on the padded grid."""
-    geometry, shape = given.geometry, given.shape
-    confidence = given.weights / noise**2
-    inside = pad(given.mask, shape)
-    typical = jnp.sum(confidence) / jnp.maximum(inside.sum(), 1)
-    stiff = jnp.sum(stiffness * inside) / jnp.maximum(inside.sum(), 1)
-    divisor = typical * given.kernel**2 + stiff * laplacian_symbol(shape, geometry)
-    divisor = jnp.where(divisor > 0, divisor, jnp.inf)
-
-    def precision(image: Array) -> Array:
-        predicted = dipole_convolve(image, given.kernel, shape)
-        data = dipole_convolve(confidence * predicted, given.kernel, shape)
-        x, y, z = (stiffness * g for g in gradient(image, geometry))
-        return data - divergence((x, y, z), geometry)
-
-    def near_inverse(image: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(image) / divisor, s=shape)
-
-    def one(key: PRNGKeyArray) -> Array:
-        of_data, *of_prior = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
-        x, y, z = (jnp.sqrt(stiffness) * n for n in of_prior)
-        right = dipole_convolve(jnp.sqrt(confidence) * of_data, given.kernel, shape)
-        right = right - divergence((x, y, z), geometry)
-        right = right - right.mean()
-        return conjugate_gradient(precision, right, iterations=iterations, preconditioner=near_inverse)
-
-    return jax.lax.map(one, jax.random.split(key, samples))

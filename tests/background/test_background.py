@@ -97,6 +97,7 @@ def test_gradient(name, x64):
         "lbv": {"iterations": 200},
         "ismv": {"tolerance": 1e-9, "max_iterations": 2000},
         "sharp": {"radius": 2.0},
+        "sdf": {"deviations": (2.0, 1.0), "erosion": 1.0},
         "harperella": {"radius": 3.0, "iterations": 4},
         "iharperella": {"iterations": 3},
     }[name]

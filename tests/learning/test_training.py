@@ -14,6 +14,8 @@ from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.learning import DataConfig, Examples, TrainingConfig, read_config, train
+from jaxqsm.learning.adversarial import Game
+from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
 from jaxqsm.networks import Unrolled
 from jaxqsm.physics import dipole_field
@@ -37,6 +39,34 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
 
 
 @pytest.mark.slow
+def test_examples_that_are_not_turned_keep_their_geometry():
+    fixed = {"tilt": (0.0, 0.0), "voxel_size": (1.0, 1.0), "anisotropy": (2.0, 2.0)}
+    examples = Examples(dataclasses.replace(DATA, turned=False, variety=fixed), "inversion", seed=3)
+    for number in range(3):
+        np.testing.assert_allclose(np.abs(examples[number].geometry.b0_dir), [0, 0, 1], atol=1e-6)
+
+
+def test_a_critic_learns_what_truth_looks_like():
+    """Its judgement then leads a map towards the truth."""
+    rng = np.random.default_rng(0)
+    shape = (4, 16, 16, 16)
+    mask = jnp.ones(shape, bool)
+    real = jnp.sign(jnp.asarray(rng.standard_normal((4, 4, 4, 4)))).repeat(4, 1).repeat(4, 2).repeat(4, 3)
+    fake = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    example = Example(field=0.1 * real, target=0.05 * real, mask=mask, magnitude=mask, geometry=Geometry())
+    game = Game(3e-3, seed=0)
+    adversary = game.first()
+    before = float(game.loss(adversary, 0.05 * fake, example) - game.loss(adversary, 0.05 * real, example))
+    step = jax.jit(game.step)
+    for number in range(40):
+        adversary = step(adversary, 0.05 * fake, example, number)
+    gap = float(game.loss(adversary, 0.05 * fake, example) - game.loss(adversary, 0.05 * real, example))
+    assert gap > before + 0.3
+    downhill = -jax.grad(lambda chi: game.loss(adversary, chi, example))(0.05 * fake)
+    assert float(jnp.vdot(downhill, real - fake)) > 0
+
+
+@pytest.mark.slow
 def test_examples_bring_where_a_network_begins():
     """The same as the network finds itself, but for differences that are taken forwards."""
     config = dataclasses.replace(DATA, shape=24)
@@ -50,13 +80,14 @@ def test_examples_bring_where_a_network_begins():
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
-    """With a network that has running statistics and drops channels at random."""
+    """With a network that has running statistics and drops channels at random, and a critic."""
     config = TrainingConfig(
         network="lpcnn",
         task="inversion",
         steps=4,
         options={"iterations": 1, "width": 4, "blocks": 1},
         losses={"l1": 1.0, "gradient": 0.1},
+        adversarial=0.1,
         data=DATA,
         checkpoint_every=2,
         validate_every=4,
@@ -131,7 +162,8 @@ def test_the_command_trains_and_says_what_is_wrong(tmp_path):
     done = command("nothing", "--out", "run")
     assert done.returncode == 2
     assert (
-        "no such file; give a TOML file, or one of background, deviation, learned, single_step" in done.stderr
+        "no such file; give a TOML file, or one of background, deviation, learned, qsmnet_plus, single_step"
+        in done.stderr
     )
     assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))

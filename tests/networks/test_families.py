@@ -14,6 +14,8 @@ from jaxqsm.networks import NETWORKS, NeXtQSM, NeXtQSMConfig, Posterior, build, 
 
 SHAPE = (20, 17, 14)
 SMALL = {
+    "adain_qsm": {"channels": 4, "depth": 2, "code": 8},
+    "auto_qsm": {"channels": 4, "depth": 2},
     "bfrnet": {"channels": 8},
     "deepqsm": {"channels": 4, "depth": 2},
     "error_deviation": {"channels": 4},
@@ -25,6 +27,8 @@ SMALL = {
     "neumann": {"blocks": 1, "width": 8, "terms": 2},
     "nextqsm": {"channels": 4, "background_depth": 2, "depth": 1, "iterations": 2},
     "pdi": {"channels": 4, "depth": 2},
+    "qsm_invnet": {"channels": 4, "depth": 2},
+    "qsmgan": {"channels": 4, "depth": 2},
     "qsmnet": {"channels": 4, "depth": 2, "size": 3},
     "sharqnet": {"channels": 4, "depth": 2},
     "single_step": {"channels": 4},
@@ -34,6 +38,7 @@ SMALL = {
     "xqsm": {"channels": 8},
 }
 MODEL_BASED = (
+    "adain_qsm",
     "error_deviation", "harmonic_correction", "lpcnn", "modl_qsm", "neumann", "nextqsm", "single_step",
     "spinet_qsm", "unrolled", "vandi",
 )  # fmt: skip

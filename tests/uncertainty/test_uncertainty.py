@@ -9,11 +9,14 @@ from helpers import ball, jaxqsm, relative_error, smooth_blobs
 from jaxqsm import Geometry
 from jaxqsm.inversion import tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
+from jaxqsm.inversion.splitting import problem
 from jaxqsm.io import load, save
 from jaxqsm.networks import learned_deviation
+from jaxqsm.operators import gradient, pad
 from jaxqsm.phantoms import head
-from jaxqsm.physics import dipole_field
-from jaxqsm.uncertainty import cone_energy, coverage, laplace, noise_propagation
+from jaxqsm.physics import dipole_convolve, dipole_field
+from jaxqsm.uncertainty import cone_energy, coverage, gibbs, laplace, noise_propagation
+from jaxqsm.uncertainty.gibbs import draw_next, inverse_gaussian
 
 GEOMETRY = Geometry((1.0, 1.2, 1.5), (0.3, 0.1, 0.9))
 
@@ -69,6 +72,59 @@ def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
     noisier = field + 0.004 * mask * jax.random.normal(jax.random.key(3), mask.shape)
     again = laplace(tv(noisier, mask, geometry), noisier, mask, geometry, jax.random.key(0), samples=6)
     assert float(jnp.mean(again.deviation[mask])) > 1.2 * float(jnp.mean(posterior.deviation[mask]))
+
+
+def test_inverse_gaussian_has_its_mean_and_variance():
+    for mean, shape in ((1.0, 3.0), (50.0, 4.0), (0.01, 5.0)):
+        drawn = inverse_gaussian(jax.random.key(0), jnp.full(200_000, mean), jnp.asarray(shape))
+        assert float(drawn.min()) > 0
+        assert float(drawn.mean()) == pytest.approx(mean, rel=0.05)
+        # The mean of the inverse is known as well, and does not hang on a few large draws.
+        assert float((1 / drawn).mean()) == pytest.approx(1 / mean + 1 / shape, rel=0.02)
+
+
+def test_gibbs_draws_from_the_posterior_itself(x64):
+    """As integration by parts demands: the mean of χ · (slope of −log density) is the number of unknowns."""
+    shape = (8, 7, 6)
+    mask = jnp.asarray(ball(shape, 3))
+    chi = jnp.asarray(0.1 * smooth_blobs(shape)) * mask
+    noise, weight = 0.004, 3e-4
+    field = dipole_field(chi, GEOMETRY) + noise * jax.random.normal(jax.random.key(1), shape)
+    given = problem(field * mask, mask, GEOMETRY, None)
+    options = {"weight": weight, "noise": noise, "iterations": 60}
+    chain = [pad(tv(field, mask, GEOMETRY, weight=weight), given.shape)]
+    step = jax.jit(lambda c, k: draw_next(c, k, given, noise, weight / noise**2, 60))
+
+    def slope(chi):
+        def energy(chi):
+            predicted = dipole_convolve(chi, given.kernel, given.shape)
+            steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, GEOMETRY)) + 1e-24)
+            data = 0.5 * jnp.sum(given.weights * (predicted - given.trusted) ** 2)
+            return (data + weight * jnp.sum(steepness)) / noise**2
+
+        return float(jnp.vdot(chi - chi.mean(), jax.grad(energy)(chi)))
+
+    for number in range(330):
+        chain.append(step(chain[-1], jax.random.fold_in(jax.random.key(2), number)))
+    unknowns = np.prod(given.shape) - 1
+    assert np.mean([slope(c) for c in chain[30:]]) == pytest.approx(unknowns, rel=0.02)
+    found = gibbs(field, mask, GEOMETRY, jax.random.key(3), **options, samples=60, burn_in=20)
+    own = jnp.stack([given.finish(c) for c in chain[30:]])
+    assert float(jnp.mean(found.deviation[mask])) == pytest.approx(float(own.std(0)[mask].mean()), rel=0.1)
+    apart = jnp.sqrt(jnp.mean((found.mean - own.mean(0))[mask] ** 2))
+    assert float(apart) < 0.4 * float(jnp.mean(found.deviation[mask]))
+
+
+@pytest.mark.slow
+def test_gibbs_covers_as_much_as_it_says(crop):
+    chi, field, mask, geometry = crop
+    found = gibbs(field, mask, geometry, jax.random.key(0), samples=40, burn_in=30)
+    print(
+        float(coverage(found.mean - chi, found.deviation, mask)),
+        relative_error(found.mean, chi, mask),
+        relative_error(tv(field, mask, geometry), chi, mask),
+    )
+    assert 0.6 < float(coverage(found.mean - chi, found.deviation, mask)) < 0.97
 
 
 @pytest.mark.parametrize("weight", [pytest.param(1e-4, marks=pytest.mark.slow), 3e-4])

@@ -1,0 +1,140 @@
+"""Maps of χ drawn from the posterior of total variation itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.splitting import Problem, problem
+from jaxqsm.inversion.tv import tv
+from jaxqsm.operators import gradient, pad
+from jaxqsm.uncertainty.perturbation import draw, misfit
+
+
+class Draws(NamedTuple):
+    """What was drawn, and what it says.
+
+    Attributes:
+        mean: of the samples, ppm: the estimate of least mean squared error.
+        deviation: of the samples, ppm, zero outside the mask.
+        noise: of the field where its weight is 1, ppm.
+        samples: χ, ``(sample, x, y, z)``, ppm, zero mean in the mask.
+    """
+
+    mean: Float[Array, "x y z"]
+    deviation: Float[Array, "x y z"]
+    noise: Float[Array, ""]
+    samples: Float[Array, "sample x y z"]
+
+
+@partial(jax.jit, static_argnames=("samples", "burn_in", "iterations"))
+def gibbs(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    key: PRNGKeyArray,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weight: float = 3e-4,
+    noise: float | None = None,
+    samples: int = 100,
+    burn_in: int = 50,
+    iterations: int = 30,
+) -> Draws:
+    """Sample exp(−|W (Dχ − field)|² / 2σ² − weight / σ² Σ |∇χ|) by Gibbs sampling.
+
+    exp(−r |g|) is a mixture of normal distributions of g, so that in turn χ is drawn given the variances of
+    its gradients, which is a normal distribution (perturb and maximise), and the variances given
+    χ, each of which is inverse Gaussian. No step is rejected, and none has a size that must be
+    chosen. Unlike :func:`laplace` it approximates nothing but the solution of linear equations; it takes some
+    ten times as long, so it is for small volumes, and for checking others.
+
+    What it samples is as true as prior and noise are. In the middle of the head phantom at 2 mm nominal 90 %
+    intervals hold the truth in 93 % of the voxels with a weight of 1e-4 and the true noise, in 67 % with the
+    defaults, whose prior says that edges are fewer than they are, and whose noise is what overfitting left.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``.
+        mask: where it is valid.
+        geometry: voxel size and field direction.
+        key: random key.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        weight: of total variation, ppm · mm. Default 3e-4, that of :func:`jaxqsm.inversion.tv`.
+        noise: σ, ppm. Default: the misfit of :func:`jaxqsm.inversion.tv`, which the chain starts from.
+        samples: that are kept, all in memory. Default 100.
+        burn_in: that are not. Default 50.
+        iterations: of conjugate gradients a sample, starting from the last. Default 30.
+
+    Returns:
+        Mean, deviation, noise and samples. Four real FFTs an iteration.
+
+    References:
+        Park & Casella 2008, JASA 103:681, doi:10.1198/016214508000000337 (mixture); Kyung, Gill, Ghosh &
+        Casella 2010, Bayesian Anal 5:369, doi:10.1214/10-BA607 (groups, as the parts of a gradient are).
+    """
+    given = problem(local_field, mask, geometry, magnitude)
+    best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=weight), given.shape)
+    level = misfit(best, given) if noise is None else jnp.asarray(noise, best.dtype)
+    rate = weight / level**2
+
+    def step(chi: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
+        new = draw_next(chi, key, given, level, rate, iterations)
+        return new, new
+
+    chi, _ = jax.lax.scan(lambda c, k: (step(c, k)[0], None), best, jax.random.split(key, burn_in))
+    _, drawn = jax.lax.scan(step, chi, jax.random.split(jax.random.fold_in(key, 1), samples))
+    drawn = jax.vmap(given.finish)(drawn)
+    return Draws(drawn.mean(0), drawn.std(0, ddof=1) * mask, level, drawn)
+
+
+def draw_next(
+    chi: Float[Array, "X Y Z"],
+    key: PRNGKeyArray,
+    given: Problem,
+    noise: ArrayLike,
+    rate: ArrayLike,
+    iterations: int,
+) -> Float[Array, "X Y Z"]:
+    """The next sample of a chain: variances of the gradients given χ, then χ given them.
+
+    Args:
+        chi: the last sample, ppm, on the padded grid.
+        key: random key.
+        given: the problem.
+        noise: ppm, of the field where its weight is 1.
+        rate: mm / ppm, of the prior exp(−rate Σ |∇χ|).
+        iterations: of conjugate gradients.
+    """
+    of_variances, of_chi = jax.random.split(key)
+    rate = jnp.asarray(rate, chi.dtype)
+    steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, given.geometry)))
+    stiffness = inverse_gaussian(of_variances, rate / jnp.maximum(steepness, 1e-6 / rate), rate**2)
+    field = given.trusted
+    (new,) = draw(of_chi, given, noise, stiffness, field=field, start=chi, samples=1, iterations=iterations)
+    return new
+
+
+def inverse_gaussian(
+    key: PRNGKeyArray, mean: Float[Array, "*shape"], shape: Float[Array, ""]
+) -> Float[Array, "*shape"]:
+    """Draws from inverse Gaussian distributions.
+
+    Args:
+        key: random key.
+        mean: positive, any shape.
+        shape: the distribution's second parameter: its variance is mean³ / shape.
+
+    References:
+        Michael, Schucany & Haas 1976, Am Stat 30:88, doi:10.1080/00031305.1976.10479147.
+    """
+    of_size, of_side = jax.random.split(key)
+    t = mean * jax.random.normal(of_size, mean.shape, mean.dtype) ** 2 / (2 * shape)
+    # The smaller root of a quadratic, without the difference of what is nearly equal.
+    small = mean / (1 + t + jnp.sqrt(t * (2 + t)))
+    kept = jax.random.uniform(of_side, mean.shape, mean.dtype) * (mean + small) <= mean
+    return jnp.where(kept, small, mean**2 / small)

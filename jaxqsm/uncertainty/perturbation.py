@@ -1,0 +1,80 @@
+"""Samples of χ from a normal distribution that physics and a weighted gradient penalty make."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from jaxqsm.inversion.splitting import Problem
+from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
+from jaxqsm.physics import dipole_convolve
+from jaxqsm.solvers import conjugate_gradient
+
+
+def draw(
+    key: PRNGKeyArray,
+    given: Problem,
+    noise: ArrayLike,
+    stiffness: Float[Array, "X Y Z"],
+    *,
+    field: Float[Array, "X Y Z"] | float = 0.0,
+    start: Float[Array, "X Y Z"] | float = 0.0,
+    samples: int,
+    iterations: int,
+) -> Float[Array, "sample X Y Z"]:
+    """Samples with the inverse covariance DᵀW²D / noise² + ∇ᵀ stiffness ∇, on the padded grid.
+
+    Data and prior are perturbed, and the χ that fits them best is a sample (perturb and maximise): no
+    covariance is stored.
+
+    Args:
+        key: random key.
+        given: the problem; its field is not used.
+        noise: ppm, standard deviation of the field where its weight is 1.
+        stiffness: mm² / ppm², inverse variance of every voxel's gradient.
+        field: ppm, whose χ is the mean of the samples. Default 0: deviations from the mean.
+        start: ppm, where the solver begins.
+        samples: how many, one after another.
+        iterations: of conjugate gradients a sample, preconditioned in k-space.
+
+    References:
+        Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104.
+    """
+    geometry, shape = given.geometry, given.shape
+    confidence = given.weights / noise**2
+    inside = pad(given.mask, shape)
+    typical = jnp.sum(confidence) / jnp.maximum(inside.sum(), 1)
+    stiff = jnp.sum(stiffness * inside) / jnp.maximum(inside.sum(), 1)
+    divisor = typical * given.kernel**2 + stiff * laplacian_symbol(shape, geometry)
+    divisor = jnp.where(divisor > 0, divisor, jnp.inf)
+
+    def precision(image: Array) -> Array:
+        predicted = dipole_convolve(image, given.kernel, shape)
+        data = dipole_convolve(confidence * predicted, given.kernel, shape)
+        x, y, z = (stiffness * g for g in gradient(image, geometry))
+        return data - divergence((x, y, z), geometry)
+
+    def near_inverse(image: Array) -> Array:
+        return jnp.fft.irfftn(jnp.fft.rfftn(image) / divisor, s=shape)
+
+    def one(key: PRNGKeyArray) -> Array:
+        of_data, *of_prior = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))
+        x, y, z = (jnp.sqrt(stiffness) * n for n in of_prior)
+        measured = confidence * field + jnp.sqrt(confidence) * of_data
+        right = dipole_convolve(measured, given.kernel, shape) - divergence((x, y, z), geometry)
+        first = jnp.broadcast_to(jnp.asarray(start), shape)
+        right = right - right.mean() - precision(first)
+        solve = conjugate_gradient(precision, right, iterations=iterations, preconditioner=near_inverse)
+        return first + solve
+
+    return jax.lax.map(one, jax.random.split(key, samples))
+
+
+def misfit(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:
+    """Root mean square of the weighted misfit, less its mean: the noise of the field, ppm."""
+    left = given.trusted - dipole_convolve(chi, given.kernel, given.shape)
+    total = jnp.maximum(given.weights.sum(), 1e-30)
+    left = left - jnp.sum(given.weights * left) / total
+    used = jnp.sum(given.weights > 0)
+    return jnp.sqrt(jnp.sum(given.weights * left**2) / jnp.maximum(used, 1)) + 1e-12
