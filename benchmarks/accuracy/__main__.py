@@ -50,10 +50,10 @@ def main(stages: list[str]) -> None:
     unknown = set(stages) - set(STAGES)
     if unknown:
         sys.exit(f"unknown stage {sorted(unknown)[0]}; use {', '.join(STAGES)}")
-    for stage in stages or STAGES:
-        names = [name for name in METHODS[stage] if name not in FITTED]
-        trials = {label: partial(_trial, stage, protocol) for label, protocol in SCANS.items()}
-        fill(FOLDER / f"{stage}.json", trials, names, stage=stage)
+    for label, protocol in SCANS.items():
+        for stage in stages or STAGES:
+            names = [name for name in METHODS[stage] if name not in FITTED]
+            fill(FOLDER / f"{stage}.json", {label: partial(_trial, stage, protocol)}, names, stage=stage)
     records = {stage: FOLDER / f"{stage}.json" for stage in STAGES}
     pages = [_tables(stage, json.loads(path.read_text())) for stage, path in records.items() if path.exists()]
     introduction = (
