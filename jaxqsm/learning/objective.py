@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxqsm.geometry import Geometry
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import (
     Volume,
@@ -20,6 +22,7 @@ from jaxqsm.learning.losses import (
     model,
     total_variation,
 )
+from jaxqsm.networks import measurement
 from jaxqsm.networks.pdi import Posterior
 
 LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
@@ -42,6 +45,9 @@ POSTERIOR_LOSSES: Mapping[str, Callable[[Posterior, Example], Float[Array, ""]]]
 }
 """Losses of networks that give a distribution, by name."""
 
+EQUIVARIANCE = "equivariance"
+"""Name of the loss that asks a network about fields of its own making, :func:`equivariance`."""
+
 FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
 
@@ -61,7 +67,7 @@ def objective(
         ValueError: an unknown loss, or one that needs a distribution where the network gives none.
     """
     probabilistic = hasattr(network, "posterior")
-    known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else ())]
+    known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else (EQUIVARIANCE,))]
     unknown = set(losses) - set(known)
     if unknown or not losses:
         raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(known)}")
@@ -81,9 +87,39 @@ def objective(
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())
     for weight, output in zip(weights, outputs, strict=True):
-        terms = [part * LOSSES[name](output, example) for name, part in losses.items()]
-        total = total + weight / sum(weights) * sum(terms)
+        terms = [part * LOSSES[name](output, example) for name, part in losses.items() if name in LOSSES]
+        total = total + weight / sum(weights) * sum(terms, jnp.zeros(()))
+    if EQUIVARIANCE in losses:
+        total = total + losses[EQUIVARIANCE] * equivariance(network, outputs[-1], example)
     return total, outputs[-1]
+
+
+def equivariance(network: Any, output: Volume, example: Example) -> Float[Array, ""]:
+    """Mean absolute error of what the network makes of the field of its own χ, turned against the field.
+
+    A head may lie in any direction. So χ that the network found, turned by 90° about another axis than the
+    field's, is as good a head; its field is known, and from it the network should find it again. What lay in
+    the magic-angle cone then lies outside: unlike the misfit of the data, this tells a network what
+    to put there, and needs no truth. Patches must be cubes, as the examples of training are.
+
+    Args:
+        network: called as :func:`objective` calls it.
+        output: χ that it found, ppm.
+        example: that it was given.
+
+    References:
+        Chen, Tachella & Davies 2021, ICCV, doi:10.1109/ICCV48922.2021.00434 (equivariant imaging).
+    """
+
+    def turn(volume: Volume) -> Volume:
+        return jnp.transpose(volume, (0, 3, 1, 2))  # x → y → z → x, while the field stays where it is
+
+    chi, mask, magnitude = turn(output), turn(example.mask), turn(example.magnitude)
+    geometry = jax.vmap(lambda g: Geometry(jnp.roll(g.voxel_size, 1), g.b0_dir))(example.geometry)
+    data = jax.vmap(measurement)(chi, mask, geometry, magnitude)
+    field = jax.vmap(lambda d, c: d.predict(c))(data, chi) * mask
+    again = network(field, mask, geometry, magnitude)
+    return l1(without_mean(again, mask), without_mean(chi, mask), mask)
 
 
 def network_inputs(example: Example) -> tuple[Any, ...]:

@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import relative_error
+from helpers import ball, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion import tikhonov
 from jaxqsm.learning import DataConfig, Examples, TrainingConfig, read_config, train
 from jaxqsm.learning.adversarial import Game
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
+from jaxqsm.learning.objective import equivariance, without_mean
 from jaxqsm.networks import Unrolled
 from jaxqsm.physics import dipole_field
 
@@ -64,6 +66,31 @@ def test_a_critic_learns_what_truth_looks_like():
     assert gap > before + 0.3
     downhill = -jax.grad(lambda chi: game.loss(adversary, chi, example))(0.05 * fake)
     assert float(jnp.vdot(downhill, real - fake)) > 0
+
+
+def test_equivariance_is_less_for_a_network_that_inverts_by_the_right_geometry():
+    """While the head turns with its voxels, the field stays."""
+    shape = (1, 20, 20, 20)
+    chi = 0.1 * jnp.asarray(smooth_blobs(shape[1:], seed=4), jnp.float32)[None]
+    mask = jnp.asarray(ball(shape[1:], 8))[None]
+    chi = without_mean(chi, mask)
+    geometry = jax.tree.map(lambda v: v[None], Geometry((1.0, 1.2, 1.5), (0.0, 0.6, 0.8)))
+    example = Example(field=chi, target=chi, mask=mask, magnitude=mask * 1.0, geometry=geometry)
+
+    def inverse(field, mask, geometry, magnitude):
+        one = tikhonov(field[0], mask[0], jax.tree.map(lambda v: v[0], geometry), weight=1e-6)
+        return one[None]
+
+    def deaf(field, mask, geometry, magnitude):
+        return field
+
+    def wrong(field, mask, geometry, magnitude):
+        swapped = jax.vmap(lambda g: Geometry(g.voxel_size, g.b0_dir[::-1]))(geometry)
+        return inverse(field, mask, swapped, magnitude)
+
+    right, ignored, mistaken = (float(equivariance(n, chi, example)) for n in (inverse, deaf, wrong))
+    assert right < 0.7 * ignored
+    assert right < 0.8 * mistaken
 
 
 @pytest.mark.slow
