@@ -24,8 +24,8 @@ def train(config: str, /, *, out: Path) -> int | None:
     Parameters
     ----------
     config
-        A TOML file, or the name of a configuration that comes with jaxqsm: learned, background, deviation or
-        single_step.
+        A TOML file, or the name of a configuration that comes with jaxqsm: learned, background, deviation,
+        single_step or qsmnet_plus.
     out
         Folder of the run.
     """
