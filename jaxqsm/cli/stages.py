@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxqsm import masking
 from jaxqsm.cli import console
 from jaxqsm.cli.options import (
     Direction,
@@ -58,18 +57,21 @@ def mask(
         Replace the file.
     """
     check_output(out, overwrite)
-    if method not in ("magnitude", "phase_quality"):
-        raise InputError(f"--method {method}: use magnitude or phase_quality")
+    chosen = chosen_method("mask", method)
     stored = load(image)
     geometry = geometry_from(stored.affine, path=image)
 
+    values = stored.data
+    keywords: dict[str, Any] = {"erosion": erosion}
+    if chosen.name == "phase_quality":
+        values, recognised = to_radians(stored.data, phase_range=phase_range, name=str(image))
+        console.note(recognised)
+    else:
+        keywords["neck"] = neck
+
     def find() -> np.ndarray:
         try:
-            if method == "magnitude":
-                return masking.magnitude(stored.data, geometry, erosion=erosion, neck=neck)
-            radians, recognised = to_radians(stored.data, phase_range=phase_range, name=str(image))
-            console.note(recognised)
-            return masking.phase_quality(radians, geometry, erosion=erosion)
+            return chosen.function(values, geometry, **keywords)
         except ValueError as error:
             raise InputError(f"{image}: {error}") from error
 

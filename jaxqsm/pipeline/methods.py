@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxqsm import background, field_mapping, fitting, inversion, networks, relaxometry, unwrapping
+from jaxqsm import background, field_mapping, fitting, inversion, masking, networks, relaxometry, unwrapping
 from jaxqsm.geometry import Geometry
 
 AUTO = "auto"
@@ -126,6 +126,7 @@ def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
 
 
 METHODS: dict[str, dict[str, Method]] = {
+    "mask": _stage("mask", masking.magnitude, masking.phase_quality),
     "signal": _stage("signal", fitting.signal_fit),
     "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian, unwrapping.best_path),
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
