@@ -14,10 +14,15 @@ import jax
 from jaxqsm import metrics
 from jaxqsm.evaluation import Trial
 from jaxqsm.io import save_json
+from jaxqsm.operators import erode
 from jaxqsm.pipeline import find_method
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """By trial, by method, by metric; ``seconds`` include compilation."""
+
+
+DEPTH = 6.0
+"""mm. The largest ball of the background methods with one ball."""
 
 
 def fill(
@@ -38,7 +43,10 @@ def fill(
 
 
 def _score(stage: str, name: str, trial: Trial) -> dict[str, float]:
-    """Scores where the method says that it is valid; ``valid`` is that part of the mask."""
+    """Scores where the method says that it is valid; ``valid`` is that part of the mask.
+
+    ``core`` is the NRMSE :data:`DEPTH` within the mask, where all methods are valid.
+    """
     method = find_method(stage, name)
     weights: dict[str, Any] = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
     start = time.perf_counter()
@@ -50,4 +58,6 @@ def _score(stage: str, name: str, trial: Trial) -> dict[str, float]:
     scores = metrics.summary(image, trial.truth, valid, labels)
     scores = {key: round(float(value), 4) for key, value in scores.items()}
     part = float(valid.sum() / trial.mask.sum())
-    return scores | {"valid": round(part, 3), "seconds": round(seconds, 1)}
+    core = erode(trial.mask, DEPTH, trial.geometry) & valid
+    deep = round(float(metrics.nrmse(image * core, trial.truth * core, core)), 4)
+    return scores | {"core": deep, "valid": round(part, 3), "seconds": round(seconds, 1)}

@@ -51,7 +51,6 @@ def huber(field: Volume, weights: Volume, *, knee: ArrayLike, tightness: ArrayLi
 
     It is the linear term for noise, and does not believe gross errors.
     """
-
     strongest = jnp.asarray(knee) * weights / tightness
 
     def proximal(v: Volume) -> Volume:

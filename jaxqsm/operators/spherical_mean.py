@@ -82,7 +82,8 @@ def weighted_mean(
         otherwise: value where a thousandth of the largest weight in a ball is not reached. Default 0.
 
     Returns:
-        Shape and unit of ``image``. Six real FFTs; differentiable.
+        Shape and unit of ``image``; opposite borders of the array are neighbours. Six real FFTs;
+        differentiable.
     """
     known = jnp.where(weights > 0, image, 0)
     total, count = (spherical_mean(v, radius, geometry) for v in (known * weights, weights))

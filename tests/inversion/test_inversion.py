@@ -101,7 +101,7 @@ def test_sums_of_errors_do_not_believe_gross_ones(truth):
     assert robust < 0.3 * squares
 
 
-@pytest.mark.parametrize("name", ["linear", "nonlinear", "absolute"])
+@pytest.mark.parametrize("name", ["linear", "nonlinear", "absolute", "huber"])
 def test_data_terms_are_proximal_maps(name):
     """Against a search on a fine grid, voxel by voxel."""
     from jaxqsm.inversion import fidelity
@@ -109,13 +109,15 @@ def test_data_terms_are_proximal_maps(name):
     rng = np.random.default_rng(0)
     field, v, weights = rng.normal(0, 0.1, 50), rng.normal(0, 0.1, 50), rng.uniform(0, 3, 50)
     grid = np.linspace(-1, 1, 200_001)[:, None]
+    gap = np.abs(grid - field)
     terms = {
         "linear": 0.5 * weights * (grid - field) ** 2,
         "nonlinear": 0.5 * weights * np.abs(np.exp(16j * grid) - np.exp(16j * field)) ** 2 / 16**2,
-        "absolute": weights * np.abs(grid - field),
+        "absolute": weights * gap,
+        "huber": weights * np.where(gap < 0.05, 0.5 * gap**2, 0.05 * gap - 0.5 * 0.05**2),
     }
     best = grid[np.argmin(terms[name] + 0.5 * (grid - v) ** 2, axis=0), 0]
-    options = {"radians_per_ppm": 16.0} if name == "nonlinear" else {}
+    options = {"nonlinear": {"radians_per_ppm": 16.0}, "huber": {"knee": 0.05}}.get(name, {})
     found = getattr(fidelity, name)(jnp.asarray(field), jnp.asarray(weights), **options)(jnp.asarray(v))
     near = np.abs(field - v) < np.pi / 16 / 2  # beyond, Newton's few steps are on their way only
     assert near.sum() > 20

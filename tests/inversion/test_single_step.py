@@ -93,6 +93,17 @@ def test_voxels_without_signal_do_not_matter(truth):
     assert _error(again, chi, valid) < _error(found, chi, valid) + 0.05
 
 
+def test_voxels_unwrapped_wrongly_pull_no_more_than_noise(truth):
+    chi, total, mask = truth
+    wrong = mask & jnp.asarray(np.random.default_rng(1).random(SHAPE) < 0.01)
+    spoiled = total + 0.5 * wrong
+    errors = []
+    for field, knee in ((total, 0.02), (spoiled, 0.02), (spoiled, 10.0)):
+        found, valid = inversion.ss_tv(field, mask, GEOMETRY, knee=knee, **OPTIONS["ss_tv"])
+        errors.append(_error(found, chi, valid))
+    assert errors[1] - errors[0] < 0.5 * (errors[2] - errors[0])
+
+
 @pytest.mark.slow
 def test_gradient_is_that_of_finite_differences(x64):
     shape = (20, 18, 16)

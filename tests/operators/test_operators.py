@@ -1,3 +1,5 @@
+from functools import partial
+
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -14,6 +16,7 @@ from jaxqsm.operators import (
     erode,
     fast_shape,
     frequencies,
+    gaussian_mean,
     gradient,
     laplacian,
     laplacian_symbol,
@@ -21,6 +24,7 @@ from jaxqsm.operators import (
     peel,
     spherical_kernel,
     spherical_mean,
+    weighted_mean,
 )
 
 GEOMETRY = Geometry((1.0, 1.5, 2.0), (0.1, 0.2, 0.9))
@@ -143,3 +147,27 @@ def test_erosion_treats_the_outside_of_the_array_as_outside():
     assert eroded[8, 8, 8]
     assert not eroded[0].any()
     assert not eroded[:, :, -2:].any()
+
+
+def test_gaussian_mean_has_its_deviation_in_mm_and_is_self_adjoint(x64):
+    geometry = Geometry((1.0, 1.5, 0.8))
+    shape, deviation = (40, 32, 44), 2.5
+    impulse = jnp.zeros(shape).at[20, 16, 22].set(1.0)
+    spread = np.asarray(gaussian_mean(impulse, deviation, geometry))
+    assert spread.sum() == pytest.approx(1, abs=1e-6)
+    for axis, (size, middle) in enumerate(zip(geometry.voxel_size, (20, 16, 22), strict=True)):
+        along = spread.sum(axis=tuple(i for i in range(3) if i != axis))
+        place = (np.arange(shape[axis]) - middle) * float(size)
+        assert np.sqrt((along * place**2).sum()) == pytest.approx(deviation, rel=1e-3)
+    smooth = partial(gaussian_mean, deviation=deviation, geometry=geometry)
+    assert_adjoint(smooth, smooth, (12, 10, 8))
+
+
+def test_weighted_mean_asks_those_that_have_weight():
+    geometry = Geometry((1.0, 1.0, 2.0))
+    weights = jnp.asarray(np.random.default_rng(0).random((16, 16, 12)) < 0.5, jnp.float32)
+    weights = weights.at[:8].set(0)
+    image = jnp.where(weights > 0, 3.0, jnp.nan)
+    found = np.asarray(weighted_mean(image, weights, 3.0, geometry, otherwise=-1.0))
+    np.testing.assert_allclose(found[9:], 3.0, rtol=1e-4)
+    np.testing.assert_array_equal(found[4], -1.0)
