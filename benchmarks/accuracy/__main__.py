@@ -82,7 +82,8 @@ def _write_page() -> None:
         "# Every method on the head phantom\n\nMade by `python -m benchmarks.accuracy`, with every method's "
         "defaults. NRMSE in percent, sorted by its mean over the scans; `valid` is the part of the mask that "
         "a method gives values for, which alone is scored; `core` is the NRMSE 6 mm within the mask; "
-        "`seconds` include compilation, on two cores that did other work as well. Empty cells are not run yet.\n"
+        "`seconds` include compilation, on two cores that did other work as well. Empty cells are not run "
+        "yet.\n"
     )
     (FOLDER / "results.md").write_text("\n".join([introduction, READING, *pages]), encoding="utf-8")
 
