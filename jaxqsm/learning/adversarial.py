@@ -68,8 +68,8 @@ class Game:
         slope = jax.grad(lambda chi: jnp.sum(self._judge(parameters, chi, field)))(mixed)
         steepness = jnp.sqrt(jnp.sum(slope**2, (1, 2, 3)) + 1e-12)
         penalty = STEEPNESS * jnp.mean((steepness - 1) ** 2)
-        judged = (jnp.mean(self._judge(parameters, chi, field)) for chi in (fake, real))
-        return next(judged) - next(judged) + penalty
+        of_fake, of_real = (jnp.mean(self._judge(parameters, chi, field)) for chi in (fake, real))
+        return of_fake - of_real + penalty
 
     def _judge(self, parameters: nnx.State, chi: Volume, field: Volume) -> Float[Array, " batch"]:
         return nnx.merge(self._graph, parameters)(chi, field)

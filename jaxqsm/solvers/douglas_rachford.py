@@ -25,7 +25,7 @@ def douglas_rachford(
     """Minimise f(x) + g(Kx) over x, as the alternating direction method of multipliers does.
 
     The iteration is carried in the sum v of the split variable Kx and its multiplier, so there is one
-    variable of state where the usual form has two: v ← v + K x(2 z − v) − z with z = prox_g(v).
+    variable of state where the usual form has two: v ← v + relaxation (K x(2 z − v) − z), z = prox_g(v).
 
     Args:
         proximal: prox_g, from a pytree v to one like it.

@@ -14,6 +14,9 @@ from jaxqsm.operators import gaussian_mean, weighted_mean
 SENSITIVITY_RADIUS = 15.0
 """mm, of the ball whose mean is taken for the coil's sensitivity: wider than structures, narrower than it."""
 
+PASSES = 2
+"""Of the high-pass: at the border half a Gaussian is not centred, and one pass leaves slopes there."""
+
 PERCENTILE = 75.0
 """Of the positive phase in the mask, at which the phase mask is one half."""
 
@@ -58,8 +61,10 @@ def clear_swi(
     margin = [n // 4 for n in mask.shape]
 
     def high_passed(phase: Array) -> Array:
-        slow, count = (gaussian_mean(v, smoothing, geometry, margin=margin) for v in (phase * inside, inside))
-        return phase - slow / jnp.maximum(count, 1e-3)
+        count = jnp.maximum(gaussian_mean(inside, smoothing, geometry, margin=margin), 1e-3)
+        for _ in range(PASSES):
+            phase = (phase - gaussian_mean(phase, smoothing, geometry, margin=margin) / count) * inside
+        return phase
 
     phases = jax.vmap(high_passed, -1, -1)(unwrapped * inside[..., None])
     joint = jnp.sum(contrast * phases, axis=-1) / jnp.maximum(jnp.sum(contrast, axis=-1), 1e-30)
