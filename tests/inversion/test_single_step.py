@@ -43,7 +43,7 @@ def _error(found, chi, valid):
     return relative_error(referenced(found, valid), referenced(chi, valid), valid)
 
 
-@pytest.mark.parametrize("name", METHODS["single_step"])
+@pytest.mark.parametrize("name", QUICK)
 def test_recovers_the_truth_beside_strong_sources(truth, name):
     chi, total, mask = truth
     found, valid = METHODS["single_step"][name].function(total, mask, GEOMETRY, **OPTIONS[name])

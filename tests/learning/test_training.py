@@ -48,6 +48,7 @@ def test_examples_that_are_not_turned_keep_their_geometry():
         np.testing.assert_allclose(np.abs(examples[number].geometry.b0_dir), [0, 0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_critic_learns_what_truth_looks_like():
     """Its judgement then leads a map towards the truth."""
     rng = np.random.default_rng(0)
@@ -68,6 +69,7 @@ def test_a_critic_learns_what_truth_looks_like():
     assert float(jnp.vdot(downhill, real - fake)) > 0
 
 
+@pytest.mark.slow
 def test_equivariance_is_less_for_a_network_that_inverts_by_the_right_geometry():
     """While the head turns with its voxels, the field stays."""
     shape = (1, 20, 20, 20)

@@ -83,6 +83,7 @@ def test_inverse_gaussian_has_its_mean_and_variance():
         assert float((1 / drawn).mean()) == pytest.approx(1 / mean + 1 / shape, rel=0.02)
 
 
+@pytest.mark.slow
 def test_gibbs_draws_from_the_posterior_itself(x64):
     """As integration by parts demands: the mean of χ · (slope of −log density) is the number of unknowns."""
     shape = (8, 7, 6)
