@@ -65,10 +65,10 @@ def swi(
     geometry = geometry_from(first.affine, path=magnitude[0])
     keywords = {} if smoothing is None else {"smoothing": smoothing}
     if chi is not None:
-        source, bright = _one_echo(chi, magnitude, "--chi")
+        source, bright = _one_echo(chi, magnitude, first, "--chi")
         found = console.stage("true swi", lambda: weighting.true_swi(jnp.asarray(source.data), bright))
     elif len(phase) == 1 and first.data.ndim == 3:
-        source, bright = _one_echo(phase[0], magnitude, "--phase")
+        source, bright = _one_echo(phase[0], magnitude, first, "--phase")
         radians, recognised = to_radians(source.data, phase_range=phase_range, name=str(phase[0]))
         console.note(recognised)
         found = console.stage(
@@ -97,11 +97,13 @@ def swi(
     write_volumes(outputs, first.affine)
 
 
-def _one_echo(source: Path, magnitude: tuple[Path, ...], option: str) -> tuple[Image, Float[Array, "x y z"]]:
-    """An image and the one magnitude on its grid."""
+def _one_echo(
+    source: Path, magnitude: tuple[Path, ...], first: Image, option: str
+) -> tuple[Image, Float[Array, "x y z"]]:
+    """An image and the one magnitude, of which ``first`` is what was read, on its grid."""
     if len(magnitude) > 1:
         raise InputError(f"{option}: one echo of --magnitude is needed with it, {len(magnitude)} were given")
-    images = load(magnitude[0]), load(source)
+    images = first, load(source)
     for image in images:
         if image.data.ndim != 3:
             raise InputError(f"{image.path}: needs 3 dimensions (one echo), this has {image.data.ndim}")

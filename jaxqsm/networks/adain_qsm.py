@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.layers import Convolution, TransposedConvolution, max_pool, padded
-
-Images = Float[Array, "batch x y z c"]
+from jaxqsm.networks.layers import Convolution, TransposedConvolution, padded
+from jaxqsm.networks.u_net import Images, down_and_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,15 +86,10 @@ class AdaINQSM(nnx.Module):
         return self.config.chi_std * found[..., 0] * mask
 
     def _body(self, images: Images, code: Float[Array, "batch code"]) -> Images:
-        skips: list[Images] = []
-        for encode in self.encoders:
-            images = encode(max_pool(skips[-1]) if skips else images, code)
-            skips.append(images)
-        images = skips.pop()
-        for number in reversed(range(len(skips))):
-            up = self.ups[number](images)
-            images = self.decoders[number](jnp.concatenate([up, skips[number]], axis=-1), code)
-        return self.leave(images)
+        encoders, decoders = (
+            [partial(s, code=code) for s in level] for level in (self.encoders, self.decoders)
+        )
+        return self.leave(down_and_up(images, encoders, self.ups, decoders))
 
 
 class _Styled(nnx.Module):

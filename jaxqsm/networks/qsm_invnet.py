@@ -11,9 +11,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.layers import Convolution, TransposedConvolution, max_pool, padded
-
-Images = Float[Array, "batch x y z c"]
+from jaxqsm.networks.layers import Convolution, TransposedConvolution, padded
+from jaxqsm.networks.u_net import Images, down_and_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +70,8 @@ class QSMInvNet(nnx.Module):
         return self.config.chi_std * found[..., 0] * mask
 
     def _body(self, images: Images) -> Images:
-        skips: list[Images] = []
-        for encode in self.encoders:
-            images = encode(max_pool(skips[-1]) if skips else images)
-            skips.append(images)
-        images = self.bottom(skips.pop())
-        for number in reversed(range(len(skips))):
-            up = self.ups[number](images)
-            images = self.decoders[number](jnp.concatenate([up, skips[number]], axis=-1))
-        return self.leave(images)
+        found = down_and_up(images, self.encoders, self.ups, self.decoders, bottom=self.bottom)
+        return self.leave(found)
 
 
 class GatedConvolution(nnx.Module):

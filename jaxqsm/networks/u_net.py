@@ -96,6 +96,33 @@ class Decoder(nnx.Module):
         return self.leave(images)
 
 
+def down_and_up(
+    images: Images,
+    encoders: Sequence[Callable[[Images], Images]],
+    ups: Sequence[Callable[[Images], Images]],
+    decoders: Sequence[Callable[[Images], Images]],
+    *,
+    bottom: Callable[[Images], Images] = lambda images: images,
+) -> Images:
+    """The way through a U-Net of pooling and skipped images, whatever its levels are made of.
+
+    Args:
+        images: lengths must be multiples of 2 to the number of ``ups``.
+        encoders: of the levels, finest first, the deepest last.
+        ups: to the resolution of each level, finest first.
+        decoders: of each level's images, what came up before what was skipped; finest first.
+        bottom: of the deepest level's images. Default: as they are.
+    """
+    skips: list[Images] = []
+    for encode in encoders:
+        images = encode(max_pool(skips[-1]) if skips else images)
+        skips.append(images)
+    images = bottom(skips.pop())
+    for up, decode, skip in reversed(list(zip(ups, decoders, skips, strict=True))):
+        images = decode(jnp.concatenate([up(images), skip], axis=-1))
+    return images
+
+
 class UNet(nnx.Module):
     """An encoder and a decoder.
 
