@@ -6,8 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxqsm.networks.winograd import by_tiles, kernel_gradient_by_tiles
+
 PLANES = 2
 """Planes whose windows are laid out at a time on the CPU: fits its cache, and is enough for two cores."""
+
+FEWEST_CHANNELS = 16
+"""In and out, for which it is quicker to save products than to keep the matrices large."""
 
 
 @jax.custom_vjp
@@ -33,11 +38,12 @@ def conv3d(
         On GPU and TPU, XLA's own convolution. On the CPU its 3-D convolution is several times slower than
         matrix products are: there the windows of a few planes at a time are laid out over the last two
         axes and multiplied with all the kernel's planes at once, and the results are added shifted along
-        the first. The derivative is written by hand in the same form, and may itself be differentiated in
-        reverse mode any number of times. ``jax.jvp`` is not defined.
+        the first; kernels of 3³ for many channels go through :mod:`jaxqsm.networks.winograd`, whose results
+        differ by rounding. The derivative is written by hand in the same forms, and may itself be
+        differentiated in reverse mode any number of times. ``jax.jvp`` is not defined.
     """
     _check(images, kernel)
-    return jax.lax.platform_dependent(images, kernel, cpu=_by_planes, default=_native)
+    return jax.lax.platform_dependent(images, kernel, cpu=_on_cpu, default=_native)
 
 
 def _forward(images: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -60,7 +66,7 @@ def _kernel_gradient(images: Array, cotangent: Array, size: tuple[int, ...]) -> 
         return jax.lax.platform_dependent(
             images,
             cotangent,
-            cpu=lambda a, b: _gradient_by_planes(a, b, size),
+            cpu=lambda a, b: _gradient_on_cpu(a, b, size),
             default=lambda a, b: _native_gradient(a, b, size),
         )
 
@@ -83,6 +89,23 @@ def _check(images: Array, kernel: Array) -> None:
 
 def _reversed(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1, 2)).swapaxes(3, 4)
+
+
+def _on_cpu(images: Array, kernel: Array) -> Array:
+    return (by_tiles if _suits_tiles(images, kernel.shape) else _by_planes)(images, kernel)
+
+
+def _gradient_on_cpu(images: Array, cotangent: Array, size: tuple[int, ...]) -> Array:
+    if _suits_tiles(images, (*size, images.shape[-1], cotangent.shape[-1])):
+        return kernel_gradient_by_tiles(images, cotangent)
+    return _gradient_by_planes(images, cotangent, size)
+
+
+def _suits_tiles(images: Array, kernel: tuple[int, ...]) -> bool:
+    *size, channels, out = kernel
+    # Sums and differences of narrower types would lose digits.
+    wide = images.dtype in (jnp.float32, jnp.float64)
+    return wide and size == [3, 3, 3] and min(channels, out) >= FEWEST_CHANNELS
 
 
 def _native(images: Array, kernel: Array) -> Array:

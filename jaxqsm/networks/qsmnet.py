@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.networks.block_u_net import root_mean_square
 from jaxqsm.networks.layers import padded
 from jaxqsm.networks.u_net import UNet
 
@@ -23,6 +26,10 @@ class QSMnetConfig:
         slope: of the rectifiers below zero: 0.1 (default, QSMnet+) or 0 (QSMnet).
         field_mean, field_std, chi_mean, chi_std: ppm; the network sees and gives values less the mean, over
             the standard deviation. Defaults 0, 0.02, 0 and 0.04: those of brains at 1 mm, rounded.
+        scaled: whether each field is brought to ``field_std`` first, and χ back after, so that χ twice as
+            strong comes out twice as strong. Batch normalisation over few patches forgets how strong a field
+            was; without this a network that is trained so, on scaled fields, cannot know it. Default false,
+            as published.
     """
 
     channels: int = 32
@@ -33,6 +40,7 @@ class QSMnetConfig:
     field_std: float = 0.02
     chi_mean: float = 0.0
     chi_std: float = 0.04
+    scaled: bool = False
 
 
 class QSMnet(nnx.Module):
@@ -72,7 +80,11 @@ class QSMnet(nnx.Module):
     ) -> Float[Array, "batch x y z"]:
         """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
         config = self.config
-        field = (local_field * mask - config.field_mean) / config.field_std
+        strength = jnp.ones(len(mask))
+        if config.scaled:
+            strength = jax.vmap(root_mean_square)(local_field, mask) / config.field_std
+        strength = strength[:, None, None, None]
+        field = (local_field * mask / strength - config.field_mean) / config.field_std
         out = padded(self.body, field[..., None], 2**config.depth)
         chi = out[..., 0] * config.chi_std + config.chi_mean
-        return chi * mask
+        return chi * strength * mask

@@ -24,7 +24,7 @@ def _torch_kernel(kernel):
 @given(
     shape=st.tuples(*[st.integers(3, 9)] * 3),
     size=st.tuples(*[st.sampled_from([1, 3, 5])] * 3),
-    channels=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    channels=st.sampled_from([(1, 5), (3, 2), (4, 16), (17, 16), (16, 18)]),
     batch=st.integers(1, 3),
 )
 def test_values_and_derivatives_are_those_of_pytorch(shape, size, channels, batch):
@@ -37,16 +37,17 @@ def test_values_and_derivatives_are_those_of_pytorch(shape, size, channels, batc
     expected = torch.nn.functional.conv3d(x, w, padding="same")
     expected.backward(torch.tensor(np.moveaxis(cotangent, -1, 1).copy()))
     to_images, to_kernel = pull(jnp.asarray(cotangent))
-    np.testing.assert_allclose(out, np.moveaxis(expected.detach().numpy(), 1, -1), atol=2e-4)
-    np.testing.assert_allclose(to_images, np.moveaxis(x.grad.numpy(), 1, -1), atol=2e-4)
+    np.testing.assert_allclose(out, np.moveaxis(expected.detach().numpy(), 1, -1), atol=3e-4)
+    np.testing.assert_allclose(to_images, np.moveaxis(x.grad.numpy(), 1, -1), atol=3e-4)
     np.testing.assert_allclose(to_kernel, np.transpose(w.grad.numpy(), (2, 3, 4, 1, 0)), atol=1e-3)
 
 
-def test_both_formulations_agree_and_gradients_can_be_differentiated():
+@pytest.mark.parametrize(("channels", "out"), [(3, 4), (16, 17)])
+def test_all_formulations_agree_and_gradients_can_be_differentiated(channels, out):
     """A gradient penalty (WGAN-GP) needs the derivative of the derivative."""
     keys = jax.random.split(jax.random.key(0), 2)
-    images = jax.random.normal(keys[0], (2, 6, 5, 7, 3))
-    kernel = jax.random.normal(keys[1], (3, 3, 3, 3, 4))
+    images = jax.random.normal(keys[0], (2, 6, 5, 7, channels))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, channels, out)) / channels
 
     def penalty(convolve):
         def value(images, kernel):
