@@ -6,14 +6,14 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jaxqsm.phantoms import Variety
 
 CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
 
-Task = Literal["inversion", "background", "single_step"]
+Task = Literal["inversion", "background", "single_step", "denoising"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,8 @@ class DataConfig:
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
             the model of the inversion goes. The others' field is band-limited. Default 0.5.
+        noise: ppm, standard deviation of what is added to χ for the task ``denoising``, evenly in its
+            logarithm.
         turned: whether examples have their axes exchanged, and the field's direction with them. Without it
             they are reflected only, and axial scans stay axial. Default true.
     """
@@ -46,6 +48,7 @@ class DataConfig:
     contrast: tuple[float, float] = (0.5, 2.0)
     left_over: tuple[float, float] = (0.001, 0.03)
     unweighted: float = 0.2
+    noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5
     turned: bool = True
 
@@ -57,8 +60,8 @@ class TrainingConfig:
     Attributes:
         network: a name of :data:`jaxqsm.networks.NETWORKS`.
         options: of the network's own configuration, by name.
-        task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field) or
-            ``"single_step"`` (total field to χ).
+        task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field),
+            ``"single_step"`` (total field to χ) or ``"denoising"`` (χ with white noise to χ).
         losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
         adversarial: weight of what a critic of the network's outputs says, which is trained beside it
             (:class:`jaxqsm.networks.Critic`). Default 0: no critic.
@@ -113,8 +116,8 @@ def read_config(path: Path) -> TrainingConfig:
         Variety(**_tuples(config.data.variety))
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
-    if config.task not in ("inversion", "background", "single_step"):
-        raise ValueError(f"{path}: task is {config.task!r}; use inversion, background or single_step")
+    if config.task not in get_args(Task):
+        raise ValueError(f"{path}: task is {config.task!r}; use one of {', '.join(get_args(Task))}")
     if config.steps < 1 or config.data.shape < 8 or config.data.batch_size < 1:
         raise ValueError(f"{path}: steps and data.batch_size need at least 1, data.shape at least 8")
     return config

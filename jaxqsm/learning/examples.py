@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.phantoms import Patch, Variety, patch_stream
 from jaxqsm.physics import dipole_field
@@ -29,10 +30,11 @@ class Example(NamedTuple):
     """What a network is given and what it should return; a batch has a leading axis on every leaf.
 
     Attributes:
-        field: ppm, with noise; local or total field, by the task.
+        field: ppm, with noise; local or total field or χ, by the task.
         target: ppm; χ or local field, by the task. Zero outside the mask.
         mask: where the field is valid.
-        magnitude: root of the sum of squares over echoes, or the mask where there is none.
+        magnitude: root of the sum of squares over echoes, or the mask where there is none; for ``denoising``
+            one over the standard deviation of the noise, 1/ppm.
         geometry: voxel size and field direction.
         start: volumes in ppm where a network begins, for those that begin at what other methods found.
     """
@@ -119,7 +121,10 @@ class Examples:
         weighted = random.random() >= self._config.unweighted
         kernel: Kernel = "integrated" if random.random() < self._config.cuboids else "bandlimited"
         key = jax.random.fold_in(key, 1)
-        example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
+        if self._task == "denoising":
+            example = _noisy(key, patch, contrast, _logarithmic(random, self._config.noise))
+        else:
+            example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
         if self._start is not None:
             one = jax.tree.map(
                 lambda leaf: leaf[None], (example.field, example.mask, example.geometry, example.magnitude)
@@ -153,6 +158,18 @@ def _example(
         target=local if task == "background" else chi,
         mask=mask,
         magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
+    )
+
+
+@jax.jit
+def _noisy(key: PRNGKeyArray, patch: Patch, contrast: Volume, noise: Volume) -> Example:
+    chi = referenced(contrast * patch.chi, patch.mask)
+    return Example(
+        field=(chi + noise * jax.random.normal(key, chi.shape)) * patch.mask,
+        target=chi,
+        mask=patch.mask,
+        magnitude=patch.mask / noise,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
     )
 

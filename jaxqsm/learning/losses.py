@@ -17,6 +17,9 @@ from jaxqsm.networks.pdi import Posterior
 NOISE = 0.1
 """Of the field, over its root mean square."""
 
+TYPICAL_CHI = 0.05
+"""ppm, root mean square in a brain."""
+
 PRIOR = 1.0
 """Weight of total variation against a voxel's likelihood."""
 
@@ -33,6 +36,16 @@ def l2(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
     """Root mean square error: NRMSE."""
     square = _mean((prediction - target) ** 2, mask)
     return jnp.mean(jnp.sqrt(square + 1e-20) / _scale(target, mask))
+
+
+def denoising(prediction: Volume, target: Volume, mask: Mask, precision: Volume) -> Float[Array, ""]:
+    """Mean square error over what the best linear shrinkage would leave: any noise counts alike.
+
+    Its least is at the expected value of the target. ``precision`` is one over the noise, 1/ppm.
+
+    Source: Karras, Aittala, Aila & Laine 2022, NeurIPS, arXiv:2206.00364.
+    """
+    return jnp.mean(_mean((prediction - target) ** 2 * (precision**2 + 1 / TYPICAL_CHI**2), mask))
 
 
 def gradient(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:

@@ -13,6 +13,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import (
     Volume,
+    denoising,
     divergence,
     edge,
     gradient,
@@ -30,6 +31,7 @@ LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
     "l2": lambda out, example: l2(out, example.target, example.mask),
     "gradient": lambda out, example: gradient(out, example.target, example.mask),
     "edge": lambda out, example: edge(out, example.target, example.mask),
+    "denoising": lambda out, example: denoising(out, example.target, example.mask, example.magnitude),
     "total_variation": lambda out, example: total_variation(out, example.mask),
     "model": lambda out, example: model(
         out, example.field, example.mask, example.geometry, example.magnitude

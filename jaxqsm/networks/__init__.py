@@ -21,6 +21,7 @@ from jaxqsm.networks.data_consistency import (
     nonlinear_step,
     proximal_step,
 )
+from jaxqsm.networks.denoiser import Denoiser, DenoiserConfig
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
@@ -58,6 +59,8 @@ __all__ = [
     "BFRnet",
     "Critic",
     "DeepQSM",
+    "Denoiser",
+    "DenoiserConfig",
     "ErrorDeviation",
     "ErrorDeviationConfig",
     "HarmonicCorrection",

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from jaxqsm.networks.adain_qsm import AdaINQSM, AdaINQSMConfig
 from jaxqsm.networks.auto_qsm import AutoQSM, AutoQSMConfig
 from jaxqsm.networks.bfrnet import BFRnet
+from jaxqsm.networks.denoiser import Denoiser, DenoiserConfig
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
@@ -51,6 +52,7 @@ NETWORKS: Mapping[str, Family] = {
     "single_step": Family(SingleStep, SingleStepConfig),
     "harmonic_correction": Family(HarmonicCorrection, HarmonicCorrectionConfig),
     "error_deviation": Family(ErrorDeviation, ErrorDeviationConfig),
+    "denoiser": Family(Denoiser, DenoiserConfig),
     "deepqsm": Family(DeepQSM, StridedUNetConfig),
     "qsmnet": Family(QSMnet, QSMnetConfig),
     "qsmgan": Family(QSMGAN, QSMGANConfig),

@@ -17,6 +17,7 @@ SMALL = {
     "adain_qsm": {"channels": 4, "depth": 2, "code": 8},
     "auto_qsm": {"channels": 4, "depth": 2},
     "bfrnet": {"channels": 8},
+    "denoiser": {"channels": 4},
     "deepqsm": {"channels": 4, "depth": 2},
     "error_deviation": {"channels": 4},
     "harmonic_correction": {"channels": 4},
@@ -38,7 +39,7 @@ SMALL = {
     "xqsm": {"channels": 8},
 }
 MODEL_BASED = (
-    "adain_qsm",
+    "adain_qsm", "denoiser",
     "error_deviation", "harmonic_correction", "lpcnn", "modl_qsm", "neumann", "nextqsm", "single_step",
     "spinet_qsm", "unrolled", "vandi",
 )  # fmt: skip
