@@ -54,6 +54,7 @@ WITHIN_FLOOR = {
     ("inversion", "background"),
     ("inversion", "masking"),
     ("separation", "inversion"),
+    ("uncertainty", "fitting"),
 }
 
 

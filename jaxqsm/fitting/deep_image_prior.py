@@ -20,7 +20,7 @@ NOISE_CHANNELS = 2
 """Of fixed random numbers, beside the field and its image through the dipole."""
 
 
-@partial(jax.jit, static_argnames=("channels", "steps"))
+@partial(jax.jit, static_argnames=("channels", "steps", "radians_per_ppm"))
 def deep_image_prior(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -32,6 +32,7 @@ def deep_image_prior(
     channels: int = 32,
     learning_rate: float = 3e-3,
     steps: int = 300,
+    radians_per_ppm: float = 0.0,
 ) -> Float[Array, "x y z"]:
     """χ that an untrained U-Net makes, fitted to this field alone until held-out voxels are predicted worse.
 
@@ -50,6 +51,9 @@ def deep_image_prior(
         channels: of the U-Net at half resolution. Default 32.
         learning_rate: of Adam. Default 3e-3.
         steps: at most so many count. Default 300.
+        radians_per_ppm: s, the phase of 1 ppm (:attr:`jaxqsm.Acquisition.phase_per_ppm` of one echo). Where
+            it is given the fit is to exp(is field): whole turns in which unwrapping went wrong do no harm.
+            Default 0: to the field.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. A step is a pass of the U-Net forth and back: 0.4 s on
@@ -57,7 +61,8 @@ def deep_image_prior(
 
     References:
         Ulyanov, Vedaldi & Lempitsky 2018, CVPR, doi:10.1109/CVPR.2018.00984; Xiong et al. 2023, MICCAI,
-        doi:10.1007/978-3-031-43999-5_35 (MoDIP: for QSM, beside a model of the physics).
+        doi:10.1007/978-3-031-43999-5_35 (MoDIP: for QSM, beside a model of the physics); Zhu et al. 2025,
+        Information 16:592, doi:10.3390/info16070592 (DIP-UP: of unwrapping).
     """
     key = jax.random.key(0) if key is None else key
     of_weights, of_noise, of_voxels = jax.random.split(key, 3)
@@ -72,7 +77,7 @@ def deep_image_prior(
         BlockUNet(blocks.shape[-1], 8, width=channels, numbers=NUMBERS, slab=10**6, rngs=nnx.Rngs(of_weights))
     )
 
-    def image(parameters: nnx.State) -> Array:
+    def image(parameters: nnx.State, _: Array) -> Array:
         out = depth_to_space(nnx.merge(graph, parameters)(blocks, numbers))
         return unpad(out, mask.shape)[0, ..., 0] * mask
 
@@ -86,5 +91,6 @@ def deep_image_prior(
         weight=weight / 0.02,
         learning_rate=learning_rate,
         steps=steps,
+        radians_per_ppm=None if radians_per_ppm == 0 else radians_per_ppm * scale,
     )
     return scale * referenced(found.chi, mask)

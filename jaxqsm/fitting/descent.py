@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.data_consistency import Measurement
@@ -37,8 +37,13 @@ class Descent(NamedTuple):
     held_out: Float[Array, " step"]
 
 
+def held_out(key: PRNGKeyArray, mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
+    """The voxels whose field a fit with this key does not see."""
+    return mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
+
+
 def descend(
-    image: Callable[[Any], Float[Array, "x y z"]],
+    image: Callable[[Any, Integer[Array, ""]], Float[Array, "x y z"]],
     parameters: Any,
     data: Measurement,
     mask: Bool[Array, "x y z"],
@@ -48,6 +53,8 @@ def descend(
     weight: float,
     learning_rate: float,
     steps: int,
+    radians_per_ppm: ArrayLike | None = None,
+    splits: Bool[Array, "split x y z"] | None = None,
 ) -> Descent:
     """Least Σ |W (Dχ − field)|² over the voxels that are shown, and total variation, over ``parameters``.
 
@@ -55,7 +62,7 @@ def descend(
     the least misfit is kept, and so the fit ends where it begins to learn noise, whatever ``steps``.
 
     Args:
-        image: from parameters to χ, ppm.
+        image: from parameters, and the number of the split, to χ, ppm.
         parameters: to start from, any pytree.
         data: the field and its weights.
         mask: where the field is valid.
@@ -64,30 +71,43 @@ def descend(
         weight: of Σ |∇χ|, ppm · mm.
         learning_rate: of Adam.
         steps: of Adam.
+        radians_per_ppm: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
+            turns of the phase do not count. Default: that of the field.
+        splits: voxels that count in the loss, one after another of these a step. Default: all that are shown.
     """
-    held_out = mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
+    unknown = held_out(key, mask)
     size = jnp.maximum(jnp.sum((data.weights * data.field) ** 2), 1e-30)
-    unseen = jnp.maximum(jnp.sum((data.weights * data.field) ** 2 * held_out), 1e-30)
+    unseen = jnp.maximum(jnp.sum((data.weights * data.field) ** 2 * unknown), 1e-30)
+    counting = (mask if splits is None else splits) & ~unknown
+    counting = counting.reshape(-1, *mask.shape)
 
-    def loss(parameters: Any) -> tuple[Array, tuple[Array, Array]]:
-        chi = image(parameters)
-        misfit = data.weights * (data.predict(chi) - data.field)
-        # The mean of a field has no source.
-        misfit = misfit - data.weights * jnp.sum(data.weights * misfit) / jnp.sum(data.weights**2)
+    def weighted(left: Array) -> Array:
+        """Of the misfit; less its mean, as the mean of a field has no source."""
+        squared = data.weights**2 / jnp.sum(data.weights**2)
+        if radians_per_ppm is None:
+            return data.weights * (left - jnp.sum(squared * left))
+        turned = jnp.exp(1j * radians_per_ppm * left)
+        left = left - jnp.angle(jnp.sum(squared * turned)) / radians_per_ppm
+        return data.weights * 2 / radians_per_ppm * jnp.sin(radians_per_ppm * left / 2)
+
+    def loss(parameters: Any, number: Array) -> tuple[Array, tuple[Array, Array]]:
+        chi = image(parameters, number)
+        left = data.predict(chi) - data.field
         slopes = gradient(chi, geometry)
         steepness = jnp.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2 + 1e-12)
-        value = jnp.sum(jnp.where(held_out, 0, misfit**2)) / 2 + weight * jnp.sum(steepness * mask)
-        return value / size, (chi, misfit)
+        misfit = jnp.where(counting[number], weighted(left) ** 2, 0)
+        value = jnp.sum(misfit) / 2 + weight * jnp.sum(steepness * mask)
+        return value / size, (chi, left)
 
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate))
 
     def advance(state, step):
         parameters, optimiser_state, average, best = state
-        slope, now = jax.grad(loss, has_aux=True)(parameters)
+        slope, now = jax.grad(loss, has_aux=True)(parameters, step.astype(int) % len(counting))
         # χ and its misfit are averaged alike, as one is linear in the other.
         keep = jnp.minimum(MEMORY, step / (step + 1.0))
         average = jax.tree.map(lambda a, n: keep * a + (1 - keep) * n, average, now)
-        judged = jnp.sum(average[1] ** 2 * held_out) / unseen
+        judged = jnp.sum(weighted(average[1]) ** 2 * unknown) / unseen
         better = judged < best[0]
         best = jax.tree.map(
             lambda b, n: jnp.where(better, n, b), best, (judged, step, average[0], parameters)

@@ -101,7 +101,7 @@ def _fitted(
     def image(parameters: nnx.State) -> Array:
         return nnx.merge(graph, parameters, fixed)(*inputs)[0] / scale
 
-    def changed(change: nnx.State) -> Array:
+    def changed(change: nnx.State, _: Array) -> Array:
         return image(jax.tree.map(jnp.add, moving, change))
 
     found = descend(

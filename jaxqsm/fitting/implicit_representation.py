@@ -146,7 +146,7 @@ def _fitted(
         return Representation(tuple(grids), first, bias, last, geometry.voxel_size, jnp.ones(()))
 
     found = descend(
-        lambda parameters: function(parameters)(x, y, z) * mask,
+        lambda parameters, _: function(parameters)(x, y, z) * mask,
         _first_parameters(of_weights, mask.shape),
         data._replace(field=data.field / scale),
         mask,

@@ -13,7 +13,7 @@ from jaxqsm.phantoms import Variety
 CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
 
-Task = Literal["inversion", "background", "single_step", "denoising"]
+Task = Literal["inversion", "background", "single_step", "denoising", "unwrapping"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,8 @@ class TrainingConfig:
         network: a name of :data:`jaxqsm.networks.NETWORKS`.
         options: of the network's own configuration, by name.
         task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field),
-            ``"single_step"`` (total field to χ) or ``"denoising"`` (χ with white noise to χ).
+            ``"single_step"`` (total field to χ), ``"denoising"`` (χ with white noise to χ) or
+            ``"unwrapping"`` (wrapped to unwrapped phase of one echo).
         losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
         adversarial: weight of what a critic of the network's outputs says, which is trained beside it
             (:class:`jaxqsm.networks.Critic`). Default 0: no critic.

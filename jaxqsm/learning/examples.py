@@ -16,8 +16,9 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.phantoms import Patch, Variety, patch_stream
-from jaxqsm.physics import dipole_field
+from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
+from jaxqsm.unwrapping import laplacian
 
 Volume = Any
 """An array of NumPy (as made) or JAX (as seen by a network), ``(batch, x, y, z)``."""
@@ -30,8 +31,8 @@ class Example(NamedTuple):
     """What a network is given and what it should return; a batch has a leading axis on every leaf.
 
     Attributes:
-        field: ppm, with noise; local or total field or χ, by the task.
-        target: ppm; χ or local field, by the task. Zero outside the mask.
+        field: ppm, with noise; local or total field or χ, by the task. For ``unwrapping`` wrapped phase, rad.
+        target: ppm; χ or local field, by the task; phase in rad. Zero outside the mask.
         mask: where the field is valid.
         magnitude: root of the sum of squares over echoes, or the mask where there is none; for ``denoising``
             one over the standard deviation of the noise, 1/ppm.
@@ -123,6 +124,8 @@ class Examples:
         key = jax.random.fold_in(key, 1)
         if self._task == "denoising":
             example = _noisy(key, patch, contrast, _logarithmic(random, self._config.noise))
+        elif self._task == "unwrapping":
+            example = _wrapped(key, patch, contrast, weighted)
         else:
             example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
         if self._start is not None:
@@ -171,6 +174,28 @@ def _noisy(key: PRNGKeyArray, patch: Patch, contrast: Volume, noise: Volume) -> 
         mask=patch.mask,
         magnitude=patch.mask / noise,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
+    )
+
+
+@jax.jit
+def _wrapped(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume) -> Example:
+    """Of the last echo, where phase turns most; the true phase's constant is that of least squares."""
+    mask, geometry = patch.mask, Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir)
+    of_noise, of_offset = jax.random.split(key)
+    magnitude = patch.magnitude[..., -1]
+    noise = 1 / (patch.snr * jnp.maximum(magnitude, 1e-6))
+    true = contrast * patch.total_field * patch.acquisition.phase_per_ppm[-1]
+    true = true + jax.random.uniform(of_offset, maxval=2 * jnp.pi)
+    noisy = true + jnp.minimum(noise, jnp.pi) * jax.random.normal(of_noise, true.shape)
+    wrapped = wrap_phase(noisy) * mask
+    away = (laplacian(wrapped, mask, geometry) - true) * mask
+    turns = jnp.round(jnp.sum(away) / jnp.maximum(mask.sum(), 1) / (2 * jnp.pi))
+    return Example(
+        field=wrapped,
+        target=(true + 2 * jnp.pi * turns) * mask,
+        mask=mask,
+        magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        geometry=geometry,
     )
 
 

@@ -47,8 +47,13 @@ POSTERIOR_LOSSES: Mapping[str, Callable[[Posterior, Example], Float[Array, ""]]]
 }
 """Losses of networks that give a distribution, by name."""
 
-EQUIVARIANCE = "equivariance"
-"""Name of the loss that asks a network about fields of its own making, :func:`equivariance`."""
+Again = Callable[[Any, Volume, Example], Float[Array, ""]]
+
+AGAIN: Mapping[str, Again] = {
+    "equivariance": lambda network, output, example: equivariance(network, output, example),
+    "cycle": lambda network, output, example: cycle(network, example),
+}
+"""Losses that ask a network once more, about fields that the physics makes, by name."""
 
 FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
@@ -69,7 +74,7 @@ def objective(
         ValueError: an unknown loss, or one that needs a distribution where the network gives none.
     """
     probabilistic = hasattr(network, "posterior")
-    known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else (EQUIVARIANCE,))]
+    known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else AGAIN)]
     unknown = set(losses) - set(known)
     if unknown or not losses:
         raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(known)}")
@@ -91,8 +96,8 @@ def objective(
     for weight, output in zip(weights, outputs, strict=True):
         terms = [part * LOSSES[name](output, example) for name, part in losses.items() if name in LOSSES]
         total = total + weight / sum(weights) * sum(terms, jnp.zeros(()))
-    if EQUIVARIANCE in losses:
-        total = total + losses[EQUIVARIANCE] * equivariance(network, outputs[-1], example)
+    for name in AGAIN.keys() & losses.keys():
+        total = total + losses[name] * AGAIN[name](network, outputs[-1], example)
     return total, outputs[-1]
 
 
@@ -118,6 +123,29 @@ def equivariance(network: Any, output: Volume, example: Example) -> Float[Array,
 
     chi, mask, magnitude = turn(output), turn(example.mask), turn(example.magnitude)
     geometry = jax.vmap(lambda g: Geometry(jnp.roll(g.voxel_size, 1), g.b0_dir))(example.geometry)
+    return _found_again(network, chi, mask, geometry, magnitude)
+
+
+def cycle(network: Any, example: Example) -> Float[Array, ""]:
+    """Mean absolute error of what the network makes of the field of a χ that is not that of its data.
+
+    From χ to field the way is known, so that of the cycle of two networks that unpaired training uses only
+    one is left to learn. Every example of a batch is given the next one's χ, cut to its own mask, so that
+    field and χ of an example are never seen together; of a batch of one, it is given its own χ mirrored.
+
+    Args:
+        network: called as :func:`objective` calls it.
+        example: a batch; its field is not used.
+
+    References:
+        Oh, Bae, Ryu, Kim, Lee & Ye 2021, arXiv:2102.01265 (cycleQSM).
+    """
+    others = jnp.roll(example.target, 1, 0) if len(example.target) > 1 else example.target[:, ::-1]
+    chi = without_mean(others, example.mask)
+    return _found_again(network, chi, example.mask, example.geometry, example.magnitude)
+
+
+def _found_again(network: Any, chi: Volume, mask: Array, geometry: Geometry, magnitude: Volume) -> Array:
     data = jax.vmap(measurement)(chi, mask, geometry, magnitude)
     field = jax.vmap(lambda d, c: d.predict(c))(data, chi) * mask
     again = network(field, mask, geometry, magnitude)

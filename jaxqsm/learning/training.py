@@ -29,6 +29,9 @@ from jaxqsm.networks import build, load_network, save_weights
 VALIDATION_SEED = 10_000_019
 """Added to a run's seed: the stream that validation draws from and training does not."""
 
+RELATIVE = ("inversion", "single_step", "denoising")
+"""Tasks whose target is χ, which is known but for a constant."""
+
 AHEAD = 2
 """Batches that are made while the network works."""
 
@@ -134,7 +137,7 @@ def train(
 def _step_function(
     graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation, game: Game | None
 ):
-    centred = config.task != "background"
+    centred = config.task in RELATIVE
 
     def loss(
         parameters: nnx.State, others: nnx.State, adversary: Adversary | None, batch: Example
@@ -194,7 +197,7 @@ def _validation(
         network.eval()
         out = network(*network_inputs(example))
         target = example.target
-        if config.task != "background":
+        if config.task in RELATIVE:
             out, target = (without_mean(v, example.mask) for v in (out, target))
         return l2(out, target, example.mask), out
 

@@ -31,7 +31,9 @@ from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
 from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
+from jaxqsm.networks.phu_net import PHUNet, PHUNetConfig
 from jaxqsm.networks.pretrained import learned, learned_background, learned_deviation, trained_network
+from jaxqsm.networks.proximal_vn import LearnedNDIConfig, ProximalVN, ProximalVNConfig
 from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
 from jaxqsm.networks.qsmgan import QSMGAN, Critic, QSMGANConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
@@ -68,6 +70,7 @@ __all__ = [
     "IQSMConfig",
     "IR2QSMConfig",
     "LPCNNConfig",
+    "LearnedNDIConfig",
     "Measurement",
     "MoDLQSM",
     "MoDLQSMConfig",
@@ -76,7 +79,11 @@ __all__ = [
     "Neumann",
     "NeumannConfig",
     "PDIConfig",
+    "PHUNet",
+    "PHUNetConfig",
     "Posterior",
+    "ProximalVN",
+    "ProximalVNConfig",
     "QSMGANConfig",
     "QSMInvNet",
     "QSMInvNetConfig",

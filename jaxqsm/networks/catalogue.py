@@ -28,6 +28,8 @@ from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
 from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig
+from jaxqsm.networks.phu_net import PHUNet, PHUNetConfig
+from jaxqsm.networks.proximal_vn import LearnedNDIConfig, ProximalVN, ProximalVNConfig
 from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
 from jaxqsm.networks.qsmgan import QSMGAN, QSMGANConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
@@ -62,6 +64,8 @@ NETWORKS: Mapping[str, Family] = {
     "ir2qsm": Family(IR2QSM, IR2QSMConfig),
     "pdi": Family(PDI, PDIConfig),
     "vandi": Family(VaNDI, VaNDIConfig),
+    "proximal_vn": Family(ProximalVN, ProximalVNConfig),
+    "learned_ndi": Family(ProximalVN, LearnedNDIConfig),
     "lpcnn": Family(LPCNN, LPCNNConfig),
     "modl_qsm": Family(MoDLQSM, MoDLQSMConfig),
     "spinet_qsm": Family(SpiNetQSM, SpiNetQSMConfig),
@@ -69,6 +73,7 @@ NETWORKS: Mapping[str, Family] = {
     "sharqnet": Family(SHARQnet, StridedUNetConfig),
     "bfrnet": Family(BFRnet, XQSMConfig),
     "auto_qsm": Family(AutoQSM, AutoQSMConfig),
+    "phu_net": Family(PHUNet, PHUNetConfig),
     "nextqsm": Family(NeXtQSM, NeXtQSMConfig),
     "iqsm": Family(IQSM, IQSMConfig),
 }

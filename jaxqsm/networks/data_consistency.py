@@ -136,7 +136,8 @@ def proximal_step(
 
     The derivative is implicit: as the normal equations are symmetric, it is another solve with them, and
     memory does not grow with ``iterations``. It is that of the solution, so take iterations enough for the
-    strength: 10 (default) reduce the error a thousandfold at a strength of 0.1.
+    strength: 10 (default) reduce the error a thousandfold at a strength of 0.1. They are preconditioned by
+    the inverse in k-space that weights of one size everywhere would have.
 
     Source: Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356 (MoDL).
     """
@@ -144,8 +145,15 @@ def proximal_step(
     def normal(image: Array) -> Array:
         return data.predict(data.weights**2 * data.predict(image)) + strength * image
 
+    squared = data.weights**2
+    typical = jnp.sum(squared) / jnp.maximum(jnp.sum(squared > 0), 1)
+    response = 1 / (typical * data.kernel**2 + strength)
+
+    def near_inverse(image: Array) -> Array:
+        return data.filter(image, response)
+
     def solve(matrix, right: Array) -> Array:
-        return conjugate_gradient(matrix, right, iterations=iterations)
+        return conjugate_gradient(matrix, right, iterations=iterations, preconditioner=near_inverse)
 
     right = data.predict(data.weights**2 * data.field) + strength * chi - normal(chi)
     return chi + jax.lax.custom_linear_solve(normal, right, solve, symmetric=True)

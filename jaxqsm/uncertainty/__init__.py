@@ -1,8 +1,21 @@
 """How sure a map of χ is, and whether that is right."""
 
 from jaxqsm.uncertainty.coverage import cone_energy, coverage
+from jaxqsm.uncertainty.diffusion import diffusion
+from jaxqsm.uncertainty.ensemble import Ensemble, ensemble
 from jaxqsm.uncertainty.gibbs import Draws, gibbs
 from jaxqsm.uncertainty.laplace import Posterior, laplace
 from jaxqsm.uncertainty.noise_propagation import noise_propagation
 
-__all__ = ["Draws", "Posterior", "cone_energy", "coverage", "gibbs", "laplace", "noise_propagation"]
+__all__ = [
+    "Draws",
+    "Ensemble",
+    "Posterior",
+    "cone_energy",
+    "coverage",
+    "diffusion",
+    "ensemble",
+    "gibbs",
+    "laplace",
+    "noise_propagation",
+]

@@ -8,7 +8,7 @@ from flax import nnx
 from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.fitting import deep_image_prior, fine, implicit_representation, represent
+from jaxqsm.fitting import deep_image_prior, fine, implicit_representation, represent, zero_shot
 from jaxqsm.inversion import tkd
 from jaxqsm.inversion.common import referenced
 from jaxqsm.networks import build, flat_weights, save_weights
@@ -100,6 +100,33 @@ def test_fine_moves_an_untrained_network_towards_the_field(truth, tmp_path):
     whole = fine(field, mask, GEOMETRY, weights=str(path), learning_rate=1e-2, whole=True)
     assert last < 0.8 * before
     assert relative_error(whole, chi, mask) < 0.8 * before
+
+
+@pytest.mark.slow
+def test_zero_shot_learns_a_bad_network_from_the_scan_alone(truth, tmp_path):
+    chi, field, mask = truth
+    network = build("unrolled", {"channels": 8}, seed=0)
+    kernel = network.images[0].leave.kernel
+    kernel.set_value(kernel[...] + 0.3 * jax.random.normal(jax.random.key(0), kernel.shape))
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, "unrolled", {"channels": 8}, nnx.state(network), {"task": "inversion"})
+    network.eval()
+    before = relative_error(network(*jax.tree.map(lambda v: v[None], (field, mask, GEOMETRY)))[0], chi, mask)
+    found = zero_shot(field, mask, GEOMETRY, weights=str(path), learning_rate=1e-2, steps=60)
+    assert relative_error(found, chi, mask) < 0.8 * before
+    assert abs(float(jnp.mean(found[mask]))) < 1e-5
+
+
+@pytest.mark.slow
+def test_whole_turns_do_no_harm_where_the_fit_is_to_the_phase(truth):
+    chi, field, mask = truth
+    turn = 0.15  # ppm
+    wrong = field.at[8:14, 12:18, 8:14].add(turn) * mask
+    found, spoiled = (
+        deep_image_prior(wrong, mask, GEOMETRY, channels=16, steps=200, radians_per_ppm=s)
+        for s in (2 * np.pi / turn, 0.0)
+    )
+    assert relative_error(found, chi, mask) < 0.4 < 0.7 * relative_error(spoiled, chi, mask)
 
 
 def test_fine_says_what_it_cannot_move(truth):

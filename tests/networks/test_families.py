@@ -23,11 +23,14 @@ SMALL = {
     "harmonic_correction": {"channels": 4},
     "iqsm": {"channels": 4, "depth": 2, "filters": 3},
     "ir2qsm": {"channels": 4, "depth": 2, "iterations": 2},
+    "learned_ndi": {"iterations": 2, "width": 8, "depth": 3},
     "lpcnn": {"blocks": 1, "width": 8, "iterations": 2},
     "modl_qsm": {"blocks": 1, "width": 8, "iterations": 2},
     "neumann": {"blocks": 1, "width": 8, "terms": 2},
     "nextqsm": {"channels": 4, "background_depth": 2, "depth": 1, "iterations": 2},
     "pdi": {"channels": 4, "depth": 2},
+    "phu_net": {"channels": 4},
+    "proximal_vn": {"iterations": 2, "width": 8, "depth": 3},
     "qsm_invnet": {"channels": 4, "depth": 2},
     "qsmgan": {"channels": 4, "depth": 2},
     "qsmnet": {"channels": 4, "depth": 2, "size": 3},
@@ -39,9 +42,8 @@ SMALL = {
     "xqsm": {"channels": 8},
 }
 MODEL_BASED = (
-    "adain_qsm", "denoiser",
-    "error_deviation", "harmonic_correction", "lpcnn", "modl_qsm", "neumann", "nextqsm", "single_step",
-    "spinet_qsm", "unrolled", "vandi",
+    "adain_qsm", "error_deviation", "harmonic_correction", "learned_ndi", "lpcnn", "modl_qsm",
+    "neumann", "nextqsm", "proximal_vn", "single_step", "spinet_qsm", "unrolled", "vandi",
 )  # fmt: skip
 SIZES = {"modl_qsm": 447_235, "pdi": 31_027_490, "ir2qsm": 10_050_553}
 """Counted once from the layers that the published code uses."""

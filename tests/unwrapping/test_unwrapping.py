@@ -154,3 +154,13 @@ def test_align_echoes_settles_whole_turns():
     shifted = truth + 2 * np.pi * jnp.array([0, -3, 2])
     mask = jnp.ones((8, 8, 8), bool)
     np.testing.assert_allclose(align_echoes(shifted, mask, times), truth, atol=1e-4)
+
+
+def test_congruent_laplacian_gives_exact_multiples_and_the_truth(truth):
+    mask = ball(SHAPE, 9)
+    noisy = wrap_phase(jnp.asarray(truth + np.random.default_rng(1).normal(0, 0.3, truth.shape)))
+    unwrapped = np.asarray(laplacian(noisy, jnp.asarray(mask), GEOMETRY, congruent=True))
+    turns = (unwrapped - noisy)[mask] / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.round(turns), atol=1e-4)
+    away = (unwrapped - truth)[mask]
+    assert np.ptp(away - away.mean()) < np.pi

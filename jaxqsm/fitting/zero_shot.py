@@ -1,0 +1,116 @@
+"""Zero-shot self-supervision: a network learns from one scan, by predicting voxels it is not shown."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from jaxqsm.fitting.descent import descend, held_out
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import data_weights, referenced
+from jaxqsm.networks import trained_network
+from jaxqsm.networks.block_u_net import root_mean_square
+from jaxqsm.networks.data_consistency import measurement
+
+SPLITS = 4
+"""In how many ways voxels are divided into those that the network is given and those it must predict."""
+
+PREDICTED = 0.3
+"""Part of the voxels that it must predict."""
+
+
+def zero_shot(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    key: PRNGKeyArray | None = None,
+    weights: str = "learned",
+    weight: float = 1e-4,
+    learning_rate: float = 3e-4,
+    steps: int = 40,
+) -> Float[Array, "x y z"]:
+    """χ by a trained network that goes on learning from this scan, whose voxels are split for it.
+
+    The network is given a part of the field, the rest having no weight, and its χ must predict that rest.
+    Noise cannot be predicted, so unlike a fit to all voxels (:func:`fine`) this does not learn it. A tenth of
+    the voxels is in neither part and says when to stop.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        key: of the splits; default ``jax.random.key(0)``.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote, of a network that weights its data by the magnitude. Default ``"learned"``.
+        weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
+        learning_rate: of Adam. Default 3e-4.
+        steps: at most so many count, each a pass of the network forth and back. Default 40.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside: an average of what the network makes of the splits.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+
+    References:
+        Yaman, Hosseini & Akçakaya 2022, ICLR, arXiv:2102.07737 (ZS-SSL).
+    """
+    graph, state = trained_network(weights, "inversion")
+    moving, fixed = nnx.split_state(state, nnx.Param, ...)
+    key = jax.random.key(0) if key is None else key
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, steps)
+
+
+@partial(jax.jit, static_argnums=(0, 7))
+def _fitted(
+    graph: Any,
+    moving: nnx.State,
+    fixed: nnx.State,
+    scan: tuple[Any, ...],
+    key: PRNGKeyArray,
+    weight: float,
+    learning_rate: float,
+    steps: int,
+) -> Array:
+    local_field, mask, geometry, magnitude = scan
+    of_splits, of_unknown = jax.random.split(key)
+    predicted = jax.random.uniform(of_splits, (SPLITS, *mask.shape)) < PREDICTED
+    shown = ~predicted & ~held_out(of_unknown, mask)
+    sure = data_weights(mask, magnitude)
+    given = [
+        jax.tree.map(lambda leaf: leaf[None], (local_field * part, mask, geometry, sure * part))
+        for part in shown
+    ]
+    network = nnx.merge(graph, moving, fixed)
+    if hasattr(network, "start"):
+        given = [(*batch, network.start(*batch)) for batch in given]
+    batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
+    data = measurement(local_field, mask, geometry, magnitude)
+    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+
+    def image(change: nnx.State, number: Array) -> Array:
+        network = nnx.merge(graph, jax.tree.map(jnp.add, moving, change), fixed)
+        return network(*jax.tree.map(lambda leaf: leaf[number], batches))[0] / scale
+
+    found = descend(
+        image,
+        jax.tree.map(jnp.zeros_like, moving),
+        data._replace(field=data.field / scale),
+        mask,
+        geometry,
+        of_unknown,
+        weight=weight / 0.02,
+        learning_rate=learning_rate,
+        steps=steps,
+        splits=predicted & mask,
+    )
+    return scale * referenced(found.chi, mask)

@@ -1,0 +1,72 @@
+"""What several estimates that are each as good as the others differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+
+
+class Ensemble(NamedTuple):
+    """Several estimates as one.
+
+    Attributes:
+        mean: of the members, ppm.
+        deviation: of the members, ppm, zero outside the mask.
+        members: χ of each, ``(member, x, y, z)``, ppm.
+    """
+
+    mean: Float[Array, "x y z"]
+    deviation: Float[Array, "x y z"]
+    members: Float[Array, "member x y z"]
+
+
+def ensemble(
+    inversions: Sequence[Callable[..., Float[Array, "x y z"]]],
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+) -> Ensemble:
+    """Mean and spread of χ by several inversions: networks trained from several seeds, or fits of several
+    keys.
+
+    The mean is often better than any member. The spread is what chance in training or fitting does; an
+    error that all members share is not in it, so that intervals made of it are too narrow by as much
+    (:func:`coverage` tells).
+
+    Args:
+        inversions: functions of field, mask, geometry and magnitude, at least two, for example
+            ``partial(learned, weights=path)`` or ``partial(implicit_representation, key=key)``.
+        local_field: ppm, shape ``(x, y, z)``.
+        mask: where it is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit.
+
+    Returns:
+        Mean, deviation and members.
+
+    Raises:
+        ValueError: fewer than two inversions.
+
+    Example:
+        >>> from functools import partial
+        >>> from jaxqsm.inversion import tkd
+        >>> mask = jnp.ones((6, 6, 6), bool)
+        >>> members = [partial(lambda *scan, magnitude, at: tkd(*scan, threshold=at), at=t) for t in (0.1,
+        0.2)] >>> ensemble(members, jnp.zeros(mask.shape), mask, Geometry()).members.shape
+        (2, 6, 6, 6)
+
+    References:
+        Lakshminarayanan, Pritzel & Blundell 2017, NeurIPS, arXiv:1612.01474 (deep ensembles).
+    """
+    if len(inversions) < 2:
+        raise ValueError(f"ensemble needs at least two inversions, not {len(inversions)}")
+    each = [invert(local_field, mask, geometry, magnitude=magnitude) for invert in inversions]
+    members = jnp.stack(each)
+    return Ensemble(members.mean(0), members.std(0, ddof=1) * mask, members)
