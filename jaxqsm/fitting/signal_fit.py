@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxqsm.field_mapping import nonlinear_fit, precision
+from jaxqsm.fitting.plug_and_play import plug_and_play
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.inversion import ss_tv
+from jaxqsm.inversion import nltv, ss_tv, tgv, tv
+from jaxqsm.networks import learned
 from jaxqsm.operators import peel, spherical_mean, weighted_mean
 from jaxqsm.physics import dipole_field
 from jaxqsm.relaxometry import nonlinear
@@ -22,6 +25,18 @@ BACKGROUND_RADIUS = 3.0
 
 OFFSET_RADIUS = 8.0
 """mm, over which the phase offset is one complex number."""
+
+Invert = Callable[..., Float[Array, "x y z"]]
+
+PRIORS: Mapping[str, Invert | None] = {
+    "ss_tv": None,
+    "tv": tv,
+    "tgv": tgv,
+    "nltv": nltv,
+    "learned": learned,
+    "plug_and_play": plug_and_play,
+}
+"""What may find χ at last, from the signal's field less its background; ``ss_tv`` has found it by then."""
 
 
 class SignalFit(NamedTuple):
@@ -46,7 +61,7 @@ class SignalFit(NamedTuple):
     reliability: Float[Array, "x y z"]
 
 
-@partial(jax.jit, static_argnames=("rounds", "radii", "max_iterations"))
+@partial(jax.jit, static_argnames=("rounds", "radii", "max_iterations", "prior"))
 def signal_fit(
     signal: Complex[Array, "x y z echo"],
     mask: Bool[Array, "x y z"],
@@ -60,6 +75,7 @@ def signal_fit(
     rounds: int = 3,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
+    prior: str = "ss_tv",
 ) -> SignalFit:
     """Fit signal = m0 exp(−R2* t) exp(i (offset + 2π γ B0 field t)), with field = Dχ + harmonic.
 
@@ -82,12 +98,16 @@ def signal_fit(
         least_reliability: agreement of a voxel's echoes below which its field has no weight. Default 0.9.
         rounds: of all blocks. Default 3.
         tolerance, max_iterations: of the last solution for χ. Defaults 1e-2 and 100.
+        prior: one of :data:`PRIORS`. All but the default ``"ss_tv"`` find χ once more, from the field that
+        the
+            rounds have settled and less the background that they have found: total generalised variation,
+            the trained network, or a denoiser.
 
     Returns:
         χ and all else that explains the signal.
 
     Raises:
-        ValueError: one echo only, or no round.
+        ValueError: one echo only, no round, or an unknown prior.
 
     References:
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (complex least squares); Chatnuntawech et al. 2017,
@@ -97,6 +117,8 @@ def signal_fit(
         raise ValueError("signal_fit needs two echoes to tell field and phase offset apart")
     if rounds < 1:
         raise ValueError(f"signal_fit needs at least one round, not {rounds}")
+    if prior not in PRIORS:
+        raise ValueError(f"signal_fit has no prior {prior!r}; use one of {', '.join(PRIORS)}")
     inside = mask.astype(signal.real.dtype)
     empty = (signal == 0) | ~mask[..., None]
     safe = jnp.where(empty, 1, signal)
@@ -140,6 +162,9 @@ def signal_fit(
         weights = jnp.where(doubtful, 0, sure)
         kept = peel(mask, doubtful)
     assert chi is not None  # there is a round
+    invert = PRIORS[prior]
+    if invert is not None:
+        chi = invert((total - background) * valid, valid, geometry, magnitude=weights)
     return SignalFit(chi, valid, total, background * inside, offset * inside, r2star, agreement)
 
 

@@ -59,6 +59,14 @@ FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
 
 
+def judged(network: Any, example: Example) -> Example:
+    """The example with its mask cut to where the network says that its output is valid, if it says so."""
+    if not hasattr(network, "valid"):
+        return example
+    mask = network.valid(example.mask, example.geometry)
+    return example._replace(mask=mask, target=example.target * mask)
+
+
 def objective(
     network: Any, example: Example, losses: Mapping[str, float], *, centred: bool
 ) -> tuple[Array, Volume]:
@@ -78,9 +86,10 @@ def objective(
     unknown = set(losses) - set(known)
     if unknown or not losses:
         raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(known)}")
+    inputs = network_inputs(example)
+    example = judged(network, example)
     if centred:
         example = example._replace(target=without_mean(example.target, example.mask))
-    inputs = network_inputs(example)
     if probabilistic:
         posterior = network.posterior(*inputs)
         total = jnp.zeros(())

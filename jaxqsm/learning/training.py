@@ -23,7 +23,7 @@ from jaxqsm.learning.adversarial import Adversary, Game
 from jaxqsm.learning.config import TrainingConfig
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
-from jaxqsm.learning.objective import network_inputs, objective, without_mean
+from jaxqsm.learning.objective import judged, network_inputs, objective, without_mean
 from jaxqsm.networks import build, load_network, save_weights
 
 VALIDATION_SEED = 10_000_019
@@ -196,6 +196,7 @@ def _validation(
         network = nnx.merge(graph, average, others)
         network.eval()
         out = network(*network_inputs(example))
+        example = judged(network, example)
         target = example.target
         if config.task in RELATIVE:
             out, target = (without_mean(v, example.mask) for v in (out, target))

@@ -37,7 +37,7 @@ from jaxqsm.networks.proximal_vn import LearnedNDIConfig, ProximalVN, ProximalVN
 from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
 from jaxqsm.networks.qsmgan import QSMGAN, Critic, QSMGANConfig
 from jaxqsm.networks.qsmnet import QSMnet, QSMnetConfig
-from jaxqsm.networks.single_step import SingleStep, SingleStepConfig, SingleStepStart
+from jaxqsm.networks.single_step import SingleStep, SingleStepConfig
 from jaxqsm.networks.slabs import by_slabs
 from jaxqsm.networks.spinet_qsm import SpiNetQSM, SpiNetQSMConfig
 from jaxqsm.networks.strided_u_net import DeepQSM, SHARQnet, StridedUNetConfig
@@ -92,7 +92,6 @@ __all__ = [
     "SHARQnet",
     "SingleStep",
     "SingleStepConfig",
-    "SingleStepStart",
     "SpiNetQSM",
     "SpiNetQSMConfig",
     "Start",

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.background import lbv
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import ss_tv
-from jaxqsm.inversion.common import data_weights
+from jaxqsm.inversion.common import data_weights, referenced
 from jaxqsm.inversion.splitting import SPACE, Problem, behind_balls, problem
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
-from jaxqsm.networks.data_consistency import measurement
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
-from jaxqsm.operators import crop, pad
+from jaxqsm.operators import crop, erode, pad
 
 RADII = (16.0, 8.0, 4.0, 2.0)
 """mm, of the balls: those of :func:`jaxqsm.inversion.ss_tv`."""
@@ -52,17 +49,6 @@ class SingleStepConfig:
     slab: int = 128
 
 
-class SingleStepStart(NamedTuple):
-    """Where the network begins.
-
-    ``chi`` is by :func:`jaxqsm.inversion.ss_tv`, in the mask less 2 mm; ``rest`` is what of the total field
-    it does not explain, less what is harmonic in the mask.
-    """
-
-    chi: Float[Array, "batch x y z"]
-    rest: Float[Array, "batch x y z"]
-
-
 class SingleStep(nnx.Module):
     """Total field to χ: a classical single step, a U-Net that corrects it, and data consistency.
 
@@ -71,12 +57,8 @@ class SingleStep(nnx.Module):
     background's. Fields are divided by their root mean square behind the filters first: χ and background
     twice as strong give χ twice as strong.
 
-    It gives χ in the whole mask: along its border, where no ball fits, from what the U-Net has learned
-    and from the field of the rest.
-
-    Trained as in ``learning/configs/single_step.toml``, 4 000 steps and 48 minutes on one core, it is better
-    than its start in the whole mask (head phantom at 1 mm: 32 % to 36 %), but not where the start has a
-    measurement (25 % to 17 %): what it learned is the border. So no weights of it come with the package.
+    It gives χ where the smallest ball fits into the mask (:meth:`valid`), and is trained there alone: asked
+    for χ along the border as well, where there is no measurement, it learned little but the border.
 
     Args:
         config: its size.
@@ -90,7 +72,7 @@ class SingleStep(nnx.Module):
     def __init__(self, config: SingleStepConfig = SingleStepConfig(), *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.body = BlockUNet(
-            8 * 7, 8, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
+            8 * 6, 8, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
         )
         # What is learned goes by what is known of the scan: a noisy one wants shorter steps than a clear one.
         self.length = nnx.Param(jnp.zeros(config.steps))
@@ -102,9 +84,9 @@ class SingleStep(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
-        start: SingleStepStart | None = None,
+        start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero mean in the mask and zero outside it.
+        """χ in ppm, zero mean where it is valid and zero elsewhere.
 
         Args:
             total_field: ppm.
@@ -118,12 +100,13 @@ class SingleStep(nnx.Module):
         local = jax.vmap(_shown)(data)
         scale = jax.vmap(root_mean_square)(local, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale[:, None])
-        first, rest = start.chi / scale, start.rest / scale
+        first = start / scale
         weights = jnp.minimum(jax.vmap(data_weights)(mask, magnitude), 1)
         unexplained, pull = jax.vmap(_misfit)(first, data)
-        inside = mask.astype(first.dtype)
+        valid = self.valid(mask, geometry)
+        inside = valid.astype(first.dtype)
         numbers = jax.vmap(describe)(local / scale, mask, geometry)
-        fields = (_squashed(v) for v in (first, local / scale, unexplained, pull, weights * rest))
+        fields = (_squashed(v) for v in (first, local / scale, unexplained, pull))
         images = jnp.stack([*fields, weights, inside], axis=-1)
         blocks = space_to_depth(pad_to_multiple(images, 4))
         change = unpad(depth_to_space(self.body(blocks, numbers)), mask.shape[1:])[..., 0]
@@ -132,8 +115,12 @@ class SingleStep(nnx.Module):
             length = jax.nn.sigmoid(PACE * (self.length[step] + numbers @ self.by_scan[...]))
             _, pull = jax.vmap(_misfit)(chi, data)
             chi = chi + inside * LONGEST * length[:, None, None, None] * pull
-        count = jnp.maximum(inside.sum((1, 2, 3), keepdims=True), 1)
-        return scale * inside * (chi - jnp.sum(chi, (1, 2, 3), keepdims=True) / count)
+        return scale * jax.vmap(referenced)(chi, valid)
+
+    @staticmethod
+    def valid(mask: Bool[Array, "batch x y z"], geometry: Geometry) -> Bool[Array, "batch x y z"]:
+        """Where χ is given: the mask less the smallest ball."""
+        return jax.vmap(lambda m, g: erode(m, RADII[-1], g))(mask, geometry)
 
     @staticmethod
     def start(
@@ -141,10 +128,10 @@ class SingleStep(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
-    ) -> SingleStepStart:
-        """The classical χ and what it leaves, in ppm: needs no weights."""
+    ) -> Float[Array, "batch x y z"]:
+        """The classical χ in ppm: needs no weights."""
 
-        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> SingleStepStart:
+        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
             shown = _shown(_behind(field, mask, geometry, magnitude))
             scale = root_mean_square(shown, mask) / TYPICAL_FIELD
             chi, _ = ss_tv(
@@ -156,9 +143,7 @@ class SingleStep(nnx.Module):
                 tolerance=0.0,
                 max_iterations=START_ITERATIONS,
             )
-            predicted = measurement(field, mask, geometry, magnitude).predict(chi)
-            rest, _ = lbv((field / scale - predicted) * mask, mask, geometry, layers=0)
-            return SingleStepStart(scale * chi, scale * rest)
+            return scale * chi
 
         return jax.vmap(one)(total_field, mask, geometry, magnitude)
 

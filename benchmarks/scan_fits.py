@@ -1,0 +1,144 @@
+"""``python -m benchmarks.scan_fits [METHOD ...]``: fits to one scan beside classical and trained inversions.
+
+The scans of the evaluation set with voxels twice as long, so that networks can be fitted to each of them on a
+CPU. Every method has its defaults, the true local field with the scan's noise, and the magnitude. Each runs
+in a process of its own, whose seconds hold compilation and whose peak of memory holds data, libraries and
+compiler. Writes ``scan_fits.json`` and ``scan_fits.md`` beside this file; finished cells are not done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxqsm import metrics
+from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan, Trial, make_trial
+from jaxqsm.geometry import Geometry
+from jaxqsm.io import save_json
+from jaxqsm.pipeline import METHODS
+from jaxqsm.uncertainty import cone_energy, coverage, diffusion
+
+RECORD = Path(__file__).with_suffix(".json")
+PAGE = Path(__file__).with_suffix(".md")
+NAMES = (
+    "tv",
+    "medi",
+    "l1_qsm",
+    "learned",
+    "fine",
+    "zero_shot",
+    "implicit_representation",
+    "deep_image_prior",
+    "plug_and_play",
+    "red",
+    "diffusion",
+)
+Scores = dict[str, float]
+
+
+def main(arguments: list[str]) -> None:
+    """Fill the record for the methods, or for all, and write the page; or score one trial of a file."""
+    if arguments[:1] == ["--one"]:
+        print(json.dumps(_score(arguments[1], Path(arguments[2]))))
+        return
+    names = arguments or list(NAMES)
+    record: dict[str, dict[str, Scores]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for scan in EVALUATION_SCANS:
+        row = record.setdefault(scan.name, {})
+        missing = [name for name in names if name not in row]
+        if not missing:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trial.npz"
+            _save(path, _coarse(scan))
+            for name in missing:
+                command = [sys.executable, "-m", "benchmarks.scan_fits", "--one", name, str(path)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                row[name] = json.loads(done.stdout.splitlines()[-1])
+                save_json(RECORD, record)
+                print(scan.name, name, row[name], file=sys.stderr, flush=True)
+                _write_page(record)
+
+
+def _coarse(scan: EvaluationScan) -> Trial:
+    x, y, z = (2 * length for length in scan.protocol.voxel_size)
+    protocol = dataclasses.replace(scan.protocol, voxel_size=(x, y, z), oversampling=2)
+    clean = dataclasses.replace(protocol, snr=float("inf"))
+    phantom = dataclasses.replace(scan, protocol=protocol).phantom()
+    return make_trial(jax.random.fold_in(scan.key, 1), clean.scan(scan.key, phantom), protocol)
+
+
+def _save(path: Path, trial: Trial) -> None:
+    np.savez(
+        path,
+        field=trial.field,
+        mask=trial.mask,
+        magnitude=trial.magnitude,
+        truth=trial.truth,
+        voxel_size=trial.geometry.voxel_size,
+        b0_dir=trial.geometry.b0_dir,
+    )
+
+
+def _score(name: str, path: Path) -> Scores:
+    with np.load(path) as file:
+        given = {key: jnp.asarray(value) for key, value in file.items()}
+    field, mask, truth = given["field"], given["mask"], given["truth"]
+    geometry = Geometry(given["voxel_size"], given["b0_dir"])
+    truth = (truth - jnp.sum(truth * mask) / mask.sum()) * mask
+    start = time.perf_counter()
+    found: Any = _function(name)(field, mask, geometry, magnitude=given["magnitude"])
+    chi = jax.block_until_ready(found if isinstance(found, Array) else found.mean)
+    seconds = time.perf_counter() - start
+    (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
+    scores = {
+        "nrmse": float(metrics.nrmse(chi, truth, mask)),
+        "xsim": float(metrics.xsim(chi, truth, mask)),
+        "cone": float(cone_energy(chi - truth, mask, geometry)),
+        "seconds": seconds,
+        "gib": int(line.split()[1]) / 1024**2,
+    }
+    if not isinstance(found, Array):
+        scores["coverage"] = float(coverage(chi - truth, found.deviation, mask))
+    return {key: round(value, 4) for key, value in scores.items()}
+
+
+def _function(name: str) -> Callable[..., Any]:
+    if name == "diffusion":
+        return partial(diffusion, key=jax.random.key(0))
+    return METHODS["inversion"][name].function
+
+
+def _write_page(record: dict[str, dict[str, Scores]]) -> None:
+    scans = list(record)
+    first = record[scans[0]]
+    lines = [__doc__.split("\n\n")[1].replace("\n", " ") if __doc__ else "", ""]
+    heads = ["method", *scans, "mean NRMSE", "mean XSIM", "error near the cone", "seconds", "GiB"]
+    lines += ["| " + " | ".join(heads) + " |", "| --- |" + " --- |" * (len(heads) - 1)]
+    for name in first:
+        cells = [record[scan].get(name) for scan in scans]
+        known = [cell for cell in cells if cell]
+        mean = {key: np.mean([cell[key] for cell in known]) for key in ("nrmse", "xsim", "cone")}
+        values = [f"{cell['nrmse']:.1f}" if cell else "" for cell in cells]
+        values += [f"{mean['nrmse']:.1f}", f"{mean['xsim']:.2f}", f"{100 * mean['cone']:.0f} %"]
+        values += [f"{first[name]['seconds']:.0f}", f"{first[name]['gib']:.1f}"]
+        lines.append(f"| `{name}` | " + " | ".join(values) + " |")
+    lines += ["", "Seconds and memory are those of the first scan."]
+    PAGE.write_text("# Fits to one scan\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
