@@ -115,6 +115,63 @@ class SpiNet(Denoiser):
         return solution
 
 
+def modl_weights(blocks, seed):
+    """Random weights by the names that Keras gives them in a file; kernels are (i, j, k, in, out)."""
+    random = np.random.default_rng(seed)
+    found = {"my_layer_1/my_layer_1/step:0": np.array([[2.5]], np.float32)}
+    sizes = [(3, 2, 32), *[(3, 32, 32)] * (2 * blocks), (1, 32, 32), (1, 32, 32), (1, 32, 2)]
+    for number, (size, channels, out) in enumerate(sizes, 1):
+        kernel = random.standard_normal((size, size, size, channels, out)) / np.sqrt(channels * size**3)
+        found[f"model_1/conv3d_{number}/kernel:0"] = kernel.astype(np.float32)
+    found[f"model_1/conv3d_{len(sizes)}/bias:0"] = 0.1 * random.standard_normal(2).astype(np.float32)
+    for number in range(1, 2 * blocks + 1):
+        name = f"model_1/batch_normalization_{number}"
+        found |= {
+            f"{name}/gamma:0": random.uniform(0.5, 1.5, 32).astype(np.float32),
+            f"{name}/beta:0": 0.1 * random.standard_normal(32).astype(np.float32),
+            f"{name}/moving_mean:0": 0.1 * random.standard_normal(32).astype(np.float32),
+            f"{name}/moving_variance:0": random.uniform(0.01, 1.5, 32).astype(np.float32),
+        }
+    return found
+
+
+def modl_qsm(weights, field, kernel, mask, mean, std):
+    """Three steps, each with the same denoiser; batch normalisation adds 1e-3 to variances, as in Keras."""
+    given = {name.removeprefix("model_1/"): torch.from_numpy(value) for name, value in weights.items()}
+    count = sum(name.endswith("kernel:0") for name in given)
+
+    def convolve(images, number):
+        kernel = given[f"conv3d_{number}/kernel:0"].permute(4, 3, 0, 1, 2)
+        return functional.conv3d(images, kernel, given.get(f"conv3d_{number}/bias:0"), padding="same")
+
+    def normalise(images, number):
+        names = ("moving_mean", "moving_variance", "gamma", "beta")
+        values = [given[f"batch_normalization_{number}/{name}:0"] for name in names]
+        return functional.batch_norm(images, *values, eps=1e-3)
+
+    def denoise(images):
+        images = functional.relu(convolve(images, 1))
+        for number in range(2, count - 2, 2):
+            inner = functional.relu(normalise(convolve(images, number), number - 1))
+            images = functional.relu(images + normalise(convolve(inner, number + 1), number))
+        for number in (count - 2, count - 1):
+            images = functional.relu(convolve(images, number))
+        return convolve(images, count)
+
+    def adjoint(residual):
+        return torch.stack([filtered(residual, kernel), residual])
+
+    step = given["my_layer_1/my_layer_1/step:0"]
+    mean, std = (v[:, None, None, None] for v in (mean, std))
+    images = torch.zeros((2, *field.shape))
+    for number in range(3):
+        pulled = step * adjoint(field)
+        if number:
+            pulled = pulled + images - step * adjoint(filtered(images[0], kernel) + images[1])
+        images = denoise((mask * (pulled - mean) / std)[None])[0] * mask * std + mean
+    return images[0] * mask
+
+
 class OctConv(nn.Module):
     def __init__(self, channels, out, first=False, last=False):
         super().__init__()

@@ -30,16 +30,17 @@ def convert(
     Parameters
     ----------
     checkpoint
-        PyTorch state_dict (.pth, .pt; needs PyTorch), .safetensors, or .npz of a TensorFlow checkpoint.
+        PyTorch state_dict (.pth, .pt; needs PyTorch), the .index of a TensorFlow checkpoint (needs
+        TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz.
     network
-        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, or iqsm, which takes a total
-        field.
+        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm, which
+        takes a total field.
     out
         File to write, .safetensors.
     settings
         Options of the network: OPTION=VALUE. Checkpoints leave out the standard deviations that networks
-        were trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet field_std and
-        field_mean too.
+        were trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet and modl_qsm field_std
+        and field_mean too.
     overwrite
         Replace the file.
     """

@@ -1,7 +1,8 @@
 """Training: examples, losses, the loop, and what was trained."""
 
+from jaxqsm.learning.checkpoints import read_checkpoint
 from jaxqsm.learning.config import CONFIGS, DataConfig, TrainingConfig, read_config
-from jaxqsm.learning.convert import CONVERTIBLE, convert_weights, read_checkpoint
+from jaxqsm.learning.convert import CONVERTIBLE, convert_weights
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.objective import LOSSES, POSTERIOR_LOSSES, objective
 from jaxqsm.learning.training import Report, train

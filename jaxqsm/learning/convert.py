@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
+from jaxqsm.learning.checkpoints import Weights
 from jaxqsm.networks import build, flat_weights, with_weights
 
-Weights = dict[str, np.ndarray]
-
-
-def read_checkpoint(path: Path) -> Weights:
-    """Arrays by name from a PyTorch ``state_dict`` (.pth, .pt, .pkl), from safetensors, or from .npz.
-
-    TensorFlow's checkpoints are read by TensorFlow alone; there, ``r = tf.train.load_checkpoint(path)`` and
-    ``numpy.savez("weights.npz", **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})`` makes a file
-    that this function reads.
-
-    Raises:
-        ValueError: no such file, PyTorch is needed and missing, or a file of another kind.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    if path.suffix == ".npz":
-        try:
-            with np.load(path) as file:
-                return dict(file)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: cannot be read as .npz ({error})") from error
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(f"{path}: reading PyTorch files needs PyTorch: pip install torch") from None
-    try:
-        # Weights only: a pickle may otherwise run any program.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: cannot be read as a PyTorch state_dict ({reason})") from error
-    for name in ("state_dict", "model_state", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            state = state[name]
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{path}: holds no state_dict but {type(state).__name__}")
-    # Names of networks that were trained on several GPUs begin with "module.".
-    return {str(name).removeprefix("module."): value.numpy() for name, value in state.items()}
+KERAS_EPSILON, OURS = 1e-3, 1e-5
+"""Added to variances by batch normalisation, there and in our :class:`jaxqsm.networks.MoDLQSM`."""
 
 
 def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Mapping[str, Any]) -> Any:
     """Our network with published weights.
 
     Args:
-        weights: arrays by their published names, from :func:`read_checkpoint`.
+        weights: arrays by their published names, from :func:`~jaxqsm.learning.read_checkpoint`.
         network: one of :data:`CONVERTIBLE`.
         options: of the network's configuration. Published files leave out the means and standard deviations
             that networks were trained with (``chi_std`` …): give them here.
@@ -106,6 +62,14 @@ class _Named:
         names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
         return {f"{ours}.{a}": self.weights[f"{name}.{b}"] for a, b in names.items()}
 
+    def keras(self, layer: str, variable: str) -> list[np.ndarray]:
+        """A variable of all layers of a kind, in the order in which they were made."""
+        pattern = re.compile(rf"(?:^|/){layer}(?:_(\d+))?/{variable}(?::0)?$")
+        found = [(int(match[1] or 0), name) for name in self.weights if (match := pattern.search(name))]
+        if not found:
+            raise KeyError(f"{layer}/{variable}")
+        return [self.weights[name] for _, name in sorted(found)]
+
     def tensorflow(self, scope: str, variable: str) -> np.ndarray:
         """The variable of a scope, whatever scopes enclose it."""
         for name, value in self.weights.items():
@@ -136,6 +100,27 @@ def _lpcnn(named: _Named) -> Weights:
 def _spinet_qsm(named: _Named) -> Weights:
     learned = {"strength": named.weights["lambda_val"], "norm": named.weights["p"]}
     return _wide_residual(named) | learned
+
+
+def _modl_qsm(named: _Named) -> Weights:
+    enter, *inner, first_point, second_point, leave = named.keras("conv3d", "kernel")
+    found = {
+        "denoiser.enter.kernel": enter,
+        "denoiser.points.0.kernel": first_point,
+        "denoiser.points.1.kernel": second_point,
+        "denoiser.leave.kernel": leave,
+        "denoiser.leave.bias": named.keras("conv3d", "bias")[-1],
+        "step": named.keras("my_layer", "step")[0],
+    }
+    names = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
+    norms = {ours: named.keras("batch_normalization", theirs) for ours, theirs in names.items()}
+    for place, kernel in enumerate(inner):
+        block = f"denoiser.blocks.{place // 2}"
+        convolution, norm = ("second", "norm") if place % 2 else ("first.convolution", "first.norm")
+        found[f"{block}.{convolution}.kernel"] = kernel
+        found |= {f"{block}.{norm}.{ours}": each[place] for ours, each in norms.items()}
+        found[f"{block}.{norm}.var"] = found[f"{block}.{norm}.var"] + (KERAS_EPSILON - OURS)
+    return found
 
 
 def _qsmnet(named: _Named) -> Weights:
@@ -236,7 +221,9 @@ CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
     "xqsm": _xqsm,
     "lpcnn": _lpcnn,
     "spinet_qsm": _spinet_qsm,
+    "modl_qsm": _modl_qsm,
     "iqsm": _iqsm,
 }
 """Networks whose published weights can be read, by our names: of the authors' repositories SNU-LIST/QSMnet
-(TensorFlow), sunhongfu/deepMRI, Sulam-Group/LPCNN and venkateshvaddadi/SpiNet-QSM (PyTorch)."""
+(TensorFlow), Ruimin-Feng/MoDL-QSM (Keras), sunhongfu/deepMRI, Sulam-Group/LPCNN and
+venkateshvaddadi/SpiNet-QSM (PyTorch)."""

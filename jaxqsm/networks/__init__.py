@@ -32,7 +32,13 @@ from jaxqsm.networks.neumann import Neumann, NeumannConfig
 from jaxqsm.networks.nextqsm import NeXtQSM, NeXtQSMConfig
 from jaxqsm.networks.pdi import PDI, PDIConfig, Posterior
 from jaxqsm.networks.phu_net import PHUNet, PHUNetConfig
-from jaxqsm.networks.pretrained import learned, learned_background, learned_deviation, trained_network
+from jaxqsm.networks.pretrained import (
+    learned,
+    learned_background,
+    learned_deviation,
+    learned_single_step,
+    trained_network,
+)
 from jaxqsm.networks.proximal_vn import LearnedNDIConfig, ProximalVN, ProximalVNConfig
 from jaxqsm.networks.qsm_invnet import QSMInvNet, QSMInvNetConfig
 from jaxqsm.networks.qsmgan import QSMGAN, Critic, QSMGANConfig
@@ -111,6 +117,7 @@ __all__ = [
     "learned",
     "learned_background",
     "learned_deviation",
+    "learned_single_step",
     "load_network",
     "measurement",
     "nonlinear_step",

@@ -23,14 +23,16 @@ class MoDLQSMConfig:
         width: channels of the denoiser. Default 32.
         blocks: residual blocks of the denoiser. Default 8.
         dropout: of the denoiser in training. Default 0.5.
-        chi_std, field_std: ppm; the denoiser works on both images over these. Defaults 0.04 and 0.005:
-            those of brains, rounded.
+        chi_mean, field_mean, chi_std, field_std: ppm; the denoiser works on both images less the means over
+            the standard deviations. Defaults 0, 0, 0.04 and 0.005: those of brains, rounded.
     """
 
     iterations: int = 3
     width: int = 32
     blocks: int = 8
     dropout: float = 0.5
+    chi_mean: float = 0.0
+    field_mean: float = 0.0
     chi_std: float = 0.04
     field_std: float = 0.005
 
@@ -73,13 +75,14 @@ class MoDLQSM(nnx.Module):
         """
         config = self.config
         data = jax.vmap(measurement)(local_field, mask, geometry)
+        mean = jnp.array([config.chi_mean, config.field_mean])
         scale = jnp.array([config.chi_std, config.field_std])
         inside = mask.astype(local_field.dtype)[..., None]
         images = jnp.zeros((*local_field.shape, 2), local_field.dtype)
         for _ in range(config.iterations):
             images = images + self.step[...] * jax.vmap(_pull)(images, data)
-            images = inside * scale * self.denoiser(inside * images / scale)
-        return images[..., 0]
+            images = inside * scale * self.denoiser(inside * (images - mean) / scale) + mean
+        return inside[..., 0] * images[..., 0]
 
 
 def _pull(images: Array, data: Measurement) -> Array:

@@ -40,8 +40,7 @@ def learned(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; voxels count by it.
         weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
-            wrote. Default ``"learned"``. Those of a network for a single step take the total field as
-            ``local_field``.
+            wrote. Default ``"learned"``.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode; what goes through
@@ -49,16 +48,58 @@ def learned(
         are done.
 
     Raises:
-        ValueError: there are no such weights, or they are of a network for background removal.
+        ValueError: there are no such weights, or they are of another task than inversion.
 
     References:
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.Unrolled`.
     """
-    graph, parameters = trained_network(weights, "inversion", "single_step")
+    graph, parameters = trained_network(weights, "inversion")
     scan = local_field, mask, geometry, magnitude
     chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
     return referenced(chi, jnp.asarray(mask))
+
+
+def learned_single_step(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weights: str = "learned_single_step",
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Total field to χ by a network that corrects a classical single step and answers to the field again.
+
+    Trained on simulated heads of 0.8 to 3 mm in any orientation, see
+    ``networks/weights/learned_single_step.md``.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where it is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; voxels count by it.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote for the task ``single_step``. Default ``"learned_single_step"``.
+
+    Returns:
+        χ in ppm, zero mean in the mask that comes with it, zero outside: the given one, or the part of it
+        where the network says that its output is valid (:meth:`jaxqsm.networks.SingleStep.valid`).
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+
+    References:
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step);
+        :class:`jaxqsm.networks.SingleStep`.
+    """
+    graph, parameters = trained_network(weights, "single_step")
+    inside = jnp.asarray(mask)
+    scan = total_field, inside, geometry, magnitude
+    chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
+    network = nnx.merge(graph, parameters)
+    if hasattr(network, "valid"):
+        (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
+    return referenced(chi, inside), inside
 
 
 def learned_background(

@@ -173,7 +173,14 @@ METHODS: dict[str, dict[str, Method]] = {
         fitting.deep_image_prior,
         fitting.implicit_representation,
     ),
-    "single_step": _stage("single_step", inversion.ss_tv, inversion.tfi, inversion.tgv_qsm, inversion.qsmart),
+    "single_step": _stage(
+        "single_step",
+        inversion.ss_tv,
+        inversion.tfi,
+        inversion.tgv_qsm,
+        inversion.qsmart,
+        networks.learned_single_step,
+    ),
     "uncertainty": _stage("uncertainty", networks.learned_deviation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import jax
 import jax.numpy as jnp
 import nibabel
@@ -71,6 +72,35 @@ def test_spinet_qsm(scan):
     out = ours(fields[1][None], mask[None], geometry)[0]
     inside = torch.from_numpy(np.asarray(mask, np.float32))
     _close(out, twin(torch.from_numpy(np.array(fields[1])), kernels[1], inside))
+
+
+def test_modl_qsm(scan, tmp_path):
+    """From a file as Keras writes them: layers are numbered in the order in which they were made."""
+    mask, fields, geometries, kernels = scan
+    weights = twins.modl_weights(2, 6)
+    with h5py.File(tmp_path / "last.h5", "w") as file:
+        for name, value in weights.items():
+            file[name] = value
+    options = {"blocks": 2, "chi_std": STD, "field_std": 0.004, "chi_mean": 0.01, "field_mean": -0.001}
+    ours = convert_weights(read_checkpoint(tmp_path / "last.h5"), "modl_qsm", options)
+    ours.eval()
+    geometry = jax.tree.map(lambda leaf: leaf[1:], geometries)
+    out = ours(fields[1][None], mask[None], geometry)[0]
+    inside = torch.from_numpy(np.asarray(mask, np.float32))
+    field = torch.from_numpy(np.array(fields[1]))
+    statistics = torch.tensor([0.01, -0.001]), torch.tensor([STD, 0.004])
+    _close(out, twins.modl_qsm(weights, field, kernels[1], inside, *statistics))
+
+
+def test_a_checkpoint_of_tensorflow(tmp_path):
+    """Needs TensorFlow, which the test environment does without: ``pip install tensorflow`` to run it."""
+    tensorflow = pytest.importorskip("tensorflow")
+    value = np.arange(6, dtype=np.float32).reshape(2, 3)
+    variable = tensorflow.Variable(value)
+    path = tensorflow.train.Checkpoint(weights=variable).write(str(tmp_path / "model.ckpt"))
+    found = read_checkpoint(Path(f"{path}.index"))
+    (name,) = (n for n in found if n.startswith("weights"))
+    np.testing.assert_array_equal(found[name], value)
 
 
 @pytest.mark.slow
@@ -162,6 +192,11 @@ def test_files_that_are_not_theirs_are_refused(tmp_path):
         read_checkpoint(bad)
     with pytest.raises(ValueError, match="no such file"):
         read_checkpoint(tmp_path / "none.pth")
+    for suffix, word in ((".h5", "HDF5"), (".npz", "npz"), (".safetensors", "safetensors")):
+        other = bad.rename(bad.with_suffix(suffix))
+        with pytest.raises(ValueError, match=f"cannot be read as .*{word}"):
+            read_checkpoint(other)
+        bad = other
     with pytest.raises(ValueError, match=r"not weights of lpcnn: gen\.0\.weight is missing"):
         convert_weights({"a": np.zeros(1)}, "lpcnn", {})
     with pytest.raises(ValueError, match="not the weights of SpiNetQSM"):
