@@ -1,0 +1,98 @@
+"""Inversions with a denoiser as prior: better than without one, and true to the physics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_gradient, relative_error
+from jax import random
+
+from jaxqsm import Geometry
+from jaxqsm.fitting import plug_and_play, red
+from jaxqsm.inversion import tkd
+from jaxqsm.inversion.common import referenced
+from jaxqsm.networks import load_network
+from jaxqsm.networks.pretrained import WEIGHTS
+from jaxqsm.phantoms import head
+from jaxqsm.physics import dipole_field
+from jaxqsm.uncertainty import coverage, diffusion, ensemble
+
+GEOMETRY = Geometry((2.0, 2.0, 2.0), (0.3, 0.4, 0.85))
+NOISE = 0.002
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """The middle of a head."""
+    phantom = head((2.0, 2.0, 2.0))
+    middle = tuple(slice(n // 2 - 20, n // 2 + 20) for n in phantom.mask.shape)
+    mask = jnp.asarray(np.asarray(phantom.mask)[middle])
+    chi = referenced(jnp.asarray(np.asarray(phantom.chi)[middle]) * mask, mask)
+    field = dipole_field(chi, GEOMETRY) + NOISE * random.normal(random.key(0), mask.shape)
+    return chi, field * mask, mask
+
+
+def test_the_denoiser_takes_off_the_noise_that_it_is_told_of(scan):
+    chi, _, mask = scan
+    network, notes = load_network(WEIGHTS / "denoiser.safetensors")
+    assert notes["task"] == "denoising"
+    for level in (0.01, 0.05, 0.2):
+        noisy = (chi + level * random.normal(random.key(1), chi.shape)) * mask
+        geometry = jax.tree.map(lambda leaf: leaf[None], GEOMETRY)
+        (found,) = network.denoise(noisy[None], mask[None], geometry, jnp.array([level]))
+        shrunk = noisy * jnp.sum(chi**2) / (jnp.sum(chi**2) + level**2 * mask.sum())
+        left, linear = (relative_error(v, chi, mask) for v in (found, shrunk))
+        assert left < 0.9 * linear
+        (mistaken,) = network.denoise(noisy[None], mask[None], geometry, jnp.array([8 * level]))
+        assert left < relative_error(mistaken, chi, mask)
+
+
+@pytest.mark.parametrize("solve", [plug_and_play, red])
+def test_recovers_chi_by_the_right_physics(scan, solve):
+    chi, field, mask = scan
+    found = solve(field, mask, GEOMETRY)
+    right = relative_error(found, chi, mask)
+    assert right < 0.35 < relative_error(tkd(field, mask, GEOMETRY), chi, mask)
+    assert abs(float(jnp.mean(found[mask]))) < 1e-5
+    assert float(jnp.abs(jnp.where(mask, 0, found)).max()) == 0
+    turned = Geometry(GEOMETRY.voxel_size, (0.3, -0.4, 0.85))
+    assert relative_error(solve(field, mask, turned), chi, mask) > right + 0.05
+    np.testing.assert_allclose(
+        solve(4 * field, mask, GEOMETRY), 4 * found, atol=4e-3 * float(jnp.abs(found).max())
+    )
+
+
+@pytest.mark.slow
+def test_gradient_of_plug_and_play(scan):
+    _, field, mask = scan
+    field, mask = field[12:28, 12:28, 12:28], mask[12:28, 12:28, 12:28]
+    weight = random.normal(random.key(3), field.shape)
+
+    def loss(field):
+        return jnp.sum(weight * plug_and_play(field, mask, GEOMETRY, iterations=4)) / 10
+
+    gradient = jax.grad(loss)(field)
+    assert bool(jnp.isfinite(gradient).all())
+    assert_gradient(loss, field, step=2e-2, rtol=0.1)
+
+
+@pytest.mark.slow
+def test_samples_of_diffusion_cover_the_truth_and_their_mean_is_the_better_map(scan):
+    chi, field, mask = scan
+    drawn = diffusion(field, mask, GEOMETRY, random.key(2), noise=NOISE, samples=8)
+    assert 0.75 < float(coverage(drawn.mean - chi, drawn.deviation, mask)) < 0.97
+    each = [relative_error(sample, chi, mask) for sample in drawn.samples]
+    assert relative_error(drawn.mean, chi, mask) < 0.95 * min(each) < 0.5
+    again = diffusion(field, mask, GEOMETRY, random.key(2), noise=NOISE, samples=8)
+    np.testing.assert_array_equal(again.mean, drawn.mean)
+
+
+def test_an_ensemble_is_the_mean_and_spread_of_its_members():
+    mask = jnp.ones((5, 4, 3), bool).at[0].set(False)
+    field = jnp.arange(60.0).reshape(mask.shape)
+    members = [lambda f, m, g, magnitude, c=c: c * f * m for c in (1.0, 2.0, 6.0)]
+    found = ensemble(members, field, mask, GEOMETRY)
+    np.testing.assert_allclose(found.mean, 3 * field * mask)
+    np.testing.assert_allclose(found.deviation, np.sqrt(7) * field * mask, rtol=1e-5)
+    with pytest.raises(ValueError, match="at least two"):
+        ensemble(members[:1], field, mask, GEOMETRY)
