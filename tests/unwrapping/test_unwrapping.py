@@ -169,8 +169,8 @@ def test_congruent_laplacian_gives_exact_multiples_and_the_truth(truth):
 
 @pytest.mark.slow
 def test_romeo_on_a_head_with_bleeds_at_snr_20():
-    """Fewer than one voxel in 100 000 a turn off until the third echo; at the last some have no signal
-    left.""" protocol = Protocol(snr=20.0, oversampling=1)
+    """Fewer than one voxel in 100 000 a turn off, until some have no signal left at the last echo."""
+    protocol = Protocol(snr=20.0, oversampling=1)
     phantom = random_head(jax.random.key(11), protocol.phantom_voxel_size, pathology=0.9)
     scan = protocol.scan(jax.random.key(1), phantom)
     signal = scan.signal * jnp.exp(-1j * scan.phase_offset)[..., None]
