@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -49,6 +49,10 @@ class Stage(Protocol):
     def __call__(self, name: str, work: Callable[[], Any]) -> Any: ...
 
 
+Settled = Callable[[Method, Mapping[str, Any]], None]
+"""Is told what options a method is called with."""
+
+
 def _carry_out(name: str, work: Callable[[], Any]) -> Any:
     del name
     return work()
@@ -62,6 +66,7 @@ def reconstruct(
     config: Config = Config(),
     *,
     stage: Stage = _carry_out,
+    settled: Settled = lambda method, keywords: None,
 ) -> Maps[Array]:
     """Remove the phase offset, unwrap, fit the field, remove the background and invert, or all in one.
 
@@ -79,6 +84,7 @@ def reconstruct(
         acquisition: echo times and field strength.
         config: methods and options.
         stage: wraps every stage: called with its name and the work.
+        settled: is told the options of an inversion, with numbers where they are chosen from the data.
 
     Returns:
         The maps.
@@ -146,15 +152,13 @@ def reconstruct(
             lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
         )
         invert = _chosen(config, "inversion", echoes)
-        chi = stage(
-            f"inversion ({invert.name})",
-            lambda: invert.function(
-                local,
-                valid,
-                geometry,
-                **invert.settled(local, valid, geometry, _keywords(invert, config, weights)),
-            ),
-        )
+
+        def inverted() -> Array:
+            keywords = invert.settled(local, valid, geometry, _keywords(invert, config, weights))
+            settled(invert, keywords)
+            return invert.function(local, valid, geometry, **keywords)
+
+        chi = stage(f"inversion ({invert.name})", inverted)
     return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage)
 
 

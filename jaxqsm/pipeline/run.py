@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from jaxqsm import masking
 from jaxqsm.io import InputError, ScanData
 from jaxqsm.pipeline.box import box_around, cut, put_back
 from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.methods import AUTO, Method
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
 
@@ -60,6 +61,15 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         return result
 
     notes, warnings = list(scan.notes), list(scan.warnings)
+    chosen: dict[str, float] = {}
+
+    def settled(method: Method, keywords: Mapping[str, Any]) -> None:
+        if config.options_of(method).get("weight") == AUTO:
+            chosen[method.name] = keywords["weight"]
+            notes.append(
+                f"weight of {method.name}: {keywords['weight']:.3g}, by cross-validation of the field"
+            )
+
     try:
         mask = timed("mask", lambda: _mask(scan))
         box = box_around(mask)
@@ -71,6 +81,7 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
             scan.acquisition,
             config,
             stage=timed,
+            settled=settled,
         )
     except InputError:
         raise
@@ -88,7 +99,7 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         )
     warnings += _doubts(maps, mask)
     return Result(
-        maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds)
+        maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds, chosen)
     )
 
 
@@ -130,13 +141,20 @@ def _residual_percent(maps: Maps[np.ndarray]) -> float:
 
 
 def _provenance(
-    scan: ScanData, config: Config, maps: Maps[np.ndarray], seconds: dict[str, float]
+    scan: ScanData,
+    config: Config,
+    maps: Maps[np.ndarray],
+    seconds: dict[str, float],
+    chosen: Mapping[str, float],
 ) -> dict[str, Any]:
     echoes = int(scan.acquisition.echo_times.size)
-    methods = {
+    methods: dict[str, dict[str, Any]] = {
         stage: {"method": method.name, "options": config.options_of(method), "source": method.source}
         for stage, method in config.used(echoes).items()
     }
+    for method in methods.values():
+        if method["method"] in chosen:
+            method["options"] |= {"weight": chosen[method["method"]], "weight_chosen_by": "cross-validation"}
     return {
         "units": {"chi": "ppm", "total_field": "ppm", "local_field": "ppm"},
         "chi_reference": "mean of the valid mask is zero",

@@ -90,6 +90,23 @@ def test_bids_recovers_the_cylinders_of_qsm_forward(tmp_path, b0_dir):
     assert "passed over" in again.stderr
 
 
+@pytest.mark.slow
+def test_a_weight_that_was_chosen_is_in_the_history(tmp_path):
+    done = jaxqsm("simulate", "--out", tmp_path / "bids", "--voxel-size", 4, 4, 4)
+    assert done.returncode == 0, done.stderr
+    done = jaxqsm(
+        "bids", tmp_path / "bids", tmp_path / "out", "participant", "--background", "pdf", "--inversion",
+        "tv", "--set", "tv.weight=auto",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").rglob("*Chimap.json")
+    history = json.loads(path.read_text())
+    options = history["methods"]["inversion"]["options"]
+    assert 1e-5 < options["weight"] < 1e-2
+    assert options["weight_chosen_by"] == "cross-validation"
+    assert any("weight of tv" in note for note in history["notes"])
+
+
 def test_one_bad_subject_does_not_stop_the_others(tmp_path):
     """Two subjects, the first truncated: the second is reconstructed, the first is named, exit 1."""
     data, out = tmp_path / "bids", tmp_path / "out"
