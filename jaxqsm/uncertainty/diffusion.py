@@ -49,8 +49,8 @@ def diffusion(
         geometry: voxel size and field direction.
         key: random key.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
-        noise: of the field where its weight is 1, ppm. Default: the misfit of
-            :func:`jaxqsm.inversion.tv`.
+        noise: of the field where its weight is 1, ppm. Default: by
+            :func:`jaxqsm.physics.field_noise`.
         samples: drawn one after another. Default 8.
         levels: of noise, evenly in its logarithm. Default 30; a pass of the network and about
             80 real FFTs each.

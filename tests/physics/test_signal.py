@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import assert_gradient, smooth_blobs
 from qsm_forward import generate_signal
 
@@ -8,6 +9,7 @@ from jaxqsm import Acquisition, Geometry
 from jaxqsm.physics import (
     add_complex_noise,
     dipole_field,
+    field_noise,
     gre_signal,
     gre_signal_from_chi,
     spoiled_gre_amplitude,
@@ -67,3 +69,17 @@ def test_noise_has_the_stated_deviation_in_each_channel():
     np.testing.assert_allclose(noisy.mean(), 3 + 4j, atol=0.01)
     # Phase noise is deviation over magnitude.
     np.testing.assert_allclose(jnp.angle(noisy).std(), 0.25 / 5, rtol=0.03)
+
+
+def test_noise_of_a_field_is_found_beside_its_structure():
+    shape = (30, 28, 26)
+    field = 0.05 * jnp.asarray(smooth_blobs(shape)).at[10, 10].set(3.0)
+    mask = jnp.ones(shape, bool).at[:4].set(False)
+    weights = jnp.ones(shape).at[:, :14].set(0.5)
+    noise = 0.01 * jax.random.normal(jax.random.key(0), shape) / weights
+    assert float(field_noise(jnp.where(mask, field + noise, 9.0), weights, mask)) == pytest.approx(
+        0.01, rel=0.05
+    )
+    assert float(field_noise(field, weights, mask)) < 1e-3
+    assert float(field_noise(field, weights, jnp.zeros(shape, bool).at[5, 5].set(True))) >= 0
+    assert float(field_noise(field[:3, :3, :3], weights[:3, :3, :3], mask[4:7, :3, :3])) == 0
