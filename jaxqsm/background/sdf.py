@@ -51,18 +51,17 @@ def sdf(
     """
     used = mask if excluded is None else mask & ~excluded
     inside = used.astype(total_field.dtype)
-    margin = [n // 4 for n in mask.shape]
     owners, taken = [], jnp.zeros_like(mask)
     for deviation in deviations:
         fits = mask if deviation == deviations[-1] else erode(mask, REACH * deviation, geometry)
         owners.append(fits & ~taken)
         taken = taken | fits
-    counts = [gaussian_mean(inside, deviation, geometry, margin=margin) for deviation in deviations]
+    counts = [gaussian_mean(inside, deviation, geometry) for deviation in deviations]
     local = total_field * inside
     for _ in range(passes):
         mean = jnp.zeros_like(local)
         for owner, deviation, count in zip(owners, deviations, counts, strict=True):
-            smooth = gaussian_mean(local, deviation, geometry, margin=margin)
+            smooth = gaussian_mean(local, deviation, geometry)
             mean = jnp.where(owner, smooth / jnp.maximum(count, 1e-3), mean)
         local = (local - mean) * inside
     valid = used & erode(mask, erosion, geometry)

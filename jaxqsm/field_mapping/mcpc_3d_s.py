@@ -50,11 +50,9 @@ def mcpc_3d_s(
     offset = phase[..., 0] - unwrapped_difference * first / (second - first)
     weight = mask * magnitude[..., 0] * magnitude[..., 1]
     weight = weight / jnp.maximum(weight.max(), 1e-30)
-    # Three standard deviations of zeros keep the two ends of the array apart.
-    margin = [n // 4 for n in mask.shape]
 
     def smooth(image: Array) -> Array:
-        return gaussian_mean(image, smoothing, geometry, margin=margin)
+        return gaussian_mean(image, smoothing, geometry)
 
     def smooth_angle(angle: Array) -> Array:
         real, imaginary = smooth(weight * jnp.cos(angle)), smooth(weight * jnp.sin(angle))

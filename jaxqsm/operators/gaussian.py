@@ -27,7 +27,11 @@ def gaussian_response(
 
 
 def gaussian_mean(
-    image: Float[Array, "x y z"], deviation: ArrayLike, geometry: Geometry, *, margin: int | Sequence[int] = 8
+    image: Float[Array, "x y z"],
+    deviation: ArrayLike,
+    geometry: Geometry,
+    *,
+    margin: int | Sequence[int] | None = None,
 ) -> Float[Array, "x y z"]:
     """Mean of ``image`` under the Gaussian about every voxel, zeros beyond the array.
 
@@ -36,11 +40,11 @@ def gaussian_mean(
         deviation: standard deviation in mm.
         geometry: voxel size in mm.
         margin: zeros added per axis: with three deviations in voxels the ends of the array do not meet.
-            Default 8.
+            Default: a quarter of each length.
 
     Returns:
         Shape and unit of ``image``. Self-adjoint, two real FFTs.
     """
-    shape = fast_shape(image.shape, margin)
+    shape = fast_shape(image.shape, [n // 4 for n in image.shape] if margin is None else margin)
     response = gaussian_response(shape, deviation, geometry)
     return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * response, s=shape), image.shape)

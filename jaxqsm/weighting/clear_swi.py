@@ -58,12 +58,11 @@ def clear_swi(
     """
     inside = mask.astype(magnitude.dtype)
     contrast = magnitude * acquisition.echo_times * inside[..., None]
-    margin = [n // 4 for n in mask.shape]
 
     def high_passed(phase: Array) -> Array:
-        count = jnp.maximum(gaussian_mean(inside, smoothing, geometry, margin=margin), 1e-3)
+        count = jnp.maximum(gaussian_mean(inside, smoothing, geometry), 1e-3)
         for _ in range(PASSES):
-            phase = (phase - gaussian_mean(phase, smoothing, geometry, margin=margin) / count) * inside
+            phase = (phase - gaussian_mean(phase, smoothing, geometry) / count) * inside
         return phase
 
     phases = jax.vmap(high_passed, -1, -1)(unwrapped * inside[..., None])
