@@ -13,7 +13,7 @@ from jaxqsm.phantoms import Variety
 CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
 
-Task = Literal["inversion", "background", "single_step", "denoising", "unwrapping"]
+Task = Literal["inversion", "background", "single_step", "denoising", "unwrapping", "separation"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +61,8 @@ class TrainingConfig:
         network: a name of :data:`jaxqsm.networks.NETWORKS`.
         options: of the network's own configuration, by name.
         task: what is learned: ``"inversion"`` (local field to χ), ``"background"`` (total to local field),
-            ``"single_step"`` (total field to χ), ``"denoising"`` (χ with white noise to χ) or
-            ``"unwrapping"`` (wrapped to unwrapped phase of one echo).
+            ``"single_step"`` (total field to χ), ``"denoising"`` (χ with white noise to χ), ``"unwrapping"``
+            (wrapped to unwrapped phase of one echo) or ``"separation"`` (local field and R2′ to χ⁺ and χ⁻).
         losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
         adversarial: weight of what a critic of the network's outputs says, which is trained beside it
             (:class:`jaxqsm.networks.Critic`). Default 0: no critic.

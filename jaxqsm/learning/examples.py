@@ -27,17 +27,26 @@ HIGHEST_NOISE = 0.3
 """ppm. The field of a voxel without signal is noise of the phase's whole circle, no more."""
 
 
+HIDDEN = 0.06
+"""ppm. Iron and myelin of one voxel, as far as their fields cancel, are at most this strong."""
+
+RELAXATION_NOISE = (0.002, 0.02)
+"""ppm. Standard deviation of R2′ over the relaxivity."""
+
+
 class Example(NamedTuple):
     """What a network is given and what it should return; a batch has a leading axis on every leaf.
 
     Attributes:
         field: ppm, with noise; local or total field or χ, by the task. For ``unwrapping`` wrapped phase, rad.
-        target: ppm; χ or local field, by the task; phase in rad. Zero outside the mask.
+        target: ppm; χ or local field, by the task; phase in rad. Zero outside the mask. For ``separation``
+            χ⁺ and χ⁻ along a last axis.
         mask: where the field is valid.
         magnitude: root of the sum of squares over echoes, or the mask where there is none; for ``denoising``
             one over the standard deviation of the noise, 1/ppm.
         geometry: voxel size and field direction.
-        start: volumes in ppm where a network begins, for those that begin at what other methods found.
+        start: volumes in ppm where a network begins, for those that begin at what other methods found; for
+            ``separation`` R2′ over the relaxivity.
     """
 
     field: Volume
@@ -126,6 +135,8 @@ class Examples:
             example = _noisy(key, patch, contrast, _logarithmic(random, self._config.noise))
         elif self._task == "unwrapping":
             example = _wrapped(key, patch, contrast, weighted)
+        elif self._task == "separation":
+            example = _mixed(key, patch, contrast, weighted, _logarithmic(random, RELAXATION_NOISE))
         else:
             example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
         if self._start is not None:
@@ -199,9 +210,42 @@ def _wrapped(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume
     )
 
 
+@jax.jit
+def _mixed(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume, noise: Volume) -> Example:
+    """χ of a head as the excess of either source, and more of both, the same, by tissue and place.
+
+    How much goes by the brightness of the tissue, up or down as chance has it, times a slow random field:
+    neither χ nor the field tells of it.
+    """
+    mask, geometry = patch.mask, Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir)
+    of_gain, of_place, of_field, of_relaxation = jax.random.split(key, 4)
+    chi = contrast * patch.chi * mask
+    magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
+    first = patch.magnitude[..., 0] * mask
+    mean = jnp.sum(first) / jnp.maximum(mask.sum(), 1)
+    gain, level = jax.random.uniform(of_gain, (2,), minval=-1.0)
+    coarse = jax.random.normal(of_place, (4, 4, 4))
+    slow = jax.image.resize(coarse, mask.shape, "cubic")
+    hidden = HIDDEN * jax.nn.sigmoid(6 * gain * (first / jnp.maximum(mean, 1e-6) - 1) + level + slow)
+    positive, negative = (jnp.maximum(sign * chi, 0) + hidden * mask for sign in (1, -1))
+    precision = jnp.sqrt(jnp.sum((patch.magnitude * patch.acquisition.phase_per_ppm) ** 2, axis=-1))
+    of_phase = jnp.minimum(1 / (patch.snr * jnp.maximum(precision, 1e-6)), HIGHEST_NOISE)
+    field = dipole_field(chi, patch.geometry) + of_phase * jax.random.normal(of_field, mask.shape)
+    together = positive + negative + noise * jax.random.normal(of_relaxation, mask.shape)
+    return Example(
+        field=field * mask,
+        target=jnp.stack([positive, -negative], axis=-1),
+        mask=mask,
+        magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        geometry=geometry,
+        start=jnp.maximum(together, 0) * mask,
+    )
+
+
 def _turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
     def turn(volume: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.flip(volume.transpose(axes), tuple(np.flatnonzero(flips))))
+        order = (*axes, *range(3, volume.ndim))
+        return np.ascontiguousarray(np.flip(volume.transpose(order), tuple(np.flatnonzero(flips))))
 
     geometry = example.geometry
     size, b0_dir = np.asarray(geometry.voxel_size), np.asarray(geometry.b0_dir)

@@ -103,11 +103,20 @@ def objective(
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())
     for weight, output in zip(weights, outputs, strict=True):
-        terms = [part * LOSSES[name](output, example) for name, part in losses.items() if name in LOSSES]
+        terms = [part * _of_parts(name, output, example) for name, part in losses.items() if name in LOSSES]
         total = total + weight / sum(weights) * sum(terms, jnp.zeros(()))
     for name in AGAIN.keys() & losses.keys():
         total = total + losses[name] * AGAIN[name](network, outputs[-1], example)
     return total, outputs[-1]
+
+
+def _of_parts(name: str, output: Volume, example: Example) -> Float[Array, ""]:
+    """A loss, or its mean over the volumes along a last axis where a network gives several."""
+    if output.ndim == 4:
+        return LOSSES[name](output, example)
+    parts = range(output.shape[-1])
+    each = [LOSSES[name](output[..., n], example._replace(target=example.target[..., n])) for n in parts]
+    return jnp.mean(jnp.stack(each))
 
 
 def equivariance(network: Any, output: Volume, example: Example) -> Float[Array, ""]:

@@ -200,12 +200,16 @@ def _validation(
         target = example.target
         if config.task in RELATIVE:
             out, target = (without_mean(v, example.mask) for v in (out, target))
-        return l2(out, target, example.mask), out
+        if out.ndim == 4:
+            return l2(out, target, example.mask), out
+        parts = jax.vmap(lambda o, t: l2(o, t, example.mask), -1)(out, target)
+        return jnp.mean(parts), out[..., 0]
 
     def validate(state: State) -> tuple[float, tuple[np.ndarray, ...]]:
         scored = [score(state.average, state.others, example) for example in held_out]
         first, out = held_out[0], np.asarray(scored[0][1])[0]
-        volumes = (first.field[0], out, first.target[0], out - first.target[0])
+        target = first.target[0].reshape(*first.field.shape[1:], -1)[..., 0]
+        volumes = (first.field[0], out, target, out - target)
         middle = first.field.shape[3] // 2
         panels = tuple(np.asarray(v)[..., middle] for v in volumes)
         return float(np.mean([float(value) for value, _ in scored])), panels

@@ -12,6 +12,7 @@ from jaxqsm.networks.catalogue import (
     save_weights,
     with_weights,
 )
+from jaxqsm.networks.chi_sepnet import ChiSepnet, ChiSepnetConfig
 from jaxqsm.networks.convolution import conv3d
 from jaxqsm.networks.data_consistency import (
     Measurement,
@@ -37,6 +38,7 @@ from jaxqsm.networks.pretrained import (
     learned_background,
     learned_deviation,
     learned_single_step,
+    qsmnet_plus,
     trained_network,
 )
 from jaxqsm.networks.proximal_vn import LearnedNDIConfig, ProximalVN, ProximalVNConfig
@@ -65,6 +67,8 @@ __all__ = [
     "AutoQSM",
     "AutoQSMConfig",
     "BFRnet",
+    "ChiSepnet",
+    "ChiSepnetConfig",
     "Critic",
     "DeepQSM",
     "Denoiser",
@@ -123,6 +127,7 @@ __all__ = [
     "nonlinear_step",
     "parameter_count",
     "proximal_step",
+    "qsmnet_plus",
     "save_weights",
     "trained_network",
     "with_weights",

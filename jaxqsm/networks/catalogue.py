@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from jaxqsm.networks.adain_qsm import AdaINQSM, AdaINQSMConfig
 from jaxqsm.networks.auto_qsm import AutoQSM, AutoQSMConfig
 from jaxqsm.networks.bfrnet import BFRnet
+from jaxqsm.networks.chi_sepnet import ChiSepnet, ChiSepnetConfig
 from jaxqsm.networks.denoiser import Denoiser, DenoiserConfig
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
@@ -75,6 +76,7 @@ NETWORKS: Mapping[str, Family] = {
     "auto_qsm": Family(AutoQSM, AutoQSMConfig),
     "phu_net": Family(PHUNet, PHUNetConfig),
     "nextqsm": Family(NeXtQSM, NeXtQSMConfig),
+    "chi_sepnet": Family(ChiSepnet, ChiSepnetConfig),
     "iqsm": Family(IQSM, IQSMConfig),
 }
 """Networks by the names that configurations and weight files use."""

@@ -166,6 +166,7 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.tkd,
         inversion.tsvd,
         networks.learned,
+        networks.qsmnet_plus,
         fitting.plug_and_play,
         fitting.red,
         fitting.fine,

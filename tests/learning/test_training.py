@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tikhonov
-from jaxqsm.learning import DataConfig, Examples, TrainingConfig, read_config, train
+from jaxqsm.learning import CONFIGS, DataConfig, Examples, TrainingConfig, read_config, train
 from jaxqsm.learning.adversarial import Game
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
@@ -190,10 +190,8 @@ def test_the_command_trains_and_says_what_is_wrong(tmp_path):
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
     done = command("nothing", "--out", "run")
     assert done.returncode == 2
-    assert (
-        "no such file; give a TOML file, or one of background, deviation, learned, qsmnet_plus, single_step"
-        in done.stderr
-    )
+    names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+    assert f"no such file; give a TOML file, or one of {names}" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
     done = command("c.toml", "--out", "run")
