@@ -47,7 +47,7 @@ def test_the_denoiser_takes_off_the_noise_that_it_is_told_of(scan):
         assert left < relative_error(mistaken, chi, mask)
 
 
-@pytest.mark.parametrize("solve", [plug_and_play, red])
+@pytest.mark.parametrize("solve", [plug_and_play, pytest.param(red, marks=pytest.mark.slow)])
 def test_recovers_chi_by_the_right_physics(scan, solve):
     chi, field, mask = scan
     found = solve(field, mask, GEOMETRY)

@@ -107,6 +107,7 @@ def test_a_cycle_asks_for_another_chi_than_that_of_the_data():
     assert float(cycle(inverse, other)) == pytest.approx(float(cycle(inverse, example)))
 
 
+@pytest.mark.slow
 def test_a_single_step_is_judged_where_it_is_valid():
     example = _example("single_step")
     network = build("single_step", {"channels": 4}, seed=0)

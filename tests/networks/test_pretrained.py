@@ -11,8 +11,10 @@ import pytest
 from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.inversion import tv
-from jaxqsm.networks import learned, load_network, measurement, parameter_count
+from jaxqsm.inversion import ss_tv, tv
+from jaxqsm.inversion.common import referenced
+from jaxqsm.metrics import xsim
+from jaxqsm.networks import learned, learned_single_step, load_network, measurement, parameter_count
 from jaxqsm.networks.pretrained import WEIGHTS
 from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field
@@ -114,3 +116,25 @@ def test_the_command_names_weights_that_are_none(tmp_path):
         assert "Traceback" not in done.stderr
         assert words in done.stderr
         assert not (tmp_path / "chi.nii.gz").exists()
+
+
+@pytest.mark.slow
+def test_the_single_step_corrects_its_start():
+    """In structure, with the background of strong sources outside and the noise of SNR 100 at 3 T."""
+    phantom = head((2.0, 2.0, 2.0))
+    middle = tuple(slice(n // 2 - 26, n // 2 + 26) for n in phantom.mask.shape)
+    geometry = Geometry((2.0, 2.0, 2.0), (0.0, 0.5, 0.866))
+    mask = jnp.zeros(phantom.mask.shape, bool).at[middle].set(np.asarray(phantom.mask)[middle])
+    chi = jnp.asarray(phantom.chi) * mask
+    outside = jnp.zeros(mask.shape).at[10:16, 40:50, 20:26].set(9.0)
+    noise = 0.001 * jax.random.normal(jax.random.key(1), mask.shape)
+    total = (dipole_field(chi + outside, geometry) + noise) * mask
+    total, mask, chi = total[middle], mask[middle], chi[middle]
+    found, valid = learned_single_step(total, mask, geometry)
+    start, same = ss_tv(total, mask, geometry)
+    np.testing.assert_array_equal(valid, same)
+    truth = chi * valid
+    assert float(xsim(found, truth, valid)) > float(xsim(start, truth, valid))
+    assert relative_error(found, referenced(truth, valid), valid) < 0.4
+    with pytest.raises(ValueError, match="trained for inversion"):
+        learned_single_step(total, mask, geometry, weights="learned")
