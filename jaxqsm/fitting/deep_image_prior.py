@@ -9,11 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import descend
+from jaxqsm.fitting.descent import at_unit_size, descend
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
-from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
-from jaxqsm.networks.data_consistency import measurement
+from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
 
 NOISE_CHANNELS = 2
@@ -66,9 +65,7 @@ def deep_image_prior(
     """
     key = jax.random.key(0) if key is None else key
     of_weights, of_noise, of_voxels = jax.random.split(key, 3)
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
-    data = data._replace(field=data.field / scale)
+    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
     noise = 0.3 * jax.random.normal(of_noise, (NOISE_CHANNELS, *mask.shape))
     images = jnp.stack([data.field, 3 * data.predict(data.weights * data.field), *noise], axis=-1)
     blocks = space_to_depth(pad_to_multiple(images[None], 4))

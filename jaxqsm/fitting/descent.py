@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.data_consistency import Measurement
+from jaxqsm.networks.block_u_net import root_mean_square
+from jaxqsm.networks.data_consistency import Measurement, measurement
 from jaxqsm.operators import gradient
 
 HELD_OUT = 0.1
@@ -35,6 +36,18 @@ class Descent(NamedTuple):
     parameters: Any
     step: Float[Array, ""]
     held_out: Float[Array, " step"]
+
+
+def at_unit_size(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    magnitude: Float[Array, "x y z"] | None,
+) -> tuple[Measurement, Float[Array, ""]]:
+    """The field at a root mean square of 1, uncertain voxels counting less, and what that was."""
+    data = measurement(local_field, mask, geometry, magnitude)
+    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    return data._replace(field=data.field / scale), scale
 
 
 def held_out(key: PRNGKeyArray, mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:

@@ -10,12 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import descend
+from jaxqsm.fitting.descent import at_unit_size, descend
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.networks import trained_network
-from jaxqsm.networks.block_u_net import root_mean_square
-from jaxqsm.networks.data_consistency import measurement
 
 LAST = "leave"
 """Name of the last layer of our U-Nets."""
@@ -92,8 +90,7 @@ def _fitted(
 ) -> Array:
     local_field, mask, geometry, magnitude = scan
     batch = jax.tree.map(lambda leaf: leaf[None], scan)
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
     inputs = [*batch]
     if hasattr(nnx.merge(graph, moving, fixed), "start"):
         inputs.append(nnx.merge(graph, moving, fixed).start(*batch))
@@ -107,7 +104,7 @@ def _fitted(
     found = descend(
         changed,
         jax.tree.map(jnp.zeros_like, moving),
-        data._replace(field=data.field / scale),
+        data,
         mask,
         geometry,
         key,

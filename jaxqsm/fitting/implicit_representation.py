@@ -10,11 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import Descent, descend
+from jaxqsm.fitting.descent import Descent, at_unit_size, descend
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
-from jaxqsm.networks.block_u_net import root_mean_square
-from jaxqsm.networks.data_consistency import measurement
 
 LEVELS = (1, 2, 4, 8)
 """Spacings of the grids of features, in voxels."""
@@ -137,8 +135,7 @@ def _fitted(
     steps: int,
 ) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
     of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
     x, y, z = (jnp.arange(n) * size for n, size in zip(mask.shape, geometry.voxel_size, strict=True))
 
     def function(parameters: Sequence[Array]) -> Representation:
@@ -148,7 +145,7 @@ def _fitted(
     found = descend(
         lambda parameters, _: function(parameters)(x, y, z) * mask,
         _first_parameters(of_weights, mask.shape),
-        data._replace(field=data.field / scale),
+        data,
         mask,
         geometry,
         of_voxels,

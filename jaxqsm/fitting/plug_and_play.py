@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from jaxqsm.fitting.descent import at_unit_size
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.networks import trained_network
-from jaxqsm.networks.block_u_net import root_mean_square
-from jaxqsm.networks.data_consistency import Measurement, measurement, proximal_step
+from jaxqsm.networks.data_consistency import Measurement, proximal_step
 from jaxqsm.physics import field_noise
 
 TYPICAL_FIELD = 0.02
@@ -140,12 +140,11 @@ def beside_denoiser(
     magnitude: Float[Array, "x y z"] | None,
 ) -> Denoising:
     """The scan at the scale of the denoiser, a first χ, and the noise of the field."""
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask) / TYPICAL_FIELD
-    data = data._replace(field=data.field / scale)
+    data, size = at_unit_size(local_field, mask, geometry, magnitude)
+    data = data._replace(field=TYPICAL_FIELD * data.field)
     start = tv(data.field, mask, geometry, magnitude=magnitude)
     noise = field_noise(data.field, data.weights, mask)
-    return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), scale)
+    return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), size / TYPICAL_FIELD)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,12 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import descend, held_out
+from jaxqsm.fitting.descent import at_unit_size, descend, held_out
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights, referenced
 from jaxqsm.networks import trained_network
-from jaxqsm.networks.block_u_net import root_mean_square
-from jaxqsm.networks.data_consistency import measurement
 
 SPLITS = 4
 """In how many ways voxels are divided into those that the network is given and those it must predict."""
@@ -94,8 +92,7 @@ def _fitted(
     if hasattr(network, "start"):
         given = [(*batch, network.start(*batch)) for batch in given]
     batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
+    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
 
     def image(change: nnx.State, number: Array) -> Array:
         network = nnx.merge(graph, jax.tree.map(jnp.add, moving, change), fixed)
@@ -104,7 +101,7 @@ def _fitted(
     found = descend(
         image,
         jax.tree.map(jnp.zeros_like, moving),
-        data._replace(field=data.field / scale),
+        data,
         mask,
         geometry,
         of_unknown,
