@@ -21,8 +21,8 @@ from jaxqsm.physics import field_noise
 TYPICAL_FIELD = 0.02
 """ppm, root mean square: fields are brought to it, as the denoiser has seen χ of brains."""
 
-LEAST_NOISE = 1e-4
-"""ppm at :data:`TYPICAL_FIELD`, if the field shows less."""
+LEAST_NOISE = 1e-3
+"""ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""
 
 SOLVER_ITERATIONS = 12
 """Of conjugate gradients a step, preconditioned in k-space and from the last χ."""
