@@ -131,13 +131,15 @@ def proximal_step(
     strength: Float[Array, ""] | float,
     *,
     iterations: int = 10,
+    start: Float[Array, "x y z"] | None = None,
 ) -> Float[Array, "x y z"]:
     """argmin ½ |W (Dv − field)|² + ½ strength |v − χ|² over v, by conjugate gradients. 4 FFTs an iteration.
 
     The derivative is implicit: as the normal equations are symmetric, it is another solve with them, and
     memory does not grow with ``iterations``. It is that of the solution, so take iterations enough for the
     strength: 10 (default) reduce the error a thousandfold at a strength of 0.1. They are preconditioned by
-    the inverse in k-space that weights of one size everywhere would have.
+    the inverse in k-space that weights of one size everywhere would have. They begin at ``start``, by default
+    at χ.
 
     Source: Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356 (MoDL).
     """
@@ -155,5 +157,6 @@ def proximal_step(
     def solve(matrix, right: Array) -> Array:
         return conjugate_gradient(matrix, right, iterations=iterations, preconditioner=near_inverse)
 
-    right = data.predict(data.weights**2 * data.field) + strength * chi - normal(chi)
-    return chi + jax.lax.custom_linear_solve(normal, right, solve, symmetric=True)
+    start = chi if start is None else start
+    right = data.predict(data.weights**2 * data.field) + strength * chi - normal(start)
+    return start + jax.lax.custom_linear_solve(normal, right, solve, symmetric=True)
