@@ -107,7 +107,7 @@ def test_the_command_names_weights_that_are_none(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
     for weights, words in (
         ("bad.safetensors", "cannot be read as safetensors"),
-        ("best", "nor one of learned"),
+        ("best", "nor one of denoiser"),
     ):
         line = [sys.executable, "-m", "jaxqsm", "invert", "field.nii.gz", "--mask", "mask.nii.gz"]
         line += ["--method", "learned", "--set", f"weights={weights}", "--out", "chi.nii.gz"]
