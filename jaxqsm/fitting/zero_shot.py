@@ -53,7 +53,7 @@ def zero_shot(
         steps: at most so many count, each a pass of the network forth and back. Default 40.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside: an average of what the network makes of the splits.
+        χ in ppm, zero mean in the mask, zero outside: what the network has become makes of all voxels.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
@@ -88,15 +88,18 @@ def _fitted(
         jax.tree.map(lambda leaf: leaf[None], (local_field * part, mask, geometry, sure * part))
         for part in shown
     ]
+    whole = jax.tree.map(lambda leaf: leaf[None], scan)
     network = nnx.merge(graph, moving, fixed)
     if hasattr(network, "start"):
         given = [(*batch, network.start(*batch)) for batch in given]
     batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
     data, scale = at_unit_size(local_field, mask, geometry, magnitude)
 
+    def changed(change: nnx.State) -> Any:
+        return nnx.merge(graph, jax.tree.map(jnp.add, moving, change), fixed)
+
     def image(change: nnx.State, number: Array) -> Array:
-        network = nnx.merge(graph, jax.tree.map(jnp.add, moving, change), fixed)
-        return network(*jax.tree.map(lambda leaf: leaf[number], batches))[0] / scale
+        return changed(change)(*jax.tree.map(lambda leaf: leaf[number], batches))[0] / scale
 
     found = descend(
         image,
@@ -110,4 +113,4 @@ def _fitted(
         steps=steps,
         splits=predicted & mask,
     )
-    return scale * referenced(found.chi, mask)
+    return referenced(changed(found.parameters)(*whole)[0], mask)

@@ -10,12 +10,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import data_weights
 from jaxqsm.inversion.splitting import problem
 from jaxqsm.operators import gradient, pad, weighted_mean
-from jaxqsm.uncertainty.perturbation import draw, misfit
+from jaxqsm.physics import field_noise
+from jaxqsm.uncertainty.perturbation import draw
 
 NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
+
+LEAST_NOISE = 1e-6
+"""ppm, of a field that shows none."""
 
 ROUNDS = 2
 """Of samples, before the last ones, that tell how far gradients vary."""
@@ -26,7 +31,8 @@ class Posterior(NamedTuple):
 
     Attributes:
         deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
-        noise: standard deviation of the field where its weight is 1, ppm, as estimated from the misfit.
+        noise: standard deviation of the field where its weight is 1, ppm, by
+            :func:`jaxqsm.physics.field_noise`.
         samples: deviations of χ from its estimate, ``(sample, x, y, z)``, ppm.
     """
 
@@ -51,13 +57,14 @@ def laplace(
     """Normal approximation of the posterior of total variation about an estimate of χ.
 
     Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
-    misfit shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of
+    field shows, and what the prior says of gradients. The prior of ``weight`` Σ |∇χ| has a rate of
     weight / σ², and w = rate / √(|∇χ|² + variance of ∇χ), the variational bound that is tight at the
     posterior itself; the variance is found from samples, in two rounds. So in flat regions, and for
     directions that the field determines, little spread is left; along the magic-angle cone and at edges much.
 
     It does not know of the bias of the estimate: where total variation has taken contrast away, the truth is
-    farther off than this says. On simulated patches nominal 90 % intervals covered 70 to 80 % of voxels.
+    farther off than this says. On simulated patches nominal 90 % intervals covered 94 % of voxels where σ
+    was 0.002 ppm, 54 % where it was 0.001: the less noise, the more of the error is bias.
     :func:`jaxqsm.networks.learned_deviation` counts bias too.
 
     Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
@@ -85,7 +92,7 @@ def laplace(
     """
     given = problem(local_field, mask, geometry, magnitude)
     best = pad(chi * mask, given.shape)
-    noise = misfit(best, given)
+    noise = jnp.maximum(field_noise(local_field * mask, data_weights(mask, magnitude), mask), LEAST_NOISE)
     rate = weight / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
     square = _steepness(best, geometry)

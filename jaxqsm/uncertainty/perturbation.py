@@ -69,12 +69,3 @@ def draw(
         return first + solve
 
     return jax.lax.map(one, jax.random.split(key, samples))
-
-
-def misfit(chi: Float[Array, "X Y Z"], given: Problem) -> Float[Array, ""]:
-    """Root mean square of the weighted misfit, less its mean: the noise of the field, ppm."""
-    left = given.trusted - dipole_convolve(chi, given.kernel, given.shape)
-    total = jnp.maximum(given.weights.sum(), 1e-30)
-    left = left - jnp.sum(given.weights * left) / total
-    used = jnp.sum(given.weights > 0)
-    return jnp.sqrt(jnp.sum(given.weights * left**2) / jnp.maximum(used, 1)) + 1e-12
