@@ -100,8 +100,9 @@ def signal_fit(
         tolerance, max_iterations: of the last solution for χ. Defaults 1e-2 and 100.
         prior: one of :data:`PRIORS`. All but the default ``"ss_tv"`` find χ once more, from the field that
         the
-            rounds have settled and less the background that they have found: total generalised variation,
-            the trained network, or a denoiser.
+            rounds have settled and less the background that they have found. On the head phantom at 3 mm all
+            are worse for it: 48 % (``tv``, ``learned``) to 55 % (``tgv``), where ``ss_tv``, which takes no
+            background off, has 37 %.
 
     Returns:
         χ and all else that explains the signal.

@@ -53,7 +53,10 @@ def zero_shot(
         steps: at most so many count, each a pass of the network forth and back. Default 40.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside: what the network has become makes of all voxels.
+        χ in ppm, zero mean in the mask, zero outside: what the network has become makes of all voxels. On
+        scans
+        like its training it does not help: on the evaluation set's reference with voxels of 2 mm the error is
+        20.5 %, that of :func:`jaxqsm.networks.learned` 18.2 %.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
