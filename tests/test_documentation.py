@@ -14,6 +14,7 @@ from flax import nnx
 
 import jaxqsm
 from jaxqsm.learning import CONFIGS, LOSSES, POSTERIOR_LOSSES, read_config
+from jaxqsm.learning.objective import AGAIN
 from jaxqsm.networks import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,7 +83,7 @@ def test_training_configurations_are_valid(tmp_path):
     for path in (tmp_path / "example.toml", *CONFIGS.glob("*.toml")):
         config = read_config(path)
         nnx.eval_shape(lambda config=config: build(config.network, config.options))
-        assert set(config.losses) <= {*LOSSES, *POSTERIOR_LOSSES}
+        assert set(config.losses) <= {*LOSSES, *POSTERIOR_LOSSES, *AGAIN}
 
 
 def test_every_docstring_example():
