@@ -62,7 +62,7 @@ def zero_shot(
         ValueError: there are no such weights, or they are of another task.
 
     References:
-        Yaman, Hosseini & Akçakaya 2022, ICLR, arXiv:2102.07737 (ZS-SSL).
+        Yaman, Hosseini & Akçakaya 2022, ICLR, doi:10.48550/arXiv.2102.07737 (ZS-SSL).
     """
     graph, state = trained_network(weights, "inversion")
     moving, fixed = nnx.split_state(state, nnx.Param, ...)

@@ -55,11 +55,10 @@ def ensemble(
         ValueError: fewer than two inversions.
 
     Example:
-        >>> from functools import partial
-        >>> from jaxqsm.inversion import tkd
+        >>> from jaxqsm.inversion import tkd, tsvd
         >>> mask = jnp.ones((6, 6, 6), bool)
-        >>> members = [partial(lambda *scan, magnitude, at: tkd(*scan, threshold=at), at=t) for t in (0.1,
-        0.2)] >>> ensemble(members, jnp.zeros(mask.shape), mask, Geometry()).members.shape
+        >>> members = [lambda f, m, g, magnitude, invert=invert: invert(f, m, g) for invert in (tkd, tsvd)]
+        >>> ensemble(members, jnp.zeros(mask.shape), mask, Geometry()).members.shape
         (2, 6, 6, 6)
 
     References:
