@@ -58,9 +58,10 @@ run yet.
 READING = """
 - The network that was trained is the most accurate on all scans but the noisy one. Fitting it further to the
   scan, by all voxels (`fine`) or by those it was not shown (`zero_shot`), does not help where scans are like
-its training. - `implicit_representation` has never seen another scan, and is as good as the best classical
-method. - Denoisers (`plug_and_play`, `red`) leave more of the error near the magic-angle cone: what varies
-  slowly there they cannot judge from 60 voxels around. They have neither edges nor the magnitude's.
+  its training.
+- `implicit_representation` has never seen another scan, and is as good as the best classical method.
+- Denoisers (`plug_and_play`, `red`) leave more of the error near the magic-angle cone: what varies slowly
+  there they cannot judge from 60 voxels around. They have neither edges nor the magnitude's.
 """
 
 Scores = dict[str, float]
