@@ -33,8 +33,7 @@ def ensemble(
     *,
     magnitude: Float[Array, "x y z"] | None = None,
 ) -> Ensemble:
-    """Mean and spread of χ by several inversions: networks trained from several seeds, or fits of several
-    keys.
+    """Mean and spread of χ by several inversions: networks of several seeds, or fits of several keys.
 
     The mean is often better than any member. The spread is what chance in training or fitting does; an
     error that all members share is not in it, so that intervals made of it are too narrow by as much

@@ -10,13 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights
 from jaxqsm.inversion.splitting import Problem, problem
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import gradient, pad
-from jaxqsm.physics import field_noise
-from jaxqsm.uncertainty.laplace import LEAST_NOISE
-from jaxqsm.uncertainty.perturbation import draw
+from jaxqsm.uncertainty.perturbation import draw, shown_noise
 
 
 class Draws(NamedTuple):
@@ -83,8 +80,7 @@ def gibbs(
     """
     given = problem(local_field, mask, geometry, magnitude)
     best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=weight), given.shape)
-    shown = field_noise(local_field * mask, data_weights(mask, magnitude), mask)
-    level = jnp.maximum(shown, LEAST_NOISE) if noise is None else jnp.asarray(noise, best.dtype)
+    level = shown_noise(local_field, mask, magnitude) if noise is None else jnp.asarray(noise, best.dtype)
     rate = weight / level**2
 
     def step(chi: Array, key: PRNGKeyArray) -> tuple[Array, Array]:

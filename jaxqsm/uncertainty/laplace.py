@@ -10,17 +10,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights
 from jaxqsm.inversion.splitting import problem
 from jaxqsm.operators import gradient, pad, weighted_mean
-from jaxqsm.physics import field_noise
-from jaxqsm.uncertainty.perturbation import draw
+from jaxqsm.uncertainty.perturbation import draw, shown_noise
 
 NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
-
-LEAST_NOISE = 1e-6
-"""ppm, of a field that shows none."""
 
 ROUNDS = 2
 """Of samples, before the last ones, that tell how far gradients vary."""
@@ -92,7 +87,7 @@ def laplace(
     """
     given = problem(local_field, mask, geometry, magnitude)
     best = pad(chi * mask, given.shape)
-    noise = jnp.maximum(field_noise(local_field * mask, data_weights(mask, magnitude), mask), LEAST_NOISE)
+    noise = shown_noise(local_field, mask, magnitude)
     rate = weight / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
     square = _steepness(best, geometry)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from jaxqsm.inversion.common import data_weights
 from jaxqsm.inversion.splitting import Problem
 from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
-from jaxqsm.physics import dipole_convolve
+from jaxqsm.physics import dipole_convolve, field_noise
 from jaxqsm.solvers import conjugate_gradient
+
+LEAST_NOISE = 1e-6
+"""ppm, of a field that shows none."""
 
 
 def draw(
@@ -69,3 +73,10 @@ def draw(
         return first + solve
 
     return jax.lax.map(one, jax.random.split(key, samples))
+
+
+def shown_noise(
+    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+) -> Float[Array, ""]:
+    """Noise of a local field where its weight is 1, ppm, as the field itself shows it; never 0."""
+    return jnp.maximum(field_noise(local_field * mask, data_weights(mask, magnitude), mask), LEAST_NOISE)
