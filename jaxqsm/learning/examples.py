@@ -164,8 +164,7 @@ def _example(
     # Only a local field is without most of its background.
     left_over = part if task == "inversion" else contrast
     background = left_over * (patch.total_field - patch.local_field) * mask
-    precision = jnp.sqrt(jnp.sum((patch.magnitude * patch.acquisition.phase_per_ppm) ** 2, axis=-1))
-    noise = jnp.minimum(1 / (patch.snr * jnp.maximum(precision, 1e-6)), HIGHEST_NOISE)
+    noise = _field_noise(patch)
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
     return Example(
         field=local + background + noise * jax.random.normal(key, mask.shape) * mask,
@@ -228,9 +227,7 @@ def _mixed(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume, 
     slow = jax.image.resize(coarse, mask.shape, "cubic")
     hidden = HIDDEN * jax.nn.sigmoid(6 * gain * (first / jnp.maximum(mean, 1e-6) - 1) + level + slow)
     positive, negative = (jnp.maximum(sign * chi, 0) + hidden * mask for sign in (1, -1))
-    precision = jnp.sqrt(jnp.sum((patch.magnitude * patch.acquisition.phase_per_ppm) ** 2, axis=-1))
-    of_phase = jnp.minimum(1 / (patch.snr * jnp.maximum(precision, 1e-6)), HIGHEST_NOISE)
-    field = dipole_field(chi, patch.geometry) + of_phase * jax.random.normal(of_field, mask.shape)
+    field = dipole_field(chi, patch.geometry) + _field_noise(patch) * jax.random.normal(of_field, mask.shape)
     together = positive + negative + noise * jax.random.normal(of_relaxation, mask.shape)
     return Example(
         field=field * mask,
@@ -240,6 +237,12 @@ def _mixed(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume, 
         geometry=geometry,
         start=jnp.maximum(together, 0) * mask,
     )
+
+
+def _field_noise(patch: Patch) -> Volume:
+    """ppm, of a weighted fit of the phase over echoes in every voxel."""
+    precision = jnp.sqrt(jnp.sum((patch.magnitude * patch.acquisition.phase_per_ppm) ** 2, axis=-1))
+    return jnp.minimum(1 / (patch.snr * jnp.maximum(precision, 1e-6)), HIGHEST_NOISE)
 
 
 def _turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
