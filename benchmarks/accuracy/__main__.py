@@ -39,8 +39,8 @@ STAGES = {
     "background": "Local field by background removal from the true total field",
     "single_step": "χ from the true total field in a single step",
 }
-FITTED = ("fine", "deep_image_prior", "implicit_representation")
-"""Inversions that train a network for each scan: they are compared on the evaluation set."""
+LONG = ("fine", "zero_shot", "deep_image_prior", "implicit_representation", "plug_and_play", "red")
+"""Inversions by a network at work on each scan for minutes: :mod:`benchmarks.scan_fits` compares them."""
 
 COLUMNS = ("nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "core", "valid", "seconds")
 
@@ -70,7 +70,7 @@ def main(stages: list[str]) -> None:
         sys.exit(f"unknown stage {sorted(unknown)[0]}; use {', '.join(STAGES)}")
     for label, protocol in SCANS.items():
         for stage in stages or STAGES:
-            names = [name for name in METHODS[stage] if name not in FITTED]
+            names = [name for name in METHODS[stage] if name not in LONG]
             fill(FOLDER / f"{stage}.json", {label: partial(_trial, stage, protocol)}, names, stage=stage)
             _write_page()
 

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights
+from jaxqsm.inversion.splitting import behind_balls, problem
+from jaxqsm.operators import crop
 from jaxqsm.physics import dipole_field
 
 STEP = 1.8
@@ -24,10 +26,16 @@ MOST = 12
 HELD_OUT = 0.1
 """Part of the voxels whose field the inversion does not see."""
 
+LITTLE = 1e-3
+"""Magnitude of held-out voxels in single steps, as a part: no weight, yet their field is in balls around."""
+
+RADII = (8.0, 4.0, 2.0)
+"""mm, of the balls behind which a single step is judged."""
+
 
 def choose_weight(
-    method: Callable[..., Float[Array, "x y z"]],
-    local_field: Float[Array, "x y z"],
+    method: Callable[..., Any],
+    field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
@@ -38,13 +46,14 @@ def choose_weight(
     """The weight whose χ best predicts the field of voxels that the inversion was not shown.
 
     A tenth of the voxels, drawn at random, get no weight in the data term. Too small a weight fits the noise
-    of the rest, too large a one not even their field: both predict the held-out field badly. Weights are
+    of the rest, too large a one not even their field: both predict the held-out field badly. Of a method from
+    total field to χ the field behind δ − ball is judged, which no background passes. Weights are
     tried from the method's default downhill in steps of 1.8; the lowest and its neighbours make a parabola.
 
     Args:
         method: an inversion with a ``weight`` and a ``magnitude``, such as :func:`tv`, :func:`medi` or
-            :func:`l1_qsm`.
-        local_field: ppm, shape ``(x, y, z)``.
+            :func:`l1_qsm`; or a single step, which gives χ and mask, such as :func:`ss_tv`.
+        field: ppm, shape ``(x, y, z)``: what the method takes, local or total.
         mask: where it is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit.
@@ -75,13 +84,16 @@ def choose_weight(
     held_out = mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
     if "guide" in parameters and magnitude is not None:
         options = {"guide": magnitude} | options  # held-out voxels are no edges
-    shown = jnp.where(held_out, 0, sure)
+    shown = jnp.where(held_out, LITTLE, 1) * sure
     known: dict[int, float] = {}
 
     def misfit(step: int) -> float:
         if step not in known:
-            chi = method(local_field, mask, geometry, magnitude=shown, weight=weight(step), **options)
-            residual = (dipole_field(chi, geometry) - local_field) * mask
+            found = method(field, mask, geometry, magnitude=shown, weight=weight(step), **options)
+            chi, valid = found if isinstance(found, tuple) else (found, mask)
+            residual = (dipole_field(chi, geometry) - field) * mask
+            if isinstance(found, tuple):
+                residual = _behind_balls(residual, mask, geometry) * valid
             residual = residual - jnp.sum(residual * shown) / jnp.maximum(jnp.sum(shown), 1e-30)
             known[step] = float(jnp.sum((sure * residual) ** 2 * held_out))
         return known[step]
@@ -98,3 +110,11 @@ def choose_weight(
     low, middle, high = (math.log(max(misfit(best + i), 1e-30)) for i in (-1, 0, 1))
     bend = low - 2 * middle + high
     return weight(best + (min(max(0.5 * (low - high) / bend, -1), 1) if bend > 0 else 0))
+
+
+def _behind_balls(
+    field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
+) -> Float[Array, "x y z"]:
+    """What the largest ball that fits about a voxel leaves of the field there; zero where none fits."""
+    each = behind_balls(problem(field, mask, geometry, None), RADII)
+    return crop(jnp.sum(each.field * (each.weights > 0), axis=0), mask.shape)

@@ -19,6 +19,7 @@ def fansi_tgv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 4.0,
     radians_per_ppm: float = 16.0,
@@ -35,6 +36,7 @@ def fansi_tgv(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
         ratio: mm; weight of the second penalty over the first. Default 4, as for :func:`tgv`.
         radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
@@ -52,6 +54,7 @@ def fansi_tgv(
         given,
         nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
         weight=weight,
+        start=start,
         ratio=ratio,
         tolerance=tolerance,
         max_iterations=max_iterations,

@@ -19,6 +19,7 @@ def fansi_tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     radians_per_ppm: float = 16.0,
     tolerance: float = 1e-2,
@@ -35,6 +36,7 @@ def fansi_tv(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 3e-4.
         radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
@@ -51,6 +53,7 @@ def fansi_tv(
         given,
         nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
         weight=weight,
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

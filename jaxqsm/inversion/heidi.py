@@ -22,6 +22,7 @@ def heidi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     edges: float = 0.3,
     weight: float = 1e-4,
@@ -38,6 +39,7 @@ def heidi(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; weights the least squares, and its edges count too.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15.
         edges: part of all differences of each image that count as edges. Default 0.3.
         weight: in ppm · mm, of the penalty on other differences against what is kept. Default 1e-4.
@@ -64,6 +66,7 @@ def heidi(
         jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
         weight=weight,
+        start=start,
         shrink=sparing((x, y, z), given.shape),
         tolerance=tolerance,
         max_iterations=max_iterations,

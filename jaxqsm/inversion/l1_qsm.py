@@ -23,6 +23,7 @@ def l1_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 0.05,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
@@ -38,6 +39,7 @@ def l1_qsm(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in mm: unlike that of :func:`tv` it does not depend on the noise. Default 0.05.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
@@ -54,6 +56,7 @@ def l1_qsm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
         weight=TYPICAL_MISFIT * weight,
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

@@ -26,6 +26,7 @@ def medi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     guide: Float[Array, "x y z"] | None = None,
     csf_mask: Bool[Array, "x y z"] | None = None,
     weight: float = 3e-4,
@@ -49,6 +50,7 @@ def medi(
         geometry: voxel size and field direction.
         magnitude: any unit. W is the magnitude over its root mean square, and M is zero at its steepest
             differences. Without it there are no known edges: the method is then :func:`fansi_tv`.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         guide: another image whose edges are free, such as a T1-weighted one on the same grid; any unit.
             Default: the magnitude.
         csf_mask: where cerebrospinal fluid is known to be of one χ (MEDI+0). χ is then relative to it.
@@ -93,6 +95,7 @@ def medi(
             weight=weight,
             shrink=shrink,
             image=image,
+            start=start,
             tolerance=tolerance,
             max_iterations=max_iterations,
         )

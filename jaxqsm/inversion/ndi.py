@@ -23,6 +23,7 @@ def ndi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     radians_per_ppm: float = 4.0,
     step_size: float = 4.0,
     iterations: int = 100,
@@ -37,6 +38,7 @@ def ndi(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         radians_per_ppm: s, the phase of 1 ppm; default 4, i.e. 5 ms at 3 T. Descent starts at χ = 0
             and finds the nearest turn: fields beyond π/s (0.8 ppm) would settle on a wrong one.
         step_size: default 4; steps above 4.5 diverge (the kernel squared reaches 4/9). Twice the
@@ -61,5 +63,6 @@ def ndi(
         misfit = sine(dipole_convolve(chi, kernel, shape) - phase)
         return chi - step_size * dipole_convolve(weights * misfit, kernel, shape)
 
-    chi = iterate(step, jnp.zeros_like(phase), iterations) / radians_per_ppm
+    first = jnp.zeros_like(phase) if start is None else radians_per_ppm * pad(start, shape)
+    chi = iterate(step, first, iterations) / radians_per_ppm
     return referenced(crop(chi, local_field.shape), mask)

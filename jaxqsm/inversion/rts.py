@@ -20,6 +20,7 @@ def rts(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     weight: float = 1e-4,
     first_iterations: int = 20,
@@ -36,6 +37,7 @@ def rts(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; weights the first step by its ratio to its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
         weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
         first_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
@@ -57,6 +59,7 @@ def rts(
         jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
         weight=weight,
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

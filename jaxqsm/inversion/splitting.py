@@ -79,6 +79,18 @@ class Problem(NamedTuple):
         """The field, zero where it has no weight: what is there would be forgotten slowly."""
         return jnp.where(self.weights > 0, self.field, 0)
 
+    def split(self, start: Array | None) -> tuple[Vectors, Volume]:
+        """Gradient and field of χ to begin from, which may be of the scan's grid or of the padded one.
+
+        Without one: no gradient, and the field as measured.
+        """
+        if start is None:
+            zeros = jnp.zeros(self.shape, self.field.dtype)
+            return (zeros, zeros, zeros), self.trusted
+        spectrum = jnp.fft.rfftn(pad(start, self.shape))
+        predicted = jnp.fft.irfftn(spectrum * self.kernel, s=self.shape, axes=SPACE)
+        return gradient(pad(start, self.shape), self.geometry), predicted
+
     def finish(self, chi: Volume) -> Float[Array, "x y z"]:
         """χ of the padded grid on that of the scan, relative to its mean in the mask."""
         return referenced(crop(chi, self.mask.shape), self.mask)
@@ -155,7 +167,7 @@ def first_order(
     image: Proximal | None = None,
     field_tightness: ArrayLike = 1.0,
     relaxation: float = 1.0,
-    start: Volume | None = None,
+    start: Array | None = None,
     tolerance: float | None,
     max_iterations: int,
 ) -> Volume:
@@ -171,7 +183,7 @@ def first_order(
         field_tightness: how tightly the split field follows Dχ; any has the same solution. The default 1, as
             published, moves χ at the pace of one measurement; several together can do with less.
         relaxation: of each step, see :func:`jaxqsm.solvers.douglas_rachford`.
-        start: χ on the padded grid to begin from; default: none.
+        start: χ to begin from, on the scan's grid or the padded one; default: none.
         tolerance: relative change of the iterate at which to stop; None for exactly ``max_iterations``.
         max_iterations: bound on the iterations, of four real FFTs each, and two per further measurement.
     """
@@ -187,9 +199,6 @@ def first_order(
         known = images if image is None else image(images)
         return shrink(gradients, 1 / GRADIENT_TIGHTNESS), fidelity(fields), known
 
-    def split(chi, predicted):
-        return gradient(chi, geometry), predicted, None if image is None else chi
-
     def nearest(state):
         gradients, fields, images = state
         pull = -tightness * divergence(gradients, geometry)
@@ -198,17 +207,14 @@ def first_order(
         measured = field_tightness * _joined(kernel * jnp.fft.rfftn(fields, axes=SPACE))
         spectrum = (jnp.fft.rfftn(pull) + measured) / divisor
         chi = jnp.fft.irfftn(spectrum, s=shape)
-        return chi, split(chi, jnp.fft.irfftn(spectrum * kernel, s=shape, axes=SPACE))
+        predicted = jnp.fft.irfftn(spectrum * kernel, s=shape, axes=SPACE)
+        return chi, (gradient(chi, geometry), predicted, None if image is None else chi)
 
-    if start is None:
-        initial = split(jnp.zeros(shape, given.field.dtype), given.trusted)
-    else:
-        predicted = jnp.fft.irfftn(jnp.fft.rfftn(start) * kernel, s=shape, axes=SPACE)
-        initial = split(start, predicted)
+    begun = jnp.zeros(shape, given.field.dtype) if start is None else pad(start, shape)
     return douglas_rachford(
         proximal,
         nearest,
-        initial,
+        (*given.split(start), None if image is None else begun),
         relaxation=relaxation,
         tolerance=tolerance,
         max_iterations=max_iterations,
@@ -222,6 +228,7 @@ def completed(
     *,
     weight: ArrayLike,
     shrink: Shrink = shrink_vectors,
+    start: Array | None = None,
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
@@ -233,6 +240,7 @@ def completed(
         given: the problem; its grid and geometry are used.
         weight: ppm · mm.
         shrink: as in :func:`first_order`.
+        start: as in :func:`first_order`; default: what is known.
         tolerance: relative change of the iterate at which to stop.
         max_iterations: bound on the iterations, of two real FFTs each.
     """
@@ -240,6 +248,8 @@ def completed(
     tightness = GRADIENT_TIGHTNESS * weight
     divisor = tightness * laplacian_symbol(shape, geometry) + known
     divisor = jnp.where(divisor > 0, divisor, 1)
+
+    begun = jnp.fft.irfftn(known * spectrum, s=shape) if start is None else pad(start, shape)
 
     def nearest(gradients):
         pull = jnp.fft.rfftn(-tightness * divergence(gradients, geometry))
@@ -249,7 +259,7 @@ def completed(
     return douglas_rachford(
         lambda gradients: shrink(gradients, 1 / GRADIENT_TIGHTNESS),
         nearest,
-        gradient(jnp.fft.irfftn(known * spectrum, s=shape), geometry),
+        gradient(begun, geometry),
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
@@ -261,6 +271,7 @@ def second_order(
     *,
     weight: ArrayLike,
     ratio: ArrayLike,
+    start: Array | None = None,
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
@@ -273,6 +284,7 @@ def second_order(
         fidelity: proximal map of the data term at unit tightness.
         weight: ppm · mm.
         ratio: mm, of the second penalty's weight to the first's.
+        start: as in :func:`first_order`.
         tolerance: relative change of the iterate at which to stop.
         max_iterations: bound on the iterations, of ten real FFTs each.
     """
@@ -321,7 +333,8 @@ def second_order(
         return chi, (rest, symmetric_gradient(slope, geometry), predicted)
 
     zeros = jnp.zeros_like(given.field)
-    initial = ((zeros,) * 3, (zeros,) * 6, given.trusted)
+    gradients, fields = given.split(start)
+    initial = (gradients, (zeros,) * 6, fields)
     return douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
 
 

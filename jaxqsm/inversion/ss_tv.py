@@ -29,6 +29,7 @@ def ss_tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    guide: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
@@ -51,7 +52,8 @@ def ss_tv(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
             its steepest differences, as in :func:`medi`.
-        start: χ in ppm to begin from, such as that of a field that differs little. Default: none.
+        guide: another image whose edges are free, as in :func:`medi`. Default: the magnitude.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
         knee: ppm. Default 0.02: a head of 3 mm voxels at 7 T, 3 % of them unwrapped wrongly, then has an
@@ -79,8 +81,8 @@ def ss_tv(
         weight=weight,
         field_tightness=FIELD_TIGHTNESS,
         relaxation=RELAXATION,
-        shrink=sparing_edges(magnitude, mask, geometry, given.shape, edges=edges),
-        start=None if start is None else pad(start, given.shape),
+        shrink=sparing_edges(magnitude if guide is None else guide, mask, geometry, given.shape, edges=edges),
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

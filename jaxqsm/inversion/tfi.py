@@ -26,6 +26,8 @@ def tfi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    guide: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
     strength_outside: float = 30.0,
@@ -44,6 +46,8 @@ def tfi(
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
             its steepest differences, as in :func:`medi`.
+        guide: another image whose edges are free, as in :func:`medi`. Default: the magnitude.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
         strength_outside: P beyond the mask. Default 30, as published.
@@ -68,8 +72,8 @@ def tfi(
     field = pad(total_field * mask, shape)
     field = (field - jnp.sum(weights * field) / total) * inside
     preconditioner = jnp.where(inside, 1.0, strength_outside)
-    image = jnp.ones(mask.shape) if magnitude is None else magnitude
-    smooth = smooth_directions(image, mask, geometry, edges=edges)
+    guide = magnitude if guide is None else guide
+    smooth = smooth_directions(jnp.ones(mask.shape) if guide is None else guide, mask, geometry, edges=edges)
     # Beyond the mask nothing is smooth.
     penalised = tuple(pad(s & mask, shape) for s in smooth)
 
@@ -92,5 +96,6 @@ def tfi(
         right = -gradient_of(chi, convolve(chi) - field)
         return chi + preconditioner * conjugate_gradient(normal, right, iterations=iterations), None
 
-    chi, _ = jax.lax.scan(step, jnp.zeros(shape, field.dtype), None, length=reweightings)
+    first = jnp.zeros(shape, field.dtype) if start is None else pad(start, shape)
+    chi, _ = jax.lax.scan(step, first, None, length=reweightings)
     return referenced(crop(chi, mask.shape), mask), mask

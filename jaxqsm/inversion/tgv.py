@@ -19,6 +19,7 @@ def tgv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 4.0,
     tolerance: float = 1e-2,
@@ -34,6 +35,7 @@ def tgv(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
         ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels,
             which on the head phantom, made of plateaus, costs five points of error.
@@ -52,6 +54,7 @@ def tgv(
         given,
         linear(given.field, given.weights),
         weight=weight,
+        start=start,
         ratio=ratio,
         tolerance=tolerance,
         max_iterations=max_iterations,

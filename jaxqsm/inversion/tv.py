@@ -19,6 +19,7 @@ def tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
@@ -33,6 +34,7 @@ def tv(
         mask: where the field is valid; W is zero elsewhere, so χ may explain nothing there.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4, best
             on the head phantom at 3 T after background removal (2e-4 for its true local field).
         tolerance: relative change of the iterate at which to stop. Default 1e-2:
@@ -56,6 +58,7 @@ def tv(
         given,
         linear(given.field, given.weights),
         weight=weight,
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

@@ -22,6 +22,7 @@ def wh_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     harmonic_weight: float = 150.0,
     radians_per_ppm: float = 16.0,
@@ -37,6 +38,7 @@ def wh_qsm(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 3e-4.
         harmonic_weight: in mm⁴; the larger, the more nearly harmonic. Default 150, as published.
         radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
@@ -79,6 +81,7 @@ def wh_qsm(
         return chi, (gradient(chi, geometry), predicted, jnp.fft.irfftn(-energy * harmonic, s=shape))
 
     zeros = jnp.zeros_like(given.field)
-    initial = ((zeros,) * 3, given.trusted, zeros)
+    gradients, fields = given.split(start)
+    initial = (gradients, fields, zeros)
     chi = douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
     return given.finish(chi)

@@ -17,6 +17,9 @@ AUTO = "auto"
 FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide", "least_reliability", "start", "key"})
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
+INVERTING = ("inversion", "single_step")
+"""Stages that end at χ, whose weight may be :data:`AUTO`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -84,7 +87,7 @@ class Method:
             Option(
                 p.name,
                 p.default,
-                automatic=p.name == "weight" and self.stage == "inversion" and self.takes_magnitude,
+                automatic=p.name == "weight" and self.stage in INVERTING and self.takes_magnitude,
             )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN

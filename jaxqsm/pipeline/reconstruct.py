@@ -138,12 +138,16 @@ def reconstruct(
     unreliable = coherence < config.reliability
     kept = peel(mask, unreliable)
     weights = jnp.where(unreliable, 0, precision(magnitude, acquisition))
+
+    def at_its_weight(method: Method, field: Array, within: Array) -> Any:
+        keywords = method.settled(field, within, geometry, _keywords(method, config, weights))
+        settled(method, keywords)
+        return method.function(field, within, geometry, **keywords)
+
     single_step = config.method("single_step", echoes)
     if single_step is not None:
-        chi, valid = stage(
-            f"single step ({single_step.name})",
-            lambda: single_step.function(total, kept, geometry, **_keywords(single_step, config, weights)),
-        )
+        name = f"single step ({single_step.name})"
+        chi, valid = stage(name, lambda: at_its_weight(single_step, total, kept))
         local = stage("local field", lambda: _local_field(total, chi, valid, geometry))
     else:
         remove = _chosen(config, "background", echoes)
@@ -152,13 +156,7 @@ def reconstruct(
             lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
         )
         invert = _chosen(config, "inversion", echoes)
-
-        def inverted() -> Array:
-            keywords = invert.settled(local, valid, geometry, _keywords(invert, config, weights))
-            settled(invert, keywords)
-            return invert.function(local, valid, geometry, **keywords)
-
-        chi = stage(f"inversion ({invert.name})", inverted)
+        chi = stage(f"inversion ({invert.name})", lambda: at_its_weight(invert, local, valid))
     return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage)
 
 

@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ TOLERANCES = {
 """Largest relative error on the truth below."""
 
 METHODS = {name: getattr(inversion, name) for name in TOLERANCES}
+STARTED = [name for name in METHODS if "start" in inspect.signature(METHODS[name]).parameters]
 WEIGHTED = [name for name in METHODS if name not in ("tkd", "tsvd", "tikhonov")]
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 
@@ -69,6 +72,24 @@ def test_what_lies_outside_the_mask_is_ignored(truth, name):
     np.testing.assert_allclose(
         METHODS[name](rubbish, mask, GEOMETRY), METHODS[name](field, mask, GEOMETRY), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_a_start_shortens_the_way(truth, name):
+    _, field, mask = truth
+    count = "iterations" if name == "ndi" else "max_iterations"
+
+    def after(iterations, start=None):
+        return METHODS[name](field, mask, GEOMETRY, start=start, **{count: iterations})
+
+    solution = after(40)
+    assert relative_error(after(3, 0.9 * solution), solution) < relative_error(after(3), solution)
+
+
+def test_a_start_does_not_move_the_goal(truth):
+    _, field, mask = truth
+    solution = tv(field, mask, GEOMETRY, tolerance=0.0)
+    assert relative_error(tv(field, mask, GEOMETRY, start=0.9 * solution, tolerance=0.0), solution) < 0.01
 
 
 @pytest.mark.parametrize("name", ["tkd", "tsvd", "tikhonov"])
