@@ -6,10 +6,16 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from jaxqsm import separation
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Direction, Overwrite
-from jaxqsm.cli.volumes import check_output, load_field, magnitude_for, mask_for, write_volumes
+from jaxqsm.cli.options import Direction, Overwrite, Settings, settings_of
+from jaxqsm.cli.volumes import (
+    check_output,
+    chosen_method,
+    load_field,
+    magnitude_for,
+    mask_for,
+    write_volumes,
+)
 from jaxqsm.io import InputError, geometry_from, load, require_same_grid
 
 UNIFORM_R2 = 11.0
@@ -33,7 +39,8 @@ def separate(
     r2: Path | None = None,
     uniform_r2: float = UNIFORM_R2,
     magnitude: Path | None = None,
-    weight: float = 1e-4,
+    method: str = "chi_separation",
+    settings: Settings = (),
     b0_dir: Direction = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -61,13 +68,17 @@ def separate(
         R2 in 1/s of all tissue. The map then takes differences of R2 for iron or myelin.
     magnitude
         Weights of the field.
-    weight
-        Of total variation, ppm · mm.
+    method
+        chi_separation or learned_separation.
+    settings
+        Options of the method: OPTION=VALUE.
     b0_dir
         Field direction in voxel axes. Default: from the affine.
     overwrite
         Replace the files.
     """
+    chosen = chosen_method("separation", method)
+    keywords = settings_of(chosen, settings)
     check_output(out_positive, overwrite, option="--out-positive")
     check_output(out_negative, overwrite, option="--out-negative")
     if (r2prime is None) == (r2star is None):
@@ -89,15 +100,15 @@ def separate(
             console.note(f"no map of R2: {uniform_r2:g} /s is taken everywhere")
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
     positive, negative = console.stage(
-        "χ-separation",
-        lambda: separation.chi_separation(
+        method,
+        lambda: chosen.function(
             jnp.asarray(image.data),
             jnp.asarray(difference),
             jnp.asarray(mask_for(image, mask)),
             geometry,
             magnitude=magnitude_for(image, magnitude, same_echoes=False),
             relaxivity=RELAXIVITY * field_strength,
-            weight=weight,
+            **keywords,
         ),
     )
     write_volumes({out_positive: positive, out_negative: negative}, image.affine)

@@ -102,11 +102,11 @@ def unwrap(
     mask
         Where phase is meaningful. Default: everywhere.
     magnitude
-        Of the same shape; makes bright neighbours preferred (romeo).
+        Of the same shape; makes bright neighbours preferred (romeo, learned_unwrapping).
     echo_times
         Seconds, one an echo; needed for a 4-D file (romeo).
     method
-        romeo, laplacian or best_path.
+        romeo, laplacian, best_path or learned_unwrapping.
     settings
         Options of the method: OPTION=VALUE.
     phase_range
@@ -123,7 +123,7 @@ def unwrap(
     inside = mask_for(image, mask)
     if chosen.takes_magnitude:
         keywords |= {"magnitude": magnitude_for(image, magnitude, same_echoes=True)}
-        if image.data.ndim == 4:
+        if image.data.ndim == 4 and chosen.takes("echo_times"):
             if len(echo_times) != image.data.shape[-1]:
                 raise InputError(
                     f"{phase}: has {image.data.shape[-1]} echoes; pass as many --echo-times in seconds"

@@ -46,7 +46,7 @@ class Example(NamedTuple):
             one over the standard deviation of the noise, 1/ppm.
         geometry: voxel size and field direction.
         start: volumes in ppm where a network begins, for those that begin at what other methods found; for
-            ``separation`` R2′ over the relaxivity.
+            ``separation``, where it does not, R2′ over the relaxivity.
     """
 
     field: Volume
@@ -140,9 +140,10 @@ class Examples:
         else:
             example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
         if self._start is not None:
-            one = jax.tree.map(
-                lambda leaf: leaf[None], (example.field, example.mask, example.geometry, example.magnitude)
-            )
+            # Where there is a second measurement, such as R2′, the start is made of it too.
+            second = () if example.start is None else (example.start,)
+            given = (example.field, example.mask, example.geometry, example.magnitude, *second)
+            one = jax.tree.map(lambda leaf: leaf[None], given)
             example = example._replace(start=jax.tree.map(lambda leaf: leaf[0], self._start(*one)))
         return jax.tree.map(np.asarray, example)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,26 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
-from jaxqsm.networks.data_consistency import Measurement, closed_form_step, measurement
+from jaxqsm.networks.data_consistency import measurement
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
+from jaxqsm.separation import chi_separation
 
-FIRST_STRENGTH = 0.05
-"""Of the closed-form inversion that the network is shown."""
+START_ITERATIONS = 60
+"""More change the start by less than the network does."""
+
+
+class Sources(NamedTuple):
+    """What :class:`ChiSepnet` begins at, ppm.
+
+    Attributes:
+        together: R2′ over the relaxivity, i.e. χ⁺ − χ⁻.
+        positive: χ⁺ of :func:`jaxqsm.separation.chi_separation`.
+        negative: its χ⁻, not positive.
+    """
+
+    together: Float[Array, "batch x y z"]
+    positive: Float[Array, "batch x y z"]
+    negative: Float[Array, "batch x y z"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +49,11 @@ class ChiSepnetConfig:
 
 
 class ChiSepnet(nnx.Module):
-    """Local field and R2′ to χ⁺ and χ⁻: their difference by the physics, their sum by R2′, corrected by a
-    U-Net.
+    """Local field and R2′ to χ⁺ and χ⁻: those of a classical separation, corrected by a U-Net.
 
-    As in χ-separation (:func:`jaxqsm.separation.chi_separation`) the field tells χ⁺ + χ⁻, and R2′ over the
-    relaxivity χ⁺ − χ⁻; half of sum and difference are where the network begins. It is told of voxel size,
-    direction and noise. Our U-Net on blocks of voxels is not the published one; what goes in and out is.
+    The field tells χ⁺ + χ⁻, and R2′ over the relaxivity χ⁺ − χ⁻. The network sees both, χ⁺ and χ⁻ of
+    :func:`jaxqsm.separation.chi_separation`, and what these leave of the field unexplained. It is told of
+    voxel size, direction and noise. Our U-Net on blocks of voxels is not the published one.
 
     Train it for the task ``separation``.
 
@@ -53,7 +68,7 @@ class ChiSepnet(nnx.Module):
 
     def __init__(self, config: ChiSepnetConfig = ChiSepnetConfig(), *, rngs: nnx.Rngs) -> None:
         self.body = BlockUNet(
-            8 * 5, 16, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
+            8 * 7, 16, width=config.channels, numbers=NUMBERS, slab=config.slab // 2, rngs=rngs
         )
 
     def __call__(
@@ -62,7 +77,7 @@ class ChiSepnet(nnx.Module):
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None,
-        start: Float[Array, "batch x y z"],
+        start: Sources,
     ) -> Float[Array, "batch x y z 2"]:
         """χ⁺ and χ⁻ (not positive) in ppm, zero outside the mask.
 
@@ -71,24 +86,41 @@ class ChiSepnet(nnx.Module):
             mask: where it is valid.
             geometry: with a leading batch axis on both leaves.
             magnitude: optional, any unit.
-            start: R2′ over the relaxivity, i.e. χ⁺ − χ⁻, ppm.
+            start: that of :meth:`start` for the same arguments.
         """
         inside = mask.astype(local_field.dtype)
         data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
-        scale = jax.vmap(root_mean_square)(start, mask)[:, None, None, None]
+        scale = jax.vmap(root_mean_square)(start.together, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale)
-        together = jnp.maximum(start, 0) * inside / scale
+        together, positive, negative = (v * inside / scale for v in start)
+        sure = jnp.minimum(data.weights, 1)
+        left = data.field - jax.vmap(lambda d, chi: d.predict(chi))(data, positive + negative)
+        numbers = jax.vmap(describe)(sure * data.field, mask, geometry)
+        images = [sure * data.field, sure * left, together, positive, negative, data.weights, inside]
+        blocks = space_to_depth(pad_to_multiple(jnp.stack(images, axis=-1), 4))
+        change = unpad(depth_to_space(self.body(blocks, numbers)), mask.shape[1:])
+        begun = jnp.stack([positive, negative], axis=-1)
+        return (scale * inside)[..., None] * (begun + change)
 
-        def invert(data: Measurement) -> Array:
-            return closed_form_step(jnp.zeros_like(data.field), data, FIRST_STRENGTH)
+    @staticmethod
+    def start(
+        local_field: Float[Array, "batch x y z"],
+        mask: Bool[Array, "batch x y z"],
+        geometry: Geometry,
+        magnitude: Float[Array, "batch x y z"] | None,
+        together: Float[Array, "batch x y z"],
+    ) -> Sources:
+        """The classical separation: needs no weights. ``together`` is R2′ over the relaxivity, ppm."""
 
-        chi = jax.vmap(invert)(data) * inside
-        trusted = data.field * jnp.minimum(data.weights, 1)
-        numbers = jax.vmap(describe)(trusted, mask, geometry)
-        images = jnp.stack([trusted, chi, together, data.weights, inside], axis=-1)
-        change = depth_to_space(self.body(space_to_depth(pad_to_multiple(images, 4)), numbers))
-        positive, negative = jnp.moveaxis(unpad(change, mask.shape[1:]), -1, 0)
-        positive = (together + chi) / 2 + positive
-        negative = (together - chi) / 2 + negative
-        scale, inside = scale[..., None], inside[..., None]
-        return scale * inside * jnp.stack([positive, -negative], axis=-1)
+        def one(field: Array, together: Array, mask: Array, geometry: Geometry, magnitude: Array | None):
+            return chi_separation(
+                field,
+                together,
+                mask,
+                geometry,
+                magnitude=magnitude,
+                relaxivity=1.0,
+                max_iterations=START_ITERATIONS,
+            )
+
+        return Sources(together, *jax.vmap(one)(local_field, together, mask, geometry, magnitude))

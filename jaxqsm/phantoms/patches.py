@@ -59,6 +59,8 @@ class Variety:
         pathology: probability of each lesion. Default 0.15.
         vein_trees: number of them; default 2.
         erosion: mm taken off the mask, up to 7 voxels; default 0 … 5.
+        whole: probability that a patch lies about the middle of the brain, which it holds whole where it is
+            long enough (200 mm), and not about any place in it. Default 0.
         bipolar: probability of a bipolar readout; default 0.3.
         partial_fourier: probability that k-space is measured in part, 6/8 to 7/8; default 0.2.
         shim_error: part of the shim that is amiss, either sign; default 0.1.
@@ -80,6 +82,7 @@ class Variety:
     pathology: float = 0.15
     vein_trees: int = 2
     erosion: tuple[float, float] = (0.0, 5.0)
+    whole: float = 0.0
     bipolar: float = 0.3
     partial_fourier: float = 0.2
     shim_error: float = 0.1
@@ -136,8 +139,8 @@ def patch_stream(
 ) -> Callable[[PRNGKeyArray], Patch]:
     """Function that makes one batch of patches of a random key; the same key makes the same batch.
 
-    Every patch is cut from a head of its own, anywhere in its brain, at a voxel size, tilt, field and
-    noise of its own. Sources within 8 voxels of the patch are as fine as its voxels; the rest of the
+    Every patch is cut from a head of its own, by default anywhere in its brain, at a voxel size, tilt, field
+    and noise of its own. Sources within 8 voxels of the patch are as fine as its voxels; the rest of the
     head is made of 5 mm cells, whose field is smooth in the patch: each is convolved in free space.
 
     Args:
@@ -196,6 +199,8 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     times = jnp.linspace(even(variety.first_echo), even(variety.last_echo), variety.echoes)
     contrast = logarithmic(variety.contrast)
     middle = head.places[jax.random.randint(next(keys), (), 0, len(head.places))]
+    centre = (head.places.min(axis=0) + head.places.max(axis=0)) / 2
+    middle = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), variety.whole), centre, middle)
     extent = jnp.array(shape) * voxel_size
     near = (middle - extent / 2, middle + extent / 2)
     subject = random_subject(

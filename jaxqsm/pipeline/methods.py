@@ -8,13 +8,25 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxqsm import background, field_mapping, fitting, inversion, masking, networks, relaxometry, unwrapping
+from jaxqsm import (
+    background,
+    field_mapping,
+    fitting,
+    inversion,
+    masking,
+    networks,
+    relaxometry,
+    separation,
+    unwrapping,
+)
 from jaxqsm.geometry import Geometry
 
 AUTO = "auto"
 """Value of an option that is to be found from the data."""
 
-FROM_SCAN = frozenset({"magnitude", "echo_times", "csf_mask", "guide", "least_reliability", "start", "key"})
+FROM_SCAN = frozenset(
+    {"magnitude", "echo_times", "relaxivity", "csf_mask", "guide", "least_reliability", "start", "key"}
+)
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 INVERTING = ("inversion", "single_step")
@@ -131,7 +143,13 @@ def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
 METHODS: dict[str, dict[str, Method]] = {
     "mask": _stage("mask", masking.magnitude, masking.phase_quality),
     "signal": _stage("signal", fitting.signal_fit),
-    "unwrapping": _stage("unwrapping", unwrapping.romeo, unwrapping.laplacian, unwrapping.best_path),
+    "unwrapping": _stage(
+        "unwrapping",
+        unwrapping.romeo,
+        unwrapping.laplacian,
+        unwrapping.best_path,
+        networks.learned_unwrapping,
+    ),
     "phase_offset": _stage("phase_offset", field_mapping.mcpc_3d_s),
     "field_mapping": _stage("field_mapping", field_mapping.weighted_fit, field_mapping.nonlinear_fit),
     "background": _stage(
@@ -186,6 +204,7 @@ METHODS: dict[str, dict[str, Method]] = {
         networks.learned_single_step,
     ),
     "uncertainty": _stage("uncertainty", networks.learned_deviation),
+    "separation": _stage("separation", separation.chi_separation, networks.learned_separation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""

@@ -237,8 +237,9 @@ def _unwrapping_keywords(
     method: Method, config: Config, magnitude: Array, echo_times: Array | None
 ) -> dict[str, Any]:
     keywords = config.options_of(method)
-    if method.takes_magnitude:
-        keywords |= {"magnitude": magnitude, "echo_times": echo_times}
+    for name, value in (("magnitude", magnitude), ("echo_times", echo_times)):
+        if method.takes(name):
+            keywords[name] = value
     return keywords
 
 

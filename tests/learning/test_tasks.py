@@ -67,6 +67,9 @@ def test_separation_is_of_sources_whose_sum_makes_the_field():
 def test_a_network_learns_one_example(task, name, losses):
     example = _example(task, contrast=(2.0, 2.0))
     network = build(name, {"channels": 8}, seed=0)
+    if task == "separation":
+        scan = example.field, example.mask, example.geometry, example.magnitude
+        example = example._replace(start=network.start(*scan, example.start))
     graph, parameters, others = nnx.split(network, nnx.Param, ...)
     optimiser = optax.adam(3e-3)
 

@@ -5,11 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import ball, smooth_blobs
+from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
+from jaxqsm.background import pdf
+from jaxqsm.evaluation import make_trial
 from jaxqsm.networks import build, learned_background, save_weights
-from jaxqsm.operators import laplacian
+from jaxqsm.operators import erode, laplacian
+from jaxqsm.phantoms import Protocol, head
 from jaxqsm.physics import dipole_field
 
 SHAPE = (26, 24, 22)
@@ -40,7 +43,7 @@ def test_what_is_removed_is_harmonic_whatever_the_weights(scan, any_weights):
     local, valid = learned_background(total, mask, GEOMETRY, weights=any_weights)
     assert float(jnp.abs(jnp.where(valid, 0, local)).max()) == 0
     assert bool((mask | ~valid).all())
-    assert 0.5 < float(valid.sum() / mask.sum()) < 1
+    assert 0.2 < float(valid.sum() / mask.sum()) < 1
     removed = np.asarray(total - local)
     inner = np.asarray(valid)
     for axis in range(3):
@@ -60,6 +63,25 @@ def test_scales_and_is_differentiable(scan, any_weights):
     # Local field scales with the total one: Euler's identity.
     assert float(loss(3 * total)) == pytest.approx(3 * float(value), rel=1e-3)
     assert float(jnp.vdot(gradient, total)) == pytest.approx(float(value), rel=3e-2)
+
+
+@pytest.mark.slow
+def test_better_than_its_starts_where_a_head_is_tilted():
+    """By 45°, with veins of the dura on the border of the mask."""
+    protocol = Protocol(snr=200.0, oversampling=1, voxel_size=(2.0, 2.0, 2.0), b0_dir=(0.0, 0.707, 0.707))
+    scan = protocol.scan(jax.random.key(0), head(protocol.phantom_voxel_size, field_strength=3.0))
+    trial = make_trial(jax.random.key(1), scan, protocol, left_over=1.0)
+    inside = erode(trial.mask, 2.0, trial.geometry)
+    truth = dipole_field(trial.truth * inside, trial.geometry)
+    core = erode(trial.mask, 6.0, trial.geometry)
+
+    def error(method, mask):
+        field, _ = method(trial.field * mask, mask, trial.geometry, magnitude=trial.magnitude)
+        return relative_error(field, truth, core)
+
+    ours = error(learned_background, trial.mask)
+    assert ours < 0.95 * error(pdf, inside)
+    assert ours < 0.3
 
 
 def test_weights_of_an_inversion_are_refused(scan):

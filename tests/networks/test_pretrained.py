@@ -14,10 +14,17 @@ from jaxqsm import Geometry
 from jaxqsm.inversion import ss_tv, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.metrics import xsim
-from jaxqsm.networks import learned, learned_single_step, load_network, measurement, parameter_count
+from jaxqsm.networks import (
+    learned,
+    learned_single_step,
+    learned_unwrapping,
+    load_network,
+    measurement,
+    parameter_count,
+)
 from jaxqsm.networks.pretrained import WEIGHTS
 from jaxqsm.phantoms import head
-from jaxqsm.physics import dipole_field
+from jaxqsm.physics import dipole_field, wrap_phase
 
 SHAPE = (24, 20, 22)
 
@@ -116,6 +123,24 @@ def test_the_command_names_weights_that_are_none(tmp_path):
         assert "Traceback" not in done.stderr
         assert words in done.stderr
         assert not (tmp_path / "chi.nii.gz").exists()
+
+
+def test_unwrapping_adds_whole_turns_to_each_echo():
+    shape, geometry = (32, 28, 24), Geometry((1.0, 1.2, 1.5))
+    x, y, z = np.indices(shape)
+    truth = 0.7 * (x - 16) - 0.4 * (y - 14) + 0.5 * (z - 12) + 6 * smooth_blobs(shape)
+    echoes = jnp.asarray(np.stack([truth, 0.5 * truth], axis=-1), jnp.float32)
+    noise = 0.2 * jnp.asarray(np.random.default_rng(0).standard_normal(echoes.shape), jnp.float32)
+    mask = jnp.asarray(ball(shape, 11))
+    wrapped = wrap_phase(echoes + noise)
+    unwrapped = jax.jit(lambda w: learned_unwrapping(w, mask, geometry))(wrapped)
+    turns = np.asarray((unwrapped - wrapped) / (2 * np.pi))[mask]
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-4)
+    away = np.asarray(unwrapped - echoes)[mask]
+    assert np.mean(np.abs(away - np.median(away, axis=0)) > np.pi) < 0.002
+    assert float(jnp.abs(jnp.where(mask[..., None], 0, unwrapped)).max()) == 0
+    alone = learned_unwrapping(wrapped[..., 0], mask, geometry)
+    np.testing.assert_allclose(alone, unwrapped[..., 0], atol=1e-4)
 
 
 @pytest.mark.slow
