@@ -69,7 +69,7 @@ def separate(
     magnitude
         Weights of the field.
     method
-        chi_separation or learned_separation.
+        chi_separation.
     settings
         Options of the method: OPTION=VALUE.
     b0_dir

@@ -238,51 +238,6 @@ def learned_unwrapping(
     return jnp.moveaxis(unwrapped, 0, -1).reshape(wrapped.shape)
 
 
-def learned_separation(
-    local_field: Float[Array, "x y z"],
-    r2prime: Float[Array, "x y z"],
-    mask: Bool[Array, "x y z"],
-    geometry: Geometry,
-    *,
-    magnitude: Float[Array, "x y z"] | None = None,
-    relaxivity: float = 137.0,
-    weights: str = "learned_separation",
-) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
-    """χ⁺ ≥ 0 and χ⁻ ≤ 0 by a network that is shown what the field and what R2′ say of them.
-
-    Trained on simulated heads of 0.5 to 2 mm in any orientation, see
-    ``networks/weights/learned_separation.md``.
-
-    Args:
-        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
-        r2prime: R2′ = R2* − R2 in 1/s.
-        mask: where both are valid.
-        geometry: voxel size and field direction.
-        magnitude: optional, any unit; voxels of the field count by it.
-        relaxivity: R2′ of 1 ppm of either sign, 1/s per ppm. Default 137, as published for 3 T; proportional
-            to the main field.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
-            wrote for the task ``separation``. Default ``"learned_separation"``.
-
-    Returns:
-        χ⁺ and χ⁻ in ppm, absolute, zero outside the mask.
-
-    Raises:
-        ValueError: there are no such weights, or they are of another task.
-
-    References:
-        Kim et al. 2024, arXiv:2409.14030 (χ-sepnet); Shin et al. 2021, NeuroImage 240:118371,
-        doi:10.1016/j.neuroimage.2021.118371 (χ-separation); :class:`jaxqsm.networks.ChiSepnet`.
-    """
-    graph, parameters = trained_network(weights, "separation")
-    together = jnp.maximum(r2prime, 0) / relaxivity * mask
-    scan = local_field, mask, geometry, magnitude, together
-    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
-    start = nnx.merge(graph, parameters).start(*batch)
-    both = _call(graph, parameters, (*batch[:4], start))[0]
-    return jnp.maximum(both[..., 0], 0), jnp.minimum(both[..., 1], 0)
-
-
 def learned_deviation(
     chi: Float[Array, "x y z"],
     local_field: Float[Array, "x y z"],

@@ -204,7 +204,7 @@ METHODS: dict[str, dict[str, Method]] = {
         networks.learned_single_step,
     ),
     "uncertainty": _stage("uncertainty", networks.learned_deviation),
-    "separation": _stage("separation", separation.chi_separation, networks.learned_separation),
+    "separation": _stage("separation", separation.chi_separation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""

@@ -153,6 +153,9 @@ def test_separate_iron_and_myelin(tmp_path):
     uniform = "--overwrite", "--field-strength", 7, "--uniform-r2", 15
     _ok("separate", *common, *uniform, "--r2star", files[2])
     np.testing.assert_allclose(nib.load(out[0]).get_fdata(), found[0], atol=1e-6)
+    _ok("separate", *common, *uniform, "--r2star", files[2], "--set", "weight=0.01")
+    smoother = nib.load(out[0]).get_fdata()
+    assert np.std(smoother[mask]) < 0.9 * np.std(found[0][mask])
     both = jaxqsm("separate", *common, *uniform, "--r2star", files[2], "--r2prime", files[2])
     assert both.returncode == 2
     assert "--r2prime" in both.stderr

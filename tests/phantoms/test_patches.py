@@ -173,6 +173,17 @@ def test_oversampled_signal_loses_magnitude_where_the_field_is_steep():
     assert np.corrcoef(np.asarray(full.chi[0])[inside], np.asarray(light.chi[0])[inside])[0, 1] > 0.6
 
 
+@pytest.mark.slow
+def test_a_patch_about_the_middle_holds_the_whole_brain():
+    variety = Variety(voxel_size=(7.9, 8.0), longest_voxel=8.0, anisotropy=(1.0, 1.0), whole=1.0)
+    draw = patch_stream((28, 28, 28), variety=variety)
+    for seed in range(3):
+        mask = np.asarray(draw(jax.random.key(seed)).mask[0])
+        assert 0.8e6 < mask.sum() * 8.0**3 < 2.2e6  # mm³
+        inner = mask[1:-1, 1:-1, 1:-1]
+        assert inner.sum() == mask.sum()
+
+
 def test_dataset_resumes_exactly_and_shares_out():
     whole = patch_dataset(7, (16, 16, 16), batch_size=2)
     iterator = iter(whole.to_iter_dataset(grain.ReadOptions(num_threads=1)))
