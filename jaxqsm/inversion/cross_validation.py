@@ -27,7 +27,7 @@ HELD_OUT = 0.1
 """Part of the voxels whose field the inversion does not see."""
 
 LITTLE = 1e-3
-"""Magnitude of held-out voxels in single steps, as a part: no weight, yet their field is in balls around."""
+"""Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in balls around."""
 
 RADII = (8.0, 4.0, 2.0)
 """mm, of the balls behind which a single step is judged."""
@@ -64,7 +64,8 @@ def choose_weight(
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
         before tracing. On the head phantom the error of χ with it is within 2 % of that with the best weight
         of a grid; on twelve simulated patches of 48³ voxels, of many voxel sizes, noises and strengths, 2 %
-        above it on average with :func:`tv` and 4 % with :func:`l1_qsm`, at worst 8 % and 23 %.
+        above it on average with :func:`tv` and 4 % with :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise
+        alone: where the field has other errors, as after unwrapping at coarse voxels, the weight is too small.
 
     Raises:
         ValueError: the method has no ``weight`` or no ``magnitude``.

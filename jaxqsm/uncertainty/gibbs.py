@@ -13,10 +13,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.splitting import Problem, problem
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import gradient, pad
-from jaxqsm.uncertainty.perturbation import draw, shown_noise
-
-FIRST_WEIGHT = 3e-4
-"""ppm · mm, that of :func:`jaxqsm.inversion.tv`: what the chain begins with."""
+from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 
 
 class Draws(NamedTuple):

@@ -12,13 +12,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.splitting import problem
 from jaxqsm.operators import gradient, pad, weighted_mean
-from jaxqsm.uncertainty.perturbation import draw, shown_noise
+from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 
 NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
-
-FIRST_WEIGHT = 3e-4
-"""ppm · mm, that of :func:`jaxqsm.inversion.tv`: what the rounds begin with."""
 
 ROUNDS = 3
 """Of samples, before the last ones, that tell how far gradients vary."""

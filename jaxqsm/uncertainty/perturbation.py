@@ -12,6 +12,9 @@ from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
 from jaxqsm.physics import dipole_convolve, field_noise
 from jaxqsm.solvers import conjugate_gradient
 
+FIRST_WEIGHT = 3e-4
+"""ppm · mm, that of :func:`jaxqsm.inversion.tv`: what a search for the rate of the prior begins with."""
+
 LEAST_NOISE = 1e-6
 """ppm, of a field that shows none."""
 
