@@ -79,10 +79,10 @@ def gibbs(
         Casella 2010, Bayesian Anal 5:369, doi:10.1214/10-BA607 (groups, as the parts of a gradient are).
     """
     given = problem(local_field, mask, geometry, magnitude)
-    weight_of_first = FIRST_WEIGHT if weight is None else weight
-    best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=weight_of_first), given.shape)
+    first_weight = FIRST_WEIGHT if weight is None else weight
+    best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=first_weight), given.shape)
     level = shown_noise(local_field, mask, magnitude) if noise is None else jnp.asarray(noise, best.dtype)
-    first = best, jnp.asarray(weight_of_first, best.dtype) / level**2
+    first = best, jnp.asarray(first_weight, best.dtype) / level**2
 
     def step(state: tuple[Array, Array], key: PRNGKeyArray) -> tuple[tuple[Array, Array], Array]:
         of_chi, of_rate = jax.random.split(key)
