@@ -91,10 +91,11 @@ def choose_weight(
     def misfit(step: int) -> float:
         if step not in known:
             found = method(field, mask, geometry, magnitude=shown, weight=weight(step), **options)
-            chi, valid = found if isinstance(found, tuple) else (found, mask)
-            residual = (dipole_field(chi, geometry) - field) * mask
             if isinstance(found, tuple):
-                residual = _behind_balls(residual, mask, geometry) * valid
+                chi, valid = found
+                residual = _behind_balls((dipole_field(chi, geometry) - field) * mask, mask, geometry) * valid
+            else:
+                residual = (dipole_field(found, geometry) - field) * mask
             residual = residual - jnp.sum(residual * shown) / jnp.maximum(jnp.sum(shown), 1e-30)
             known[step] = float(jnp.sum((sure * residual) ** 2 * held_out))
         return known[step]

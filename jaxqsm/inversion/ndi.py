@@ -38,7 +38,7 @@ def ndi(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
-        start: χ in ppm to begin from, such as that of another weight. Default: none.
+        start: χ in ppm to begin from, such as that of another method. Default: none.
         radians_per_ppm: s, the phase of 1 ppm; default 4, i.e. 5 ms at 3 T. Descent starts at χ = 0
             and finds the nearest turn: fields beyond π/s (0.8 ppm) would settle on a wrong one.
         step_size: default 4; steps above 4.5 diverge (the kernel squared reaches 4/9). Twice the

@@ -80,8 +80,6 @@ def wh_qsm(
         predicted = jnp.fft.irfftn(kernel * spectrum + harmonic, s=shape)
         return chi, (gradient(chi, geometry), predicted, jnp.fft.irfftn(-energy * harmonic, s=shape))
 
-    zeros = jnp.zeros_like(given.field)
-    gradients, fields = given.split(start)
-    initial = (gradients, fields, zeros)
+    initial = (*given.split(start), jnp.zeros_like(given.field))
     chi = douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
     return given.finish(chi)

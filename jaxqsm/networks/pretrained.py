@@ -55,8 +55,7 @@ def learned(
         :class:`jaxqsm.networks.Unrolled`.
     """
     graph, parameters = trained_network(weights, "inversion")
-    scan = local_field, mask, geometry, magnitude
-    chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
+    chi = _call(graph, "__call__", parameters, local_field, mask, geometry, magnitude)
     return referenced(chi, jnp.asarray(mask))
 
 
@@ -127,8 +126,7 @@ def learned_single_step(
     """
     graph, parameters = trained_network(weights, "single_step")
     inside = jnp.asarray(mask)
-    scan = total_field, inside, geometry, magnitude
-    chi = _call(graph, parameters, jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan))[0]
+    chi = _call(graph, "__call__", parameters, total_field, inside, geometry, magnitude)
     network = nnx.merge(graph, parameters)
     if hasattr(network, "valid"):
         (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
@@ -188,8 +186,7 @@ def learned_background(
     field, _ = block_mean(total_field, jnp.maximum(sure, 1e-6 * inside), factors)
     amplitude, filled = block_mean(sure, inside, factors)
     known = filled >= 0.5
-    scan = field * known, known, blocks, amplitude * known
-    local = _call(graph, parameters, jax.tree.map(lambda leaf: leaf[None], scan))[0]
+    local = _call(graph, "__call__", parameters, field * known, known, blocks, amplitude * known)
     x, y, z = total_field.shape
     smooth = block_interpolate(local, known.astype(local.dtype), factors, (x, y, z)) * inside
     rest, valid = lbv(total_field - smooth, mask, geometry, layers=0)
@@ -230,11 +227,14 @@ def learned_unwrapping(
     """
     graph, parameters = trained_network(weights, "unwrapping")
     inside = jnp.asarray(mask)
-    amplitude = jnp.broadcast_to(inside.reshape(*mask.shape, *[1] * (wrapped.ndim - 3)), wrapped.shape)
-    amplitude = amplitude.astype(wrapped.dtype) if magnitude is None else jnp.abs(magnitude)
-    echoes = [jnp.moveaxis(v.reshape(*mask.shape, -1), -1, 0) for v in (wrapped, amplitude)]
+    amplitude = None if magnitude is None else jnp.abs(magnitude)
+    echoes = jax.tree.map(lambda v: jnp.moveaxis(v.reshape(*mask.shape, -1), -1, 0), (wrapped, amplitude))
+
+    def unwrap(echo: tuple[Array, Array | None]) -> Array:
+        return _call(graph, "unwrap", parameters, echo[0], inside, geometry, echo[1])
+
     # One echo after another: memory is that of one.
-    unwrapped = jax.lax.map(lambda echo: _unwrapped(graph, parameters, *echo, inside, geometry), echoes)
+    unwrapped = jax.lax.map(unwrap, echoes)
     return jnp.moveaxis(unwrapped, 0, -1).reshape(wrapped.shape)
 
 
@@ -277,8 +277,7 @@ def learned_deviation(
         raise ValueError(f"weights {weights}: of a network that gives no deviation")
     inside = jnp.asarray(mask)
     scan = local_field, inside, geometry, magnitude, referenced(chi, inside)
-    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
-    return jnp.sqrt(_variance(graph, parameters, batch)[0]) * inside
+    return jnp.sqrt(_call(graph, "posterior", parameters, *scan).variance) * inside
 
 
 def trained_network(weights: str, *tasks: str) -> tuple[Any, Any]:
@@ -309,19 +308,9 @@ def _loaded(path: Path, changed: int, tasks: tuple[str, ...]) -> tuple[Any, Any]
         return nnx.split(network)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _call(graph: Any, parameters: Any, batch: tuple[Any, ...]) -> Array:
-    return nnx.merge(graph, parameters)(*batch)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _unwrapped(
-    graph: Any, parameters: Any, wrapped: Array, magnitude: Array, mask: Array, geometry: Geometry
-) -> Array:
-    scan = jax.tree.map(lambda leaf: leaf[None], (wrapped, mask, geometry, magnitude))
-    return nnx.merge(graph, parameters).unwrap(*scan)[0]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _variance(graph: Any, parameters: Any, batch: tuple[Any, ...]) -> Array:
-    return nnx.merge(graph, parameters).posterior(*batch).variance
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _call(graph: Any, name: str, parameters: Any, *scan: Any) -> Any:
+    """What a method of the network says of one scan."""
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
+    outcome = getattr(nnx.merge(graph, parameters), name)(*batch)
+    return jax.tree.map(lambda leaf: leaf[0], outcome)
