@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> None:
     """Measure, draw and print."""
     path = Path(arguments[0]) if arguments else Path(__file__).parents[1] / "docs" / "convergence.png"
     scan = PROTOCOL.scan(jax.random.key(0), head(PROTOCOL.phantom_voxel_size))
-    local, total = (make_trial(jax.random.key(1), scan, PROTOCOL, left_over=part) for part in (0.0, 1.0))
+    local, total = (
+        make_trial(jax.random.key(1), scan, PROTOCOL, stage=stage) for stage in ("inversion", "single_step")
+    )
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     print("| method | real FFTs an iteration | " + " | ".join(f"{n} iterations" for n in COUNTS) + " |")
     print("| --- | --- |" + " --- |" * len(COUNTS))

@@ -16,13 +16,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.scoring import Scores, fill
 from jaxqsm.evaluation import Trial, make_trial
 from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head
-from jaxqsm.pipeline import METHODS, box_around, cut
+from jaxqsm.pipeline import METHODS
 
 FOLDER = Path(__file__).parent
 BASE = Protocol(snr=200.0, oversampling=1)
@@ -123,13 +122,7 @@ def _scan(protocol: Protocol) -> Scan:
 
 
 def _trial(stage: str, protocol: Protocol) -> Trial:
-    scan = _scan(protocol)
-    left_over = 0.0 if stage == "inversion" else 1.0
-    trial = make_trial(jax.random.key(1), scan, protocol, left_over=left_over)
-    if stage != "background":
-        return trial
-    local_field = jnp.asarray(cut(np.asarray(scan.local_field), box_around(scan.mask)))
-    return trial._replace(truth=local_field * trial.mask)
+    return make_trial(jax.random.key(1), _scan(protocol), protocol, stage=stage)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Flag, Overwrite, Settings, Several, settings_by_method
 from jaxqsm.cli.simulate import simulate_into
-from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, Outcome, draw_sweeps, sweep_tables
+from jaxqsm.evaluation import EVALUATION_SCANS, SCORES, SWEEPS, Outcome, draw_sweeps, sweep_tables
 from jaxqsm.evaluation import stress as run_stress
 from jaxqsm.evaluation.scans import SEED
 from jaxqsm.io import InputError, refuse_existing, save_json, staging
 from jaxqsm.pipeline import METHODS, find_method, versions
+
+GIVEN = {
+    "unwrapping": "Methods are given the wrapped phase of the last echo. Scores are within the mask.",
+    "background": "Methods are given the true total field with noise. Scores are where they are valid.",
+    "single_step": "Methods are given the true total field with noise. Scores are where they are valid.",
+    "inversion": "The inversion is given the true local field with noise. Scores are within the mask.",
+    "uncertainty": "Methods are asked about the map of tv, from the true local field with noise.",
+}
 
 ALL_SCANS = tuple(scan.name for scan in EVALUATION_SCANS)
 
@@ -26,25 +34,27 @@ def stress(
     *,
     method: Annotated[tuple[str, ...], Several],
     out: Path,
-    sweeps: Annotated[tuple[str, ...], Several] = tuple(SWEEPS),
+    sweeps: Annotated[tuple[str, ...], Several] = (),
     voxel_size: float = 1.0,
     quick: Annotated[bool, Flag] = False,
     settings: Settings = (),
     overwrite: Overwrite = False,
 ) -> None:
-    """Run inversions through sweeps of χ, voxels, tilt, noise, left-over field, mask and lesion.
+    """Run methods of one stage through sweeps of χ, voxels, tilt, noise, left-over field, mask and lesion.
 
-    Writes stress.md (tables), stress.png (NRMSE and slope against each factor) and stress.json. About a
-    quarter of an hour a method at 1 mm on two cores.
+    Writes stress.md (tables), stress.png (scores against each factor) and stress.json. About a quarter of an
+    hour a method at 1 mm on two cores.
 
     Parameters
     ----------
     method
-        One or more inversion methods (jaxqsm methods lists them).
+        One or more methods of unwrapping, background, single_step, inversion or uncertainty (jaxqsm methods
+        lists them).
     out
         Folder for the results.
     sweeps
-        Some of chi_scale, voxel_size, anisotropy, tilt, snr, left_over, erosion, lesion. Default: all.
+        Some of chi_scale, voxel_size, anisotropy, tilt, snr, left_over (only inversion and uncertainty),
+        erosion, lesion. Default: all.
     voxel_size
         mm, isotropic, of the reference scan; 2 is quick.
     quick
@@ -54,19 +64,17 @@ def stress(
     overwrite
         Replace results that are in the folder.
     """
-    known = METHODS["inversion"]
-    for name in method:
-        if name not in known:
-            raise InputError(f"--method {name}: unknown; use {', '.join(known)}")
+    stage = _common_stage(method)
+    possible = {name: sweep for name, sweep in SWEEPS.items() if stage in sweep.stages}
     for name in sweeps:
-        if name not in SWEEPS:
-            raise InputError(f"--sweeps {name}: unknown; use {', '.join(SWEEPS)}")
+        if name not in possible:
+            raise InputError(f"--sweeps {name}: unknown for {stage}; use {', '.join(possible)}")
     if not 0.3 <= voxel_size <= 4:
         raise InputError(f"--voxel-size {voxel_size}: mm between 0.3 and 4 are needed")
-    methods = [find_method("inversion", name) for name in method]
+    methods = [find_method(stage, name) for name in method]
     options = settings_by_method({m.name: m for m in methods}, settings)
     refuse_existing([out], overwrite=overwrite)
-    chosen = [SWEEPS[name].few() if quick else SWEEPS[name] for name in sweeps]
+    chosen = [possible[name].few() if quick else possible[name] for name in sweeps or possible]
     outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with _one_line(), staging(out) as folder:
@@ -81,16 +89,16 @@ def stress(
             ):
                 outcomes.append(outcome)
                 progress.advance(task)
-                scores = outcome.scores
+                shown = (f"{heading} {outcome.scores[s]:.2f}" for s, heading in SCORES[stage].items())
                 # A line each, so that a log of a run without a terminal shows where it is.
                 console.note(
-                    f"  {outcome.sweep:<12}{outcome.level:<7g}{outcome.method:<12}"
-                    f"NRMSE {scores['nrmse']:5.1f} %  slope {scores['slope']:.2f}"
+                    f"  {outcome.sweep:<12}{outcome.level:<7g}{outcome.method:<20} " + "  ".join(shown)
                 )
-        (folder / "stress.md").write_text(_page(outcomes, voxel_size), encoding="utf-8")
-        draw_sweeps(outcomes, folder / "stress.png")
+        (folder / "stress.md").write_text(_page(outcomes, stage, voxel_size), encoding="utf-8")
+        draw_sweeps(outcomes, folder / "stress.png", stage)
         record: dict[str, Any] = {
             "seed": SEED,
+            "stage": stage,
             "voxel_size_mm": voxel_size,
             "options": options,
             "versions": versions(),
@@ -109,12 +117,23 @@ def _one_line() -> Iterator[None]:
         raise InputError(str(error)) from error
 
 
-def _page(outcomes: list[Outcome], voxel_size: float) -> str:
+def _common_stage(names: tuple[str, ...]) -> str:
+    """The stage that all the methods are of."""
+    found = [next((stage for stage in SCORES if name in METHODS[stage]), None) for name in names]
+    for name, stage in zip(names, found, strict=True):
+        if stage is None:
+            known = ", ".join(known for stage in SCORES for known in METHODS[stage])
+            raise InputError(f"--method {name}: unknown; use {known}")
+        if stage != found[0]:
+            raise InputError(f"--method {name}: is of {stage}, {names[0]} of {found[0]}; one stage at a time")
+    return str(found[0])
+
+
+def _page(outcomes: list[Outcome], stage: str, voxel_size: float) -> str:
     return (
         f"# Stress test of {', '.join(dict.fromkeys(o.method for o in outcomes))}\n\n"
-        f"Reference: a simulated head at {voxel_size:g} mm, 3 T, axial, SNR 100, healthy. The inversion is "
-        "given the true local field with noise. Scores are within the mask.\n\n"
-        "![NRMSE and slope against each factor](stress.png)\n\n" + sweep_tables(outcomes)
+        f"Reference: a simulated head at {voxel_size:g} mm, 3 T, axial, SNR 100, healthy. {GIVEN[stage]}\n\n"
+        "![Scores against each factor](stress.png)\n\n" + sweep_tables(outcomes, stage)
     )
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm.evaluation.scans import AGE, HEALTHY, evaluation_key, tilted
+from jaxqsm.evaluation.scoring import SCORES
 from jaxqsm.evaluation.trial import Trial, make_trial
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import erode
@@ -38,15 +39,17 @@ class Sweep:
         levels: values, the reference's among them where it has one.
         reference: the level of the reference scan.
         logarithmic: whether an axis shows it so.
-        trial: makes the trial of a level, given the reference voxel size in mm.
+        trial: makes the trial of a level, given the reference voxel size in mm and the stage.
+        stages: that it says something of.
     """
 
     name: str
     label: str
     levels: tuple[float, ...]
     reference: float
-    trial: Callable[[float, float], Trial]
+    trial: Callable[[float, float, str], Trial]
     logarithmic: bool = False
+    stages: tuple[str, ...] = tuple(SCORES)
 
     def few(self) -> Sweep:
         """The same with its ends and its reference alone."""
@@ -61,6 +64,7 @@ def _person(voxel_size: tuple[float, float, float], contrast: float) -> HeadPhan
 
 def _trial(
     protocol: Protocol,
+    stage: str,
     *,
     contrast: float = 1.0,
     left_over: float = 0.0,
@@ -69,28 +73,28 @@ def _trial(
     phantom = change(_person(protocol.phantom_voxel_size, contrast))
     clean = dataclasses.replace(protocol, snr=float("inf"))
     scan = clean.scan(evaluation_key(100), phantom)
-    return make_trial(evaluation_key(101), scan, protocol, left_over=left_over)
+    return make_trial(evaluation_key(101), scan, protocol, stage=stage, left_over=left_over)
 
 
 def _cube(size: float, **others: object) -> Protocol:
     return dataclasses.replace(Protocol(voxel_size=(size, size, size)), **others)  # type: ignore[arg-type]
 
 
-def _tilt(degrees: float, size: float) -> Trial:
-    return _trial(_cube(size, b0_dir=tilted(degrees)))
+def _tilt(degrees: float, size: float, stage: str) -> Trial:
+    return _trial(_cube(size, b0_dir=tilted(degrees)), stage)
 
 
-def _eroded(radius: float, size: float) -> Trial:
+def _eroded(radius: float, size: float, stage: str) -> Trial:
     def change(phantom: HeadPhantom) -> HeadPhantom:
         if radius == 0:
             return phantom
         smaller = erode(jnp.asarray(phantom.mask), radius, Geometry(phantom.voxel_size))
         return dataclasses.replace(phantom, mask=np.asarray(smaller))
 
-    return _trial(_cube(size), change=change)
+    return _trial(_cube(size), stage, change=change)
 
 
-def _lesion(chi: float, size: float) -> Trial:
+def _lesion(chi: float, size: float, stage: str) -> Trial:
     def change(phantom: HeadPhantom) -> HeadPhantom:
         if chi == 0:
             return phantom
@@ -113,7 +117,7 @@ def _lesion(chi: float, size: float) -> Trial:
         new_chi, density, t1, r2star, _ = paint(maps, body, origin, voxel_size, box=box)
         return dataclasses.replace(phantom, chi=new_chi, proton_density=density, t1=t1, r2star=r2star)
 
-    return _trial(_cube(size), change=change)
+    return _trial(_cube(size), stage, change=change)
 
 
 SWEEPS: dict[str, Sweep] = {
@@ -121,24 +125,25 @@ SWEEPS: dict[str, Sweep] = {
     for sweep in (
         Sweep(
             "chi_scale", "χ times", (0.25, 0.5, 1.0, 2.0, 4.0), 1.0,
-            lambda level, size: _trial(_cube(size), contrast=level), logarithmic=True,
+            lambda level, size, stage: _trial(_cube(size), stage, contrast=level), logarithmic=True,
         ),
         Sweep(
             "voxel_size", "voxel size in mm", (0.5, 0.7, 1.0, 1.4, 2.0), 1.0,
-            lambda level, size: _trial(_cube(level)),
+            lambda level, size, stage: _trial(_cube(level), stage),
         ),
         Sweep(
             "anisotropy", "slice thickness over voxel width", (1.0, 1.5, 2.0, 3.0), 1.0,
-            lambda level, size: _trial(Protocol(voxel_size=(size, size, level * size))),
+            lambda level, size, stage: _trial(Protocol(voxel_size=(size, size, level * size)), stage),
         ),
         Sweep("tilt", "tilt in degrees", (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0), 0.0, _tilt),
         Sweep(
             "snr", "SNR", (15.0, 30.0, 60.0, 100.0, 200.0), 100.0,
-            lambda level, size: _trial(_cube(size, snr=level)), logarithmic=True,
+            lambda level, size, stage: _trial(_cube(size, snr=level), stage), logarithmic=True,
         ),
         Sweep(
             "left_over", "part of the background field left in", (0.0, 0.01, 0.02, 0.05, 0.1), 0.0,
-            lambda level, size: _trial(_cube(size), left_over=level),
+            lambda level, size, stage: _trial(_cube(size), stage, left_over=level),
+            stages=("inversion", "uncertainty"),
         ),
         Sweep("erosion", "mask eroded by, mm", (0.0, 2.0, 4.0, 6.0, 8.0), 0.0, _eroded),
         Sweep("lesion", "χ of a 12 mm lesion in ppm", (-1.5, -0.75, 0.0, 0.5, 1.0, 1.5), 0.0, _lesion),

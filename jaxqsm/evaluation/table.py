@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxqsm.evaluation.scoring import SCORES
 from jaxqsm.evaluation.stress import Outcome
 from jaxqsm.evaluation.sweeps import SWEEPS
 
-COLUMNS = {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"}
-"""Scores that the tables show, and their headings."""
 
-
-def sweep_tables(outcomes: Sequence[Outcome]) -> str:
-    """One table a sweep: a row a level, NRMSE, slope and XSIM of every method side by side."""
+def sweep_tables(outcomes: Sequence[Outcome], stage: str = "inversion") -> str:
+    """One table a sweep: a row a level, the first scores of every method side by side."""
+    columns = SCORES[stage]
     methods = list(dict.fromkeys(o.method for o in outcomes))
     lines: list[str] = []
     for name in dict.fromkeys(o.sweep for o in outcomes):
         sweep = SWEEPS[name]
-        headings = [f"{m}: {heading}" for m in methods for heading in COLUMNS.values()]
+        headings = [f"{m}: {heading}" for m in methods for heading in columns.values()]
         lines += [f"### {name}", "", f"| {sweep.label} | " + " | ".join(headings) + " |"]
         lines += ["| --- " * (1 + len(headings)) + "|"]
         found = {(o.level, o.method): o for o in outcomes if o.sweep == name}
         for level in sorted({level for level, _ in found}):
             cells = [
-                f"{found[level, m].scores[score]:{'.1f' if score == 'nrmse' else '.2f'}}"
+                f"{found[level, m].scores[score]:{'.1f' if '%' in columns[score] else '.2f'}}"
                 for m in methods
-                for score in COLUMNS
+                for score in columns
             ]
             mark = " (reference)" if level == sweep.reference else ""
             lines.append(f"| {level:g}{mark} | " + " | ".join(cells) + " |")

@@ -13,16 +13,19 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.phantoms import Protocol, Scan
 from jaxqsm.pipeline import box_around, cut
 
+TURN = 2 * jnp.pi
+
 
 class Trial(NamedTuple):
     """What a method is given, and what it should return; all cut to the brain.
 
     Attributes:
-        field: ppm, with noise: the local field for an inversion, the total field for others.
+        field: with noise: wrapped phase in radians for unwrapping, the total field in ppm for background
+            removal and single steps, the local field in ppm for an inversion.
         mask: where it is valid.
-        magnitude: root of the sum of squares over echoes, any unit.
+        magnitude: root of the sum of squares over echoes, or of the echo whose phase it is; any unit.
         geometry: voxel size and field direction.
-        truth: ppm: χ, or the local field of a background removal.
+        truth: the phase with all its turns, the local field, or χ.
         labels: :class:`~jaxqsm.phantoms.Tissue`.
     """
 
@@ -34,32 +37,50 @@ class Trial(NamedTuple):
     labels: Integer[Array, "x y z"]
 
 
-def make_trial(key: PRNGKeyArray, scan: Scan, protocol: Protocol, *, left_over: float = 0.0) -> Trial:
-    """Local field as perfect unwrapping and background removal would leave it, with the scan's noise, and χ.
+def make_trial(
+    key: PRNGKeyArray, scan: Scan, protocol: Protocol, *, stage: str = "inversion", left_over: float = 0.0
+) -> Trial:
+    """What perfect earlier stages would hand to ``stage``, with the scan's noise, and its perfect outcome.
 
     Args:
         key: of the noise.
         scan: without noise.
         protocol: that it was taken by; its SNR gives the noise.
-        left_over: part of the background field that is left in; default 0. With 1 it is the total field.
+        stage: ``unwrapping``, of the last echo, ``background``, ``single_step``, ``inversion`` or
+            ``uncertainty``, which is told the same as an inversion. Default ``inversion``.
+        left_over: part of the background field that is left in an inversion's local field; default 0.
     """
     box = box_around(scan.mask)
-    local, total, chi, mask, labels, signal = (
+    local, total, offset, chi, mask, labels, signal = (
         jnp.asarray(cut(np.asarray(v), box))
-        for v in (scan.local_field, scan.total_field, scan.chi, scan.mask, scan.labels, scan.signal)
-    )
+        for v in (
+            scan.local_field, scan.total_field, scan.phase_offset,
+            scan.chi, scan.mask, scan.labels, scan.signal,
+        )
+    )  # fmt: skip
     amplitude = jnp.abs(signal)
     level = jnp.sum(mask * amplitude[..., 0]) / mask.sum()
-    # The error of a weighted fit of the phase over echoes, whose noise goes with 1 / magnitude.
     sensitivity = protocol.acquisition.phase_per_ppm
-    precision = jnp.sqrt(jnp.sum((amplitude * sensitivity) ** 2, axis=-1))
-    noise = level / protocol.snr / jnp.maximum(precision, 1e-3 * jnp.max(precision))
-    local = local + left_over * (total - local) + noise * jax.random.normal(key, local.shape)
+    if stage == "unwrapping":
+        real, imaginary = level / protocol.snr * jax.random.normal(key, (2, *mask.shape))
+        noisy = signal[..., -1] + real + 1j * imaginary
+        expected = sensitivity[-1] * total + offset
+        wrapped = jnp.angle(noisy)
+        given, magnitude = wrapped, jnp.abs(noisy)
+        truth = wrapped + TURN * jnp.round((expected - wrapped) / TURN)
+    else:
+        # The error of a weighted fit of the phase over echoes, whose noise goes with 1 / magnitude.
+        precision = jnp.sqrt(jnp.sum((amplitude * sensitivity) ** 2, axis=-1))
+        noise = level / protocol.snr / jnp.maximum(precision, 1e-3 * jnp.max(precision))
+        part = 1.0 if stage in ("background", "single_step") else left_over
+        given = local + part * (total - local) + noise * jax.random.normal(key, local.shape)
+        magnitude = jnp.sqrt(jnp.sum(amplitude**2, axis=-1))
+        truth = local if stage == "background" else chi
     return Trial(
-        field=local * mask,
+        field=given * mask,
         mask=mask,
-        magnitude=jnp.sqrt(jnp.sum(amplitude**2, axis=-1)) * mask,
+        magnitude=magnitude * mask,
         geometry=protocol.geometry,
-        truth=chi * mask,
+        truth=truth * mask,
         labels=labels,
     )

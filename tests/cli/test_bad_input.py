@@ -160,6 +160,8 @@ def test_full_disk(tmp_path):
         (("evaluation-set", "--out", "x", "--scans", "best"), "--scans best"),
         (("stress", "--out", "x", "--method", "guess"), "--method guess"),
         (("stress", "--out", "x", "--method", "tv", "--sweeps", "luck"), "--sweeps luck"),
+        (("stress", "--out", "x", "--method", "tv", "pdf"), "one stage at a time"),
+        (("stress", "--out", "x", "--method", "pdf", "--sweeps", "left_over"), "unknown for background"),
         (("stress", "--out", "x", "--method", "tv", "--set", "tv.speed=1"), "speed"),
         (("stress", "--out", "x", "--method", "tv", "--set", "ndi.iterations=1"), "METHOD.OPTION=VALUE"),
         (("stress", "--out", "x", "--method", "tv", "--voxel-size", "9"), "--voxel-size"),

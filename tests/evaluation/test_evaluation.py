@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import jaxqsm, relative_error
 
-from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, draw_sweeps, stress, sweep_tables
+from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, Outcome, draw_sweeps, score, stress, sweep_tables
 from jaxqsm.evaluation.trial import make_trial
 from jaxqsm.phantoms import Protocol, head
 from jaxqsm.physics import dipole_field
@@ -39,8 +39,8 @@ def _oracle(trials):
 def test_a_method_that_halves_chi_scores_a_slope_of_one_half():
     trials = []
 
-    def keep(level, size):
-        trials.append(SWEEPS["snr"].trial(level, size))
+    def keep(level, size, stage):
+        trials.append(SWEEPS["snr"].trial(level, size, stage))
         return trials[-1]
 
     sweep = dataclasses.replace(SWEEPS["snr"], levels=(30.0, 100.0), trial=keep)
@@ -54,9 +54,9 @@ def test_a_method_that_halves_chi_scores_a_slope_of_one_half():
 def test_reference_level_is_inverted_once(monkeypatch):
     made = []
 
-    def trial(level, size):
+    def trial(level, size, stage):
         made.append(level)
-        return SWEEPS["snr"].trial(100.0, size)
+        return SWEEPS["snr"].trial(100.0, size, stage)
 
     sweeps = [
         dataclasses.replace(SWEEPS["snr"], levels=(100.0,), trial=trial),
@@ -71,15 +71,15 @@ def test_reference_level_is_inverted_once(monkeypatch):
 def test_trial_is_the_field_of_its_truth():
     """Local field against the dipole field of χ in the mask; scale, noise and left-over as asked."""
     chi_scale, snr, left_over = SWEEPS["chi_scale"].trial, SWEEPS["snr"].trial, SWEEPS["left_over"].trial
-    clean = snr(1e6, COARSE)
+    clean = snr(1e6, COARSE, "inversion")
     field = dipole_field(clean.truth * clean.mask, clean.geometry, kernel="bandlimited")
     assert relative_error(clean.field, field, clean.mask) < 1e-3
-    noisy = [np.asarray(snr(level, COARSE).field - clean.field) for level in (15.0, 60.0)]
+    noisy = [np.asarray(snr(level, COARSE, "inversion").field - clean.field) for level in (15.0, 60.0)]
     inside = np.asarray(clean.mask)
     assert noisy[0][inside].std() == pytest.approx(4 * noisy[1][inside].std(), rel=0.05)
-    double = chi_scale(2.0, COARSE)
+    double = chi_scale(2.0, COARSE, "inversion")
     assert relative_error(double.truth, 2 * clean.truth, clean.mask) < 0.05
-    leaky, whole = left_over(0.05, COARSE), left_over(0.0, COARSE)
+    leaky, whole = left_over(0.05, COARSE, "inversion"), left_over(0.0, COARSE, "inversion")
     extra = np.asarray(leaky.field - whole.field)[inside]
     assert extra.std() > np.asarray(noisy[1])[inside].std()
 
@@ -106,15 +106,15 @@ def test_noise_of_the_field_is_that_of_a_weighted_fit():
 
 
 def test_lesion_sweep_adds_one_body_of_its_strength():
-    lesion, healthy = (SWEEPS["lesion"].trial(level, 2.0) for level in (1.0, 0.0))
+    lesion, healthy = (SWEEPS["lesion"].trial(level, 2.0, "inversion") for level in (1.0, 0.0))
     change = np.asarray(lesion.truth - healthy.truth)
     volume = (change > 0.5).sum() * 8
     assert volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.35)
     assert change.max() == pytest.approx(1.0, abs=0.12)
-    tilted = SWEEPS["tilt"].trial(90.0, COARSE)
+    tilted = SWEEPS["tilt"].trial(90.0, COARSE, "inversion")
     np.testing.assert_allclose(tilted.geometry.unit_b0_dir, [0, 1, 0], atol=1e-6)
-    eroded = SWEEPS["erosion"].trial(6.0, COARSE)
-    assert eroded.mask.sum() < 0.9 * SWEEPS["erosion"].trial(0.0, COARSE).mask.sum()
+    eroded = SWEEPS["erosion"].trial(6.0, COARSE, "inversion")
+    assert eroded.mask.sum() < 0.9 * SWEEPS["erosion"].trial(0.0, COARSE, "inversion").mask.sum()
 
 
 def test_every_sweep_has_its_reference_and_the_set_differs_in_one_factor():
@@ -143,6 +143,72 @@ def test_tables_and_figure_show_every_method(tmp_path):
     assert f"{outcomes[0].scores['nrmse']:.1f}" in text
     draw_sweeps(outcomes, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_every_stage_is_given_what_the_stage_before_would_leave():
+    """Local field and background add up; the phase is the field's; perfect outcomes score perfectly."""
+    snr = SWEEPS["snr"].trial
+    local, total, removal, phase = (
+        snr(1e6, COARSE, stage) for stage in ("inversion", "single_step", "background", "unwrapping")
+    )
+    inside = np.asarray(local.mask)
+    np.testing.assert_allclose(removal.truth[inside], local.field[inside], atol=1e-5)
+    np.testing.assert_allclose(removal.field, total.field)
+    np.testing.assert_array_equal(total.truth, local.truth)
+    background = np.asarray(total.field - local.field)[inside]
+    assert background.std() > np.asarray(local.field)[inside].std()
+
+    turns = np.asarray(phase.truth - phase.field)[inside] / (2 * np.pi)
+    np.testing.assert_allclose(turns, np.rint(turns), atol=1e-3)
+    assert np.ptp(np.rint(turns)) >= 2
+    assert np.abs(np.asarray(phase.field)).max() <= np.pi + 1e-6
+    # Between neighbours, the phase goes where the field does.
+    ahead = [np.diff(np.asarray(v), axis=0)[inside[1:] & inside[:-1]] for v in (phase.truth, total.field)]
+    assert np.corrcoef(*ahead)[0, 1] > 0.98
+
+
+def test_scores_of_unwrapping_background_and_deviation():
+    """A few voxels off by a turn, half the local field in half of the mask, an error that is known."""
+    snr = SWEEPS["snr"].trial
+    phase = snr(100.0, COARSE, "unwrapping")
+    wrong = phase.mask & (jnp.arange(phase.mask.shape[0])[:, None, None] < 20)
+    off_by_one = Method("unwrapping", "m", lambda w, m, g: phase.truth + 2 * jnp.pi * (3 + wrong))
+    scores, _ = score(off_by_one, phase)
+    assert scores["wrong_turns"] == pytest.approx(float(100 * wrong.sum() / phase.mask.sum()))
+
+    removal = snr(100.0, COARSE, "background")
+    half = removal.mask & (jnp.arange(removal.mask.shape[1])[:, None] < removal.mask.shape[1] // 2)
+    scores, _ = score(Method("background", "m", lambda f, m, g: (0.5 * removal.truth, half)), removal)
+    assert scores["nrmse"] == pytest.approx(50, abs=0.01)
+    assert scores["core"] == pytest.approx(50, abs=0.01)
+    assert scores["valid"] == pytest.approx(float(half.sum() / removal.mask.sum()), abs=1e-3)
+
+    judged = snr(100.0, COARSE, "uncertainty")
+    seen = []
+
+    def too_small(chi, field, mask, geometry):
+        seen.append(chi)
+        return jnp.zeros_like(chi)
+
+    assert score(Method("uncertainty", "m", too_small), judged)[0]["coverage"] < 1
+    size = jnp.std((seen[0] - judged.truth)[judged.mask])
+    honest = Method("uncertainty", "m", lambda c, f, m, g: jnp.full_like(c, size))
+    scores, _ = score(honest, judged)
+    assert 80 < scores["coverage"] < 99
+    assert scores["deviation"] == pytest.approx(
+        float(100 * size / jnp.std(judged.truth[judged.mask])), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("stage", ["unwrapping", "uncertainty"])
+def test_tables_and_figure_show_the_scores_of_the_stage(tmp_path, stage):
+    scores = {"wrong_turns": 1.25, "coverage": 88.0, "deviation": 20.0}
+    outcomes = [Outcome("tilt", level, "m", scores, 1.0) for level in (0.0, 90.0)]
+    text = sweep_tables(outcomes, stage)
+    assert {"unwrapping": "m: wrong turns % |", "uncertainty": "m: coverage % |"}[stage] in text
+    assert {"unwrapping": "| 90 | 1.2 |", "uncertainty": "| 90 | 88.0 | 20.0 |"}[stage] in text
+    draw_sweeps(outcomes, tmp_path / "figure.png", stage)
+    assert (tmp_path / "figure.png").stat().st_size > 5_000
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_better_than_its_starts_where_a_head_is_tilted():
     """By 45°, with veins of the dura on the border of the mask."""
     protocol = Protocol(snr=200.0, oversampling=1, voxel_size=(2.0, 2.0, 2.0), b0_dir=(0.0, 0.707, 0.707))
     scan = protocol.scan(jax.random.key(0), head(protocol.phantom_voxel_size, field_strength=3.0))
-    trial = make_trial(jax.random.key(1), scan, protocol, left_over=1.0)
+    trial = make_trial(jax.random.key(1), scan, protocol, stage="single_step")
     inside = erode(trial.mask, 2.0, trial.geometry)
     truth = dipole_field(trial.truth * inside, trial.geometry)
     core = erode(trial.mask, 6.0, trial.geometry)

@@ -1,0 +1,93 @@
+"""How one method does on one trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm import metrics
+from jaxqsm.evaluation.trial import TURN, Trial
+from jaxqsm.inversion import tv
+from jaxqsm.operators import erode
+from jaxqsm.pipeline import Method
+from jaxqsm.uncertainty import coverage
+
+DEPTH = 6.0
+"""mm. The largest ball of the background methods with one ball."""
+
+SCORES = {
+    "unwrapping": {"wrong_turns": "wrong turns %"},
+    "background": {"core": "NRMSE % in the core", "slope": "slope", "valid": "valid part"},
+    "single_step": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
+    "inversion": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
+    "uncertainty": {"coverage": "coverage %", "deviation": "deviation %"},
+}
+"""Stages whose methods can be scored; for each the scores to look at first, and their headings."""
+
+
+def score(
+    method: Method, trial: Trial, options: Mapping[str, Any] | None = None
+) -> tuple[dict[str, float], float]:
+    """Scores of a method where it says that it is valid, and its seconds, compilation included.
+
+    Args:
+        method: of one of the stages of :data:`SCORES`.
+        trial: of that stage.
+        options: keyword options of the method.
+
+    Returns:
+        Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by whole
+        turns, where the commonest offset is none. For a deviation, asked about the map of
+        :func:`~jaxqsm.inversion.tv`, the ``coverage`` of its 90 % interval and the root mean square
+        ``deviation``, in percent of that of χ. For all others those of :func:`jaxqsm.metrics.summary`,
+        ``core``, the NRMSE :data:`DEPTH` within the mask, and ``valid``, the part of the mask with values.
+    """
+    field, mask, geometry = trial.field, trial.mask, trial.geometry
+    keywords: dict[str, Any] = dict(options or {})
+    if method.takes_magnitude:
+        keywords["magnitude"] = trial.magnitude
+    given: tuple[Any, ...] = (field, mask, geometry)
+    if method.stage == "uncertainty":
+        given = (tv(field, mask, geometry, magnitude=trial.magnitude), *given)
+    start = time.perf_counter()
+    found = jax.block_until_ready(method.function(*given, **keywords))
+    seconds = time.perf_counter() - start
+    if method.stage == "unwrapping":
+        return {"wrong_turns": _wrong_turns(found, trial)}, seconds
+    if method.stage == "uncertainty":
+        return _of_deviation(given[0], found, trial), seconds
+    image, valid = found if isinstance(found, tuple) else (found, mask)
+    labels = None
+    truth = trial.truth
+    if method.stage != "background":
+        # The mean is no error of χ, which has no absolute reference; the regional slope is that of χ.
+        image, truth, labels = _demeaned(image, valid), _demeaned(truth, valid), trial.labels
+    scores = metrics.summary(image, truth, valid, labels)
+    core = erode(mask, DEPTH, geometry) & valid
+    scores["core"] = float(metrics.nrmse(image * core, truth * core, core))
+    scores["valid"] = float(valid.sum() / mask.sum())
+    return scores, seconds
+
+
+def _wrong_turns(found: Float[Array, "x y z"], trial: Trial) -> float:
+    off = jnp.round((found - trial.truth) / TURN)
+    off = off - jnp.round(jnp.nanmedian(jnp.where(trial.mask, off, jnp.nan)))
+    return float(100 * jnp.sum((off != 0) & trial.mask) / trial.mask.sum())
+
+
+def _of_deviation(
+    chi: Float[Array, "x y z"], deviation: Float[Array, "x y z"], trial: Trial
+) -> dict[str, float]:
+    mask, truth = trial.mask, _demeaned(trial.truth, trial.mask)
+    covered = coverage(chi - truth, deviation, mask)
+    size = jnp.linalg.norm((deviation * mask).ravel()) / jnp.linalg.norm(truth.ravel())
+    return {"coverage": float(100 * covered), "deviation": float(100 * size)}
+
+
+def _demeaned(image: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    return (image - jnp.sum(image * mask) / mask.sum()) * mask
