@@ -1,4 +1,4 @@
-"""``python -m benchmarks [name ...]``: dipole, tv, ndi, run; each against the same algorithm on SciPy's FFT.
+"""``python -m benchmarks [name ...]``: methods against the same algorithms on SciPy's FFT.
 
 Every time is the best of several runs after compilation, both sides on the same data in the same
 process; the ratio says how many times faster jaxqsm is. Results of both sides are compared as well.
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,31 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from benchmarks import reference
+from benchmarks.reference import background as their_background
+from benchmarks.reference import grid
+from benchmarks.reference import inversion as their_inversion
+from benchmarks.reference.run import run
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.inversion import ndi, tv
+from jaxqsm.background import ismv, lbv, pdf, resharp, v_sharp
+from jaxqsm.inversion import (
+    fansi_tgv,
+    fansi_tv,
+    heidi,
+    ilsqr,
+    l1_qsm,
+    medi,
+    ndi,
+    nltv,
+    rts,
+    ss_tv,
+    tfi,
+    tgv,
+    tgv_qsm,
+    tv,
+    wh_qsm,
+)
 from jaxqsm.inversion.common import padded_shape
+from jaxqsm.operators import fast_shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel, gre_signal
 from jaxqsm.pipeline import Config, reconstruct
 
@@ -86,51 +108,28 @@ def main(arguments: list[str]) -> None:
 
 def _volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A ball the size of a brain with tissue-like χ, its field, and its mask: little memory to make."""
-    grid = np.ogrid[tuple(slice(-n // 2, n - n // 2) for n in SHAPE)]
-    mask = grid[0] ** 2 + grid[1] ** 2 + grid[2] ** 2 <= 70**2
+    x, y, z = np.ogrid[tuple(slice(-n // 2, n - n // 2) for n in SHAPE)]
+    mask = x**2 + y**2 + z**2 <= 70**2
     texture = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(SHAPE, np.float32), 2)
     chi = np.where(mask, 0.05 * texture / texture.std(), 0).astype(np.float32)
-    return chi, reference.convolve(chi, reference.dipole_kernel(SHAPE, DIRECTION)), mask
+    return chi, grid.convolve(chi, grid.dipole_kernel(SHAPE, DIRECTION)), mask
 
 
 def _dipole() -> Case:
     chi = _volumes()[0]
     image = jnp.asarray(chi)
     our_kernel = dipole_kernel(SHAPE, GEOMETRY)
-    their_kernel = reference.dipole_kernel(SHAPE, DIRECTION)
+    their_kernel = grid.dipole_kernel(SHAPE, DIRECTION)
     convolve = jax.jit(lambda c: dipole_convolve(c, our_kernel, SHAPE))
     return Case(
         "dipole convolution",
         lambda _: convolve(image).block_until_ready(),
-        lambda _: reference.convolve(chi, their_kernel),
-    )
-
-
-def _tv() -> Case:
-    _, field, mask = _volumes()
-    arrays = jnp.asarray(field), jnp.asarray(mask)
-    weights = mask.astype(np.float32)
-    return Case(
-        "TV, an iteration",
-        lambda n: tv(*arrays, GEOMETRY, tolerance=0.0, max_iterations=n).block_until_ready(),
-        lambda n: reference.tv(field, mask, weights, DIRECTION, PADDED, n),
-        per_iteration=True,
-    )
-
-
-def _ndi() -> Case:
-    _, field, mask = _volumes()
-    arrays = jnp.asarray(field), jnp.asarray(mask)
-    return Case(
-        "NDI, an iteration",
-        lambda n: ndi(*arrays, GEOMETRY, iterations=n).block_until_ready(),
-        lambda n: reference.ndi(field, mask, DIRECTION, PADDED, n),
-        per_iteration=True,
+        lambda _: grid.convolve(chi, their_kernel),
     )
 
 
 def _run() -> Case:
-    """Complex signal to χ by all default stages; region growing, compiled code, serves both sides."""
+    """Complex signal to χ; region growing, compiled code, serves both sides."""
     _, field, mask = _volumes()
     acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
     signal = gre_signal(jnp.asarray(field), acquisition, m0=1.0, r2star=25.0, phase_offset=0.5)
@@ -140,11 +139,91 @@ def _run() -> Case:
     return Case(
         f"whole run, TV with {RUN_ITERATIONS} iterations",
         lambda _: reconstruct(signal, inside, GEOMETRY, acquisition, config).chi.block_until_ready(),
-        lambda _: reference.run(on_host, mask, acquisition, DIRECTION, PADDED, RUN_ITERATIONS),
+        lambda _: run(on_host, mask, acquisition, DIRECTION, PADDED, RUN_ITERATIONS),
     )
 
 
-CASES: dict[str, Callable[[], Case]] = {"dipole": _dipole, "tv": _tv, "ndi": _ndi, "run": _run}
+def _v_sharp() -> Case:
+    _, field, mask = _volumes()
+    arrays = jnp.asarray(field), jnp.asarray(mask)
+    return Case(
+        "`v_sharp`, whole",
+        lambda _: v_sharp(*arrays, GEOMETRY)[0].block_until_ready(),
+        lambda _: their_background.v_sharp(field, mask)[0],
+    )
+
+
+def _removal(
+    method: Callable[..., Any], iterations: str, transforms: str, **options: float
+) -> Callable[[], Case]:
+    """An iteration of background removal."""
+
+    def case() -> Case:
+        _, field, mask = _volumes()
+        arrays = jnp.asarray(field), jnp.asarray(mask)
+        direction = (DIRECTION,) if method is pdf else ()
+        theirs = getattr(their_background, method.__name__)
+
+        def ours(n: int) -> jax.Array:
+            return method(*arrays, GEOMETRY, **options, **{iterations: n})[0].block_until_ready()
+
+        label = f"`{method.__name__}`, an iteration ({transforms})"
+        return Case(label, ours, lambda n: theirs(field, mask, *direction, n), per_iteration=True)
+
+    return case
+
+
+def _inversion(
+    method: Callable[..., Any], transforms: str, iterations: str = "max_iterations", **options: float
+) -> Callable[[], Case]:
+    """An iteration of an inversion or a single step; the field is its whole input but for MEDI's edges."""
+
+    def case() -> Case:
+        chi, field, mask = _volumes()
+        arrays, name = (jnp.asarray(field), jnp.asarray(mask)), method.__name__
+        theirs = getattr(their_inversion, name)
+        given: dict[str, Any] = {"guide": jnp.asarray(chi)} if method is medi else {}
+
+        def ours(n: int) -> jax.Array:
+            found = method(*arrays, GEOMETRY, **given, **options, **{iterations: n})
+            return jax.block_until_ready(found[0] if isinstance(found, tuple) else found)
+
+        def reference(n: int) -> np.ndarray:
+            if method is tgv_qsm:
+                return theirs(field, mask, DIRECTION, n)
+            shape = fast_shape(SHAPE, [n // 2 for n in SHAPE]) if method is tfi else PADDED
+            problem = their_inversion.Problem(field, mask, mask.astype(np.float32), DIRECTION, shape)
+            return theirs(problem, chi, n) if method is medi else theirs(problem, n)
+
+        return Case(f"`{name}`, an iteration ({transforms})", ours, reference, per_iteration=True)
+
+    return case
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "dipole": _dipole,
+    "tv": _inversion(tv, "4 FFTs", tolerance=0.0),
+    "fansi_tv": _inversion(fansi_tv, "4 FFTs", tolerance=0.0),
+    "l1_qsm": _inversion(l1_qsm, "4 FFTs", tolerance=0.0),
+    "medi": _inversion(medi, "4 FFTs", tolerance=0.0),
+    "nltv": _inversion(nltv, "of its 4 solves, 16 FFTs", tolerance=0.0),
+    "tgv": _inversion(tgv, "10 FFTs", tolerance=0.0),
+    "fansi_tgv": _inversion(fansi_tgv, "10 FFTs", tolerance=0.0),
+    "wh_qsm": _inversion(wh_qsm, "6 FFTs", tolerance=0.0),
+    "rts": _inversion(rts, "2 FFTs", tolerance=0.0),
+    "heidi": _inversion(heidi, "2 FFTs", tolerance=0.0),
+    "ndi": _inversion(ndi, "4 FFTs", "iterations"),
+    "ilsqr": _inversion(ilsqr, "4 FFTs", "streak_iterations"),
+    "ss_tv": _inversion(ss_tv, "10 FFTs", tolerance=0.0),
+    "tfi": _inversion(tfi, "4 FFTs", "iterations", reweightings=1),
+    "tgv_qsm": _inversion(tgv_qsm, "no FFT", "iterations"),
+    "v_sharp": _v_sharp,
+    "pdf": _removal(pdf, "iterations", "4 FFTs"),
+    "resharp": _removal(resharp, "iterations", "4 FFTs"),
+    "ismv": _removal(ismv, "max_iterations", "2 FFTs", tolerance=0.0),
+    "lbv": _removal(lbv, "iterations", "2 DCTs"),
+    "run": _run,
+}
 
 
 def _seconds(side: Callable[[int], object], case: Case) -> float:

@@ -1,0 +1,451 @@
+"""Inversions, with the library's defaults; weights are the squared confidence in the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reference.grid import (
+    Shape,
+    ball,
+    convolve,
+    difference_symbols,
+    dipole_kernel,
+    divergence,
+    eroded,
+    forward,
+    gradient,
+    inverse,
+    laplacian,
+    laplacian_symbol,
+    padded,
+    referenced,
+    without_border,
+)
+from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rachford, shrink
+
+TIGHTNESS = np.float32(100)
+RADIANS = np.float32(16)
+PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+
+Proximal = Callable[[np.ndarray], np.ndarray]
+Shrink = Callable[[State, Any], State]
+
+
+class Problem:
+    """Field, weights and kernel on the padded grid.
+
+    Args:
+        field: ppm.
+        mask: where it is valid.
+        weights: squared confidence, zero outside the mask.
+        b0_dir: field direction.
+        shape: of the padded grid.
+    """
+
+    def __init__(
+        self, field: np.ndarray, mask: np.ndarray, weights: np.ndarray, b0_dir: np.ndarray, shape: Shape
+    ) -> None:
+        self.field, self.weights = padded(field * mask, shape), padded(weights, shape)
+        self.kernel = dipole_kernel(shape, b0_dir)
+        self.mask, self.shape = mask, shape
+
+    def linear(self) -> Proximal:
+        """Sum of squares."""
+        return lambda v: (self.weights * self.field + v) / (self.weights + 1)
+
+    def absolute(self, typical: float) -> Proximal:
+        """Sum of absolute values, in units of a typical misfit."""
+        limit = np.float32(typical) * np.sqrt(self.weights)
+        return lambda v: v - np.clip(v - self.field, -limit, limit)
+
+    def nonlinear(self) -> Proximal:
+        """Sum of 1 − cos, by three steps of Newton's method."""
+        turn, field, weights = np.float32(2 * np.pi) / RADIANS, self.field, self.weights
+
+        def proximal(v: np.ndarray) -> np.ndarray:
+            distance = v - field
+            distance = distance - turn * np.round(distance / turn)
+            misfit = distance / (weights + 1)
+            for _ in range(3):
+                phase = RADIANS * misfit
+                slope = weights * np.sin(phase) / RADIANS + misfit - distance
+                misfit = misfit - slope / (weights * np.maximum(np.cos(phase), 0) + 1)
+            return v + misfit - distance
+
+        return proximal
+
+
+def tv(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation."""
+    return referenced(_first_order(given, given.linear(), 3e-4, iterations), given.mask)
+
+
+def fansi_tv(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation with the nonlinear data term."""
+    return referenced(_first_order(given, given.nonlinear(), 3e-4, iterations), given.mask)
+
+
+def l1_qsm(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation with the sum of absolute misfits."""
+    chi = _first_order(given, given.absolute(0.01), 0.01 * 0.05, iterations)
+    return referenced(chi, given.mask)
+
+
+def medi(given: Problem, magnitude: np.ndarray, iterations: int) -> np.ndarray:
+    """Total variation that spares the magnitude's edges, with the nonlinear data term."""
+    spare = _sparing(smooth_directions(magnitude, given.mask), given.shape)
+    return referenced(_first_order(given, given.nonlinear(), 3e-4, iterations, spare), given.mask)
+
+
+def nltv(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation, then three times weighted by the gradients found."""
+    chi = _first_order(given, given.linear(), 4e-4, iterations)
+    for _ in range(3):
+        steepness = np.sqrt(sum(g**2 for g in gradient(chi)) + 1e-20)
+        part = 1 / (1 + steepness / np.float32(0.02))
+
+        def weighted(vectors: State, threshold: Any, part: np.ndarray = part) -> State:
+            return shrink(vectors, threshold * part)
+
+        chi = _first_order(given, given.linear(), 4e-4, iterations, weighted, start=chi)
+    return referenced(chi, given.mask)
+
+
+def tgv(given: Problem, iterations: int) -> np.ndarray:
+    """Total generalised variation."""
+    return referenced(_second_order(given, given.linear(), iterations), given.mask)
+
+
+def fansi_tgv(given: Problem, iterations: int) -> np.ndarray:
+    """Total generalised variation with the nonlinear data term."""
+    return referenced(_second_order(given, given.nonlinear(), iterations), given.mask)
+
+
+def ndi(given: Problem, iterations: int) -> np.ndarray:
+    """Nonlinear dipole inversion with the library's scale and step."""
+    scale, step = np.float32(4), np.float32(4)
+    phase = scale * given.field
+    chi = np.zeros(given.shape, np.float32)
+    for _ in range(iterations):
+        misfit = np.sin(convolve(chi, given.kernel) - phase)
+        chi -= step * convolve(given.weights * misfit, given.kernel)
+    return referenced(chi / scale, given.mask)
+
+
+def rts(given: Problem, iterations: int) -> np.ndarray:
+    """Least squares, and the ill-conditioned part of k-space by total variation."""
+    return _two_steps(given, shrink, iterations)
+
+
+def heidi(given: Problem, iterations: int) -> np.ndarray:
+    """The same, sparing the edges of the field and of its Laplacian."""
+    field = given.field[tuple(slice(n) for n in given.mask.shape)]
+    found = [smooth_directions(guide, given.mask) for guide in (field, laplacian(field))]
+    smooth = [a & b for a, b in zip(*found, strict=True)]
+    return _two_steps(given, _sparing(smooth, given.shape), iterations)
+
+
+def wh_qsm(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation, with what is left of the background found along."""
+    weight, harmonic_weight = np.float32(3e-4), np.float32(150)
+    fidelity, kernel, shape = given.nonlinear(), given.kernel, given.shape
+    tightness, energy = TIGHTNESS * weight, laplacian_symbol(shape)
+    follow = np.where(eroded(padded(given.mask, shape), 1.0), np.float32(0.5), np.float32(1))
+    stiff, loose = 1 + harmonic_weight * energy**2, tightness * energy + kernel**2
+    determinant = loose * stiff - kernel**2
+    determinant = np.where(determinant > 0, determinant, np.inf)
+
+    def proximal(state: State) -> State:
+        return [*shrink(state[:3], 1 / TIGHTNESS), fidelity(state[3]), follow * state[4]]
+
+    def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
+        forth = forward(state[3])
+        to_chi = forward(-tightness * divergence(state[:3])) + kernel * forth
+        to_harmonic = forth - harmonic_weight * energy * forward(state[4])
+        spectrum = (stiff * to_chi - kernel * to_harmonic) / determinant
+        harmonic = (loose * to_harmonic - kernel * to_chi) / determinant
+        chi = inverse(spectrum, shape)
+        return chi, lambda: [
+            *gradient(chi),
+            inverse(kernel * spectrum + harmonic, shape),
+            inverse(-energy * harmonic, shape),
+        ]
+
+    zeros = np.zeros(shape, np.float32)
+    state = [zeros, zeros, zeros, given.field, zeros]
+    return referenced(douglas_rachford(proximal, nearest, state, iterations), given.mask)
+
+
+def ilsqr(given: Problem, iterations: int) -> np.ndarray:
+    """Least squares, and the least rough streaks near the cone; iterations are those of the streaks."""
+    mask, kernel, shape = given.mask, given.kernel, given.shape
+    inside = padded(mask, shape) > 0
+    rough = np.abs(padded(laplacian(given.field[tuple(slice(n) for n in mask.shape)]), shape))
+    believed = _falling(rough, inside, 0.999, 0.99999)
+    first = _least_squares(given, believed**2 * given.weights, 15)
+
+    size = np.abs(kernel) ** 0.001
+    low, high = np.quantile(size, (0.01, 0.3))
+    trust = np.clip((size - low) / (high - low), 0, 1)
+    smoothed = (trust + (1 - trust) * ball(shape, 3.0)).astype(np.float32)
+    estimate = inside * convolve(given.field, np.sign(kernel) * smoothed)
+    estimate = inside * convolve(estimate, smoothed)
+    estimate = estimate * np.vdot(estimate, first) / np.vdot(estimate, estimate)
+    smooth = [_falling(np.abs(g), inside, 0.5, 0.7) ** 2 for g in gradient(estimate)]
+    cone = np.where(np.abs(kernel) < 0.1, np.float32(1), np.float32(0))
+
+    def within_cone_rough(image: np.ndarray) -> np.ndarray:
+        slopes = [s * g for s, g in zip(smooth, gradient(image), strict=True)]
+        return convolve(-divergence(slopes), cone)
+
+    streaks = conjugate_gradient(
+        lambda image: within_cone_rough(convolve(image, cone)), within_cone_rough(first), iterations
+    )
+    return referenced(first - convolve(streaks, cone), mask)
+
+
+def ss_tv(given: Problem, iterations: int) -> np.ndarray:
+    """Total variation behind the filters of four balls, with Huber's data term."""
+    tightness, knee, weight = np.float32(0.2), np.float32(0.02), np.float32(5e-4)
+    fields, weights, kernels = [], [], []
+    inside, valid = padded(given.mask, given.shape), np.zeros(given.shape, bool)
+    for radius in (16.0, 8.0, 4.0, 2.0):
+        mean = ball(given.shape, radius)
+        fits = eroded(inside, radius)
+        fields.append(convolve(given.field, 1 - mean) * fits)
+        weights.append(given.weights * (fits & ~valid))
+        kernels.append(given.kernel * (1 - mean))
+        valid |= fits
+    ramp = TIGHTNESS * weight
+    divisor = ramp * laplacian_symbol(given.shape) + tightness * sum(k**2 for k in kernels)
+    divisor = np.where(divisor > 0, divisor, 1)
+    spare = _sparing(smooth_directions(np.ones(given.mask.shape), given.mask), given.shape)
+
+    def proximal(state: State) -> State:
+        split = spare(state[:3], 1 / TIGHTNESS)
+        for v, field, w in zip(state[3:], fields, weights, strict=True):
+            pull = w * (v - field) / (w + tightness)
+            split.append(v - np.clip(pull, -knee * w / tightness, knee * w / tightness))
+        return split
+
+    def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
+        measured = sum(k * forward(f) for k, f in zip(kernels, state[3:], strict=True))
+        spectrum = (forward(-ramp * divergence(state[:3])) + tightness * measured) / divisor
+        chi = inverse(spectrum, given.shape)
+        return chi, lambda: [*gradient(chi), *(inverse(spectrum * k, given.shape) for k in kernels)]
+
+    begun = [np.where(w > 0, f, 0) for f, w in zip(fields, weights, strict=True)]
+    zeros = np.zeros(given.shape, np.float32)
+    chi = douglas_rachford(proximal, nearest, [zeros, zeros, zeros, *begun], iterations, relaxation=1.8)
+    return referenced(chi, valid[tuple(slice(n) for n in given.mask.shape)])
+
+
+def tfi(given: Problem, iterations: int) -> np.ndarray:
+    """Sources inside and outside the mask by one reweighting; iterations are those of conjugate gradients."""
+    flat, weight, outside = np.float32(1e-3), np.float32(5e-4), np.float32(30)
+    shape, kernel, weights = given.shape, given.kernel, given.weights
+    inside, total = padded(given.mask, shape) > 0, given.weights.sum()
+    field = (given.field - (weights * given.field).sum() / total) * inside
+    preconditioner = np.where(inside, np.float32(1), outside)
+    smooth = smooth_directions(np.ones(given.mask.shape), given.mask)
+    penalised = [padded(s & given.mask, shape) for s in smooth]
+
+    def gradient_of(chi: np.ndarray, misfit: np.ndarray) -> np.ndarray:
+        misfit = weights * (misfit - (weights * misfit).sum() / total)
+        slopes = [p * g / flat for p, g in zip(penalised, gradient(chi), strict=True)]
+        return preconditioner * (convolve(misfit, kernel) - weight * divergence(slopes))
+
+    def normal(y: np.ndarray) -> np.ndarray:
+        return gradient_of(preconditioner * y, convolve(preconditioner * y, kernel))
+
+    zeros = np.zeros(shape, np.float32)
+    chi = preconditioner * conjugate_gradient(normal, -gradient_of(zeros, -field), iterations)
+    return referenced(chi, given.mask)
+
+
+def tgv_qsm(field: np.ndarray, mask: np.ndarray, b0_dir: np.ndarray, iterations: int) -> np.ndarray:
+    """Total generalised variation with the field equation, by a primal-dual method without FFT."""
+    weight, ratio = np.float32(2e-4), np.float32(3)
+    shape, inside, field = mask.shape, np.pad(mask, 1), np.pad(field * mask, 1).astype(np.float32)
+    for _ in range(3):
+        inside = without_border(inside)
+    interior = without_border(inside)
+    source = laplacian(field) * interior
+    step = np.float32(1 / np.sqrt(2 * 12**2 + 1))
+
+    def wave(image: np.ndarray) -> np.ndarray:
+        out = laplacian(image) / 3
+        for i, j in PAIRS:
+            factor = np.float32(b0_dir[i] * b0_dir[j])
+            if i == j:
+                out -= factor * (np.roll(image, -1, i) - 2 * image + np.roll(image, 1, i))
+            else:
+                along = np.roll(image, -1, i) - np.roll(image, 1, i)
+                out -= factor / 2 * (np.roll(along, -1, j) - np.roll(along, 1, j))
+        return out
+
+    def bounded(parts: State, limit: np.float32) -> State:
+        square = sum(p**2 for p in parts[:3]) + 2 * sum(p**2 for p in parts[3:])
+        scale = inside / np.maximum(np.sqrt(square) / limit, 1)
+        return [p * scale for p in parts]
+
+    zeros = np.zeros(inside.shape, np.float32)
+    primal = leading = [zeros] * 5  # χ, its slopes, and the misfit
+    forces, stresses, tension = [zeros] * 3, [zeros] * 6, zeros
+    for _ in range(iterations):
+        chi, slopes, psi = leading[0], leading[1:4], leading[4]
+        first = [g - s for g, s in zip(gradient(chi), slopes, strict=True)]
+        second = _symmetric_gradient(slopes)
+        forces = bounded([f + step * d for f, d in zip(forces, first, strict=True)], weight)
+        stresses = bounded([s + step * d for s, d in zip(stresses, second, strict=True)], weight * ratio)
+        tension = tension + step * ((laplacian(psi) - wave(chi) + source) * interior)
+        chi, slopes, psi = primal[0], primal[1:4], primal[4]
+        back = _symmetric_gradient_adjoint(stresses)
+        new = [
+            (chi + step * (divergence(forces) + wave(tension))) * inside,
+            *((s + step * (f - b)) * inside for s, f, b in zip(slopes, forces, back, strict=True)),
+            inside * (psi - step * laplacian(tension)) / (1 + step),
+        ]
+        leading = [2 * n - o for n, o in zip(new, primal, strict=True)]
+        primal = new
+    core = tuple(slice(1, n + 1) for n in shape)
+    return referenced(primal[0][core], inside[core])
+
+
+def smooth_directions(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """For each direction, where the image's difference is none of the steepest 30 % in the mask."""
+    differences = [np.abs(g) for g in gradient(image.astype(np.float32))]
+    joined = [mask & np.roll(mask, -1, axis) for axis in range(3)]
+    steep = np.quantile(np.concatenate([d[j] for d, j in zip(differences, joined, strict=True)]), 0.7)
+    return [~j | (d <= steep) for j, d in zip(joined, differences, strict=True)]
+
+
+def _sparing(smooth: list[np.ndarray], shape: Shape) -> Shrink:
+    penalised = [padded(~s, shape) == 0 for s in smooth]
+
+    def spare(vectors: State, threshold: Any) -> State:
+        shorter = shrink([np.where(p, v, 0) for p, v in zip(penalised, vectors, strict=True)], threshold)
+        return [np.where(p, s, v) for p, s, v in zip(penalised, shorter, vectors, strict=True)]
+
+    return spare
+
+
+def _first_order(
+    given: Problem,
+    fidelity: Proximal,
+    weight: float,
+    iterations: int,
+    shorten: Shrink = shrink,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    kernel, shape = given.kernel, given.shape
+    tightness = TIGHTNESS * np.float32(weight)
+    divisor = kernel**2 + tightness * laplacian_symbol(shape)
+    divisor[0, 0, 0] = 1
+
+    def proximal(state: State) -> State:
+        return [*shorten(state[:3], 1 / TIGHTNESS), fidelity(state[3])]
+
+    def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
+        spectrum = (forward(-tightness * divergence(state[:3])) + kernel * forward(state[3])) / divisor
+        chi = inverse(spectrum, shape)
+        return chi, lambda: [*gradient(chi), inverse(spectrum * kernel, shape)]
+
+    zeros = np.zeros(shape, np.float32)
+    state = [zeros, zeros, zeros, given.field]
+    if start is not None:
+        state = [*gradient(start), convolve(start, kernel)]
+    return douglas_rachford(proximal, nearest, state, iterations)
+
+
+def _second_order(given: Problem, fidelity: Proximal, iterations: int) -> np.ndarray:
+    weight, ratio = np.float32(2e-4), np.float32(4)
+    kernel, shape = given.kernel, given.shape
+    tightness, second = TIGHTNESS * weight, TIGHTNESS * weight * ratio**2
+    symbols, energy = difference_symbols(shape), laplacian_symbol(shape)
+    across, along = tightness + second / 2 * energy, tightness + second * energy
+    divisor = tightness * energy - tightness**2 * energy / along + kernel**2
+    divisor = np.where(divisor > 0, divisor, 1)
+    bend = (across - along) / np.where(energy > 0, energy, 1) / along
+
+    def proximal(state: State) -> State:
+        root = np.float32(np.sqrt(2))
+        matrix = state[3:6] + [root * m for m in state[6:9]]
+        matrix = shrink(matrix, 1 / (TIGHTNESS * ratio))
+        curvatures = matrix[:3] + [m / root for m in matrix[3:]]
+        return [*shrink(state[:3], 1 / TIGHTNESS), *curvatures, fidelity(state[9])]
+
+    def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
+        gradients, curvatures = state[:3], state[3:9]
+        back = _symmetric_gradient_adjoint(curvatures)
+        right = [forward(second * c - tightness * g) for c, g in zip(back, gradients, strict=True)]
+        projected = sum(np.conj(e) * r for e, r in zip(symbols, right, strict=True))
+        pull = forward(-tightness * divergence(gradients)) + kernel * forward(state[9])
+        spectrum = (pull + tightness * projected / along) / divisor
+        shared = (projected + tightness * energy * spectrum) * bend
+        chi = inverse(spectrum, shape)
+
+        def image() -> State:
+            slopes = [
+                inverse((e * (tightness * spectrum + shared) + r) / across, shape)
+                for e, r in zip(symbols, right, strict=True)
+            ]
+            rest = [g - s for g, s in zip(gradient(chi), slopes, strict=True)]
+            return [*rest, *_symmetric_gradient(slopes), inverse(spectrum * kernel, shape)]
+
+        return chi, image
+
+    zeros = np.zeros(shape, np.float32)
+    return douglas_rachford(proximal, nearest, [zeros] * 9 + [given.field], iterations)
+
+
+def _two_steps(given: Problem, shorten: Shrink, iterations: int) -> np.ndarray:
+    kernel, shape, tightness = given.kernel, given.shape, TIGHTNESS * np.float32(1e-4)
+    first = _least_squares(given, given.weights, 20)
+    known = np.where(np.abs(kernel) > 0.15, np.float32(1), np.float32(0))
+    kept = known * forward(first)
+    divisor = tightness * laplacian_symbol(shape) + known
+    divisor = np.where(divisor > 0, divisor, 1)
+
+    def nearest(gradients: State) -> tuple[np.ndarray, Callable[[], State]]:
+        chi = inverse((forward(-tightness * divergence(gradients)) + kept) / divisor, shape)
+        return chi, lambda: gradient(chi)
+
+    begun = gradient(inverse(kept, shape))
+    chi = douglas_rachford(lambda v: shorten(v, 1 / TIGHTNESS), nearest, begun, iterations)
+    return referenced(chi, given.mask)
+
+
+def _least_squares(given: Problem, weights: np.ndarray, iterations: int) -> np.ndarray:
+    kernel = given.kernel
+    return conjugate_gradient(
+        lambda chi: convolve(weights * convolve(chi, kernel), kernel),
+        convolve(weights * given.field, kernel),
+        iterations,
+    )
+
+
+def _falling(values: np.ndarray, inside: np.ndarray, low: float, high: float) -> np.ndarray:
+    bottom, top = np.quantile(values[inside], (low, high))
+    return np.clip((top - values) / max(top - bottom, 1e-12), 0, 1).astype(np.float32)
+
+
+def _symmetric_gradient(vectors: State) -> State:
+    def difference(component: int, axis: int) -> np.ndarray:
+        return np.roll(vectors[component], -1, axis) - vectors[component]
+
+    return [
+        difference(i, i) if i == j else np.float32(0.5) * (difference(j, i) + difference(i, j))
+        for i, j in PAIRS
+    ]
+
+
+def _symmetric_gradient_adjoint(matrix: State) -> State:
+    vectors = [np.zeros_like(matrix[0]) for _ in range(3)]
+    for (i, j), entry in zip(PAIRS, matrix, strict=True):
+        for component, axis in ((i, j),) if i == j else ((i, j), (j, i)):
+            vectors[component] -= entry - np.roll(entry, 1, axis)
+    return vectors
