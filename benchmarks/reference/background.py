@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 from benchmarks.reference.grid import (
-    WORKERS,
     ball,
     convolve,
     cropped,
@@ -15,6 +13,7 @@ from benchmarks.reference.grid import (
     forward,
     inverse,
     laplacian,
+    laplacian_symbol,
     padded,
     without_border,
 )
@@ -91,21 +90,20 @@ def ismv(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarr
 
 def lbv(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarray:
     """Laplace's equation, preconditioned by Poisson's on the whole array."""
-    inside, field = np.pad(mask, 1), np.pad(total_field * mask, 1).astype(np.float32)
+    shape = fast_shape(mask.shape, 1)
+    inside, field = padded(mask, shape) > 0, padded(total_field * mask, shape)
     for _ in range(3):
         inside = without_border(inside)
     interior = without_border(inside)
-    axes = [(2 - 2 * np.cos(np.pi * np.arange(n) / n)).astype(np.float32) for n in inside.shape]
-    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
-    divisor = x + y + z
-    divisor[0, 0, 0] = np.inf
+    response = laplacian_symbol(shape)
+    response[0, 0, 0] = np.inf
+    response = 1 / response
 
     def minus_laplacian(image: np.ndarray) -> np.ndarray:
         return -np.where(interior, laplacian(image), 0)
 
     def near_inverse(residual: np.ndarray) -> np.ndarray:
-        spectrum = fft.dctn(residual, workers=WORKERS) / divisor
-        return np.where(interior, fft.idctn(spectrum, workers=WORKERS), 0)
+        return np.where(interior, convolve(residual, response), 0)
 
     right = minus_laplacian(np.where(inside, field, 0))
-    return conjugate_gradient(minus_laplacian, right, iterations, near_inverse)[1:-1, 1:-1, 1:-1]
+    return cropped(conjugate_gradient(minus_laplacian, right, iterations, near_inverse), mask.shape)

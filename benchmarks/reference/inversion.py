@@ -201,10 +201,8 @@ def ilsqr(given: Problem, iterations: int) -> np.ndarray:
         slopes = [s * g for s, g in zip(smooth, gradient(image), strict=True)]
         return convolve(-divergence(slopes), cone)
 
-    streaks = conjugate_gradient(
-        lambda image: within_cone_rough(convolve(image, cone)), within_cone_rough(first), iterations
-    )
-    return referenced(first - convolve(streaks, cone), mask)
+    streaks = conjugate_gradient(within_cone_rough, within_cone_rough(first), iterations)
+    return referenced(first - streaks, mask)
 
 
 def ss_tv(given: Problem, iterations: int) -> np.ndarray:

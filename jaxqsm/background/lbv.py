@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import laplacian, poisson_solver, without_border
+from jaxqsm.operators import crop, fast_shape, laplacian, pad, poisson_solver, without_border
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -39,17 +39,17 @@ def lbv(
 
     Returns:
         Local field in ppm, zero outside, and the mask without its outermost ``layers`` and the layer
-        that holds the boundary values. Two cosine transforms an iteration. The derivative is one more
-        solve.
+        that holds the boundary values. Two real FFTs an iteration. The derivative is one more solve.
 
     References:
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064.
     """
-    inside, field = (jnp.pad(v, 1) for v in (mask, total_field * mask))  # differences do not wrap around
+    shape = fast_shape(mask.shape, 1)  # so that differences do not wrap around
+    inside, field = (pad(v, shape) for v in (mask, total_field * mask))
     for _ in range(layers):
         inside = without_border(inside)
     interior = without_border(inside)
-    box = poisson_solver(inside.shape, geometry)
+    box = poisson_solver(shape, geometry)
 
     def minus_laplacian(image: Array) -> Array:
         return -jnp.where(interior, laplacian(image, geometry), 0)
@@ -63,5 +63,4 @@ def lbv(
     # What the harmonic background leaves has the total field's Laplacian, and is zero on the border.
     right = minus_laplacian(jnp.where(inside, field, 0))
     local = jax.lax.custom_linear_solve(minus_laplacian, right, solve, symmetric=True)
-    core = tuple(slice(1, -1) for _ in range(3))
-    return local[core], interior[core]
+    return crop(local, mask.shape), crop(interior, mask.shape)

@@ -57,7 +57,7 @@ class MethodOptions:
     single_step: str = Config.single_step
     "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
     uncertainty: str = Config.uncertainty
-    "learned_deviation: also write a map of the standard deviation of χ. Default: none."
+    "Also write χ's standard deviation: by learned_deviation, laplace, gibbs or noise_propagation, or none."
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
 

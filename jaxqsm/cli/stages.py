@@ -22,8 +22,7 @@ from jaxqsm.cli.options import (
 )
 from jaxqsm.cli.volumes import check_output, chosen_method, load_field, magnitude_for, mask_for, write_volumes
 from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
-from jaxqsm.networks import learned_deviation
-from jaxqsm.pipeline import AUTO, Method, reconstruct_scan
+from jaxqsm.pipeline import AUTO, Method, deviation_of, reconstruct_scan
 
 
 def mask(
@@ -252,6 +251,7 @@ def invert(
     out_mask: Path | None = None,
     out_std: Path | None = None,
     method: str = "tv",
+    uncertainty: str = "learned_deviation",
     magnitude: Path | None = None,
     csf_mask: Path | None = None,
     b0_dir: Direction = None,
@@ -271,10 +271,12 @@ def invert(
     out_mask
         Also write the mask where χ is valid, for single-step methods.
     out_std
-        Also write the standard deviation of χ in ppm (learned_deviation), for inversions of a local field.
+        Also write the standard deviation of χ in ppm, for inversions of a local field.
     method
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
         tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
+    uncertainty
+        What --out-std is by: learned_deviation, laplace, noise_propagation or gibbs (slow).
     magnitude
         Weights, for methods that take them.
     csf_mask
@@ -287,6 +289,7 @@ def invert(
         Replace the file.
     """
     chosen = chosen_method(["inversion", "single_step"], method)
+    of_chi = chosen_method("uncertainty", uncertainty, option="--uncertainty")
     keywords = settings_of(chosen, settings)
     check_output(out, overwrite)
     if out_mask is not None:
@@ -317,9 +320,10 @@ def invert(
     outputs = {out: chi} | ({} if out_mask is None else {out_mask: valid})
     if out_std is not None:
         weights = magnitude_for(image, magnitude, same_echoes=False)
+        given = (chi, values, jnp.asarray(inside), geometry, chosen, keywords)
         outputs[out_std] = console.stage(
-            "uncertainty",
-            lambda: learned_deviation(chi, values, jnp.asarray(inside), geometry, magnitude=weights),
+            f"uncertainty ({uncertainty})",
+            lambda: deviation_of(of_chi, *given, magnitude=weights, options={}),
         )
     write_volumes(outputs, image.affine)
 

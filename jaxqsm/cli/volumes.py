@@ -15,8 +15,8 @@ from jaxqsm.io import Image, InputError, load, load_mask, refuse_existing, requi
 from jaxqsm.pipeline import METHODS, Method
 
 
-def chosen_method(stages: str | Sequence[str], name: str) -> Method:
-    """The method of a stage, or of one of several, that ``--method`` names.
+def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:
+    """The method of a stage, or of one of several, that an option names.
 
     Raises:
         InputError: there is none.
@@ -24,7 +24,7 @@ def chosen_method(stages: str | Sequence[str], name: str) -> Method:
     stages = [stages] if isinstance(stages, str) else stages
     known = {name: method for stage in stages for name, method in METHODS[stage].items()}
     if name not in known:
-        raise InputError(f"--method {name}: unknown; use one of {', '.join(known)}")
+        raise InputError(f"{option} {name}: unknown; use one of {', '.join(known)}")
     return known[name]
 
 

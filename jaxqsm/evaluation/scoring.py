@@ -12,13 +12,15 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm import metrics
 from jaxqsm.evaluation.trial import TURN, Trial
-from jaxqsm.inversion import tv
 from jaxqsm.operators import erode
-from jaxqsm.pipeline import Method
+from jaxqsm.pipeline import Method, deviation_of, find_method
 from jaxqsm.uncertainty import coverage
 
 DEPTH = 6.0
 """mm. The largest ball of the background methods with one ball."""
+
+JUDGED = "tv"
+"""Inversion whose map a deviation is asked about."""
 
 SCORES = {
     "unwrapping": {"wrong_turns": "wrong turns %"},
@@ -42,25 +44,28 @@ def score(
 
     Returns:
         Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by whole
-        turns, where the commonest offset is none. For a deviation, asked about the map of
-        :func:`~jaxqsm.inversion.tv`, the ``coverage`` of its 90 % interval and the root mean square
-        ``deviation``, in percent of that of χ. For all others those of :func:`jaxqsm.metrics.summary`,
-        ``core``, the NRMSE :data:`DEPTH` within the mask, and ``valid``, the part of the mask with values.
+        turns, where the commonest offset is none. For a deviation, asked about the map of :data:`JUDGED`,
+        the ``coverage`` of its 90 % interval and the root mean square ``deviation``, in percent of that of
+        χ. For all others those of :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within
+        the mask, and ``valid``, the part of the mask with values.
     """
     field, mask, geometry = trial.field, trial.mask, trial.geometry
     keywords: dict[str, Any] = dict(options or {})
-    if method.takes_magnitude:
-        keywords["magnitude"] = trial.magnitude
-    given: tuple[Any, ...] = (field, mask, geometry)
-    if method.stage == "uncertainty":
-        given = (tv(field, mask, geometry, magnitude=trial.magnitude), *given)
+    judged, weights = find_method("inversion", JUDGED), {"magnitude": trial.magnitude}
+    chi = judged.function(field, mask, geometry, **weights) if method.stage == "uncertainty" else None
     start = time.perf_counter()
-    found = jax.block_until_ready(method.function(*given, **keywords))
+    if chi is not None:
+        deviation = deviation_of(
+            method, chi, field, mask, geometry, judged, weights, magnitude=trial.magnitude, options=keywords
+        )
+        deviation.block_until_ready()
+        return _of_deviation(chi, deviation, trial), time.perf_counter() - start
+    if method.takes_magnitude:
+        keywords |= weights
+    found = jax.block_until_ready(method.function(field, mask, geometry, **keywords))
     seconds = time.perf_counter() - start
     if method.stage == "unwrapping":
         return {"wrong_turns": _wrong_turns(found, trial)}, seconds
-    if method.stage == "uncertainty":
-        return _of_deviation(given[0], found, trial), seconds
     image, valid = found if isinstance(found, tuple) else (found, mask)
     labels = None
     truth = trial.truth

@@ -1,4 +1,4 @@
-"""Poisson's equation on a box, by cosine transforms."""
+"""Poisson's equation on a box, by Fourier or cosine transforms."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators.differences import Boundary
+from jaxqsm.operators.frequencies import laplacian_symbol
 
 
 def poisson_solver(
-    shape: Sequence[int], geometry: Geometry
+    shape: Sequence[int], geometry: Geometry, *, boundary: Boundary = "periodic"
 ) -> Callable[[Float[Array, "x y z"]], Float[Array, "x y z"]]:
-    """Inverse of minus the 7-point Laplacian on the whole array, no flux across its border, mean zero.
+    """Inverse of minus the 7-point Laplacian on the whole array, mean zero.
 
     Args:
         shape: of the array.
         geometry: voxel size in mm.
+        boundary: ``"periodic"`` (default) or ``"neumann"``, no flux across the border of the array.
 
     Returns:
-        A function from a source (unit / mm²) to the solution (unit); symmetric, two cosine transforms.
+        A function from a source (unit / mm²) to the solution (unit); symmetric. Two real FFTs, or two cosine
+        transforms, which take three times as long.
     """
+    if boundary == "periodic":
+        energy = laplacian_symbol(shape, geometry).at[0, 0, 0].set(jnp.inf)
+        return lambda source: jnp.fft.irfftn(jnp.fft.rfftn(source) / energy, s=tuple(shape))
     symbol: Array | float = 0.0
     for axis, (n, size) in enumerate(zip(shape, geometry.voxel_size, strict=True)):
         eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2

@@ -2,6 +2,7 @@
 
 from jaxqsm.pipeline.box import box_around, cut, put_back
 from jaxqsm.pipeline.config import TWO_STAGE, Config
+from jaxqsm.pipeline.deviation import deviation_of
 from jaxqsm.pipeline.methods import AUTO, METHODS, Method, Option, find_method
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
@@ -19,6 +20,7 @@ __all__ = [
     "Stage",
     "box_around",
     "cut",
+    "deviation_of",
     "find_method",
     "put_back",
     "reconstruct",

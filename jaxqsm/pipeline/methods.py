@@ -17,6 +17,7 @@ from jaxqsm import (
     networks,
     relaxometry,
     separation,
+    uncertainty,
     unwrapping,
 )
 from jaxqsm.geometry import Geometry
@@ -37,7 +38,8 @@ INVERTING = ("inversion", "single_step")
 class Option:
     """One keyword option of a method: its name, default and type (that of the default).
 
-    Where ``automatic``, it may be :data:`AUTO` instead.
+    One whose default is None is a number, which the method finds where none is given. Where ``automatic``, it
+    may be :data:`AUTO` instead.
     """
 
     name: str
@@ -58,16 +60,17 @@ class Option:
             raise ValueError(f"{self.name} needs true or false, got {text!r}")
         if isinstance(self.default, str):
             return text
+        kind = float if self.default is None else type(self.default)
         try:
             value = ast.literal_eval(text)
             if isinstance(self.default, tuple):
                 return tuple(float(v) for v in value)
-            converted = type(self.default)(value)
+            converted = kind(value)
             if converted != value:
                 raise ValueError
         except (ValueError, TypeError, SyntaxError):
-            kind = {int: "a whole number", float: "a number", tuple: "a list of numbers"}
-            raise ValueError(f"{self.name} needs {kind[type(self.default)]}, got {text!r}") from None
+            needed = {int: "a whole number", float: "a number", tuple: "a list of numbers"}
+            raise ValueError(f"{self.name} needs {needed[kind]}, got {text!r}") from None
         return converted
 
 
@@ -203,7 +206,13 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.qsmart,
         networks.learned_single_step,
     ),
-    "uncertainty": _stage("uncertainty", networks.learned_deviation),
+    "uncertainty": _stage(
+        "uncertainty",
+        networks.learned_deviation,
+        uncertainty.laplace,
+        uncertainty.noise_propagation,
+        uncertainty.gibbs,
+    ),
     "separation": _stage("separation", separation.chi_separation),
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }

@@ -15,6 +15,7 @@ from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import peel
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.deviation import deviation_of
 from jaxqsm.pipeline.methods import Method
 from jaxqsm.unwrapping import align_echoes
 
@@ -142,12 +143,13 @@ def reconstruct(
     def at_its_weight(method: Method, field: Array, within: Array) -> Any:
         keywords = method.settled(field, within, geometry, _keywords(method, config, weights))
         settled(method, keywords)
-        return method.function(field, within, geometry, **keywords)
+        return method.function(field, within, geometry, **keywords), keywords
 
+    inverted: tuple[Method, Mapping[str, Any]] | tuple[()] = ()
     single_step = config.method("single_step", echoes)
     if single_step is not None:
         name = f"single step ({single_step.name})"
-        chi, valid = stage(name, lambda: at_its_weight(single_step, total, kept))
+        (chi, valid), _ = stage(name, lambda: at_its_weight(single_step, total, kept))
         local = stage("local field", lambda: _local_field(total, chi, valid, geometry))
     else:
         remove = _chosen(config, "background", echoes)
@@ -156,8 +158,9 @@ def reconstruct(
             lambda: remove.function(total, kept, geometry, **_keywords(remove, config, weights)),
         )
         invert = _chosen(config, "inversion", echoes)
-        chi = stage(f"inversion ({invert.name})", lambda: at_its_weight(invert, local, valid))
-    return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage)
+        chi, options = stage(f"inversion ({invert.name})", lambda: at_its_weight(invert, local, valid))
+        inverted = invert, options
+    return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage, inverted)
 
 
 def _completed(
@@ -168,6 +171,7 @@ def _completed(
     geometry: Geometry,
     config: Config,
     stage: Stage,
+    inverted: tuple[Method, Mapping[str, Any]] | tuple[()] = (),
 ) -> Maps[Array]:
     """With the residual, and with the deviation where that is asked for."""
     total, coherence, local = fields
@@ -178,7 +182,16 @@ def _completed(
         return maps
     deviation = stage(
         f"uncertainty ({method.name})",
-        lambda: method.function(chi, local, mask, geometry, **_keywords(method, config, weights)),
+        lambda: deviation_of(
+            method,
+            chi,
+            local,
+            mask,
+            geometry,
+            *inverted,
+            magnitude=weights,
+            options=config.options_of(method),
+        ),
     )
     return maps._replace(deviation=deviation)
 

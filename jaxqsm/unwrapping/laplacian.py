@@ -67,7 +67,7 @@ def laplacian(
     )
 
     def solve(operator: Callable[[Array], Array], right: Array) -> Array:
-        whole = poisson_solver(wrapped.shape, geometry)
+        whole = poisson_solver(wrapped.shape, geometry, boundary="neumann")
         return conjugate_gradient(operator, right, iterations=iterations, preconditioner=whole)
 
     # The derivative is that of the solution, by one more solve, as the iteration has converged.

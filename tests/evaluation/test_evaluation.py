@@ -186,13 +186,13 @@ def test_scores_of_unwrapping_background_and_deviation():
     judged = snr(100.0, COARSE, "uncertainty")
     seen = []
 
-    def too_small(chi, field, mask, geometry):
+    def too_small(chi, local_field, mask, geometry):
         seen.append(chi)
         return jnp.zeros_like(chi)
 
     assert score(Method("uncertainty", "m", too_small), judged)[0]["coverage"] < 1
     size = jnp.std((seen[0] - judged.truth)[judged.mask])
-    honest = Method("uncertainty", "m", lambda c, f, m, g: jnp.full_like(c, size))
+    honest = Method("uncertainty", "m", lambda chi: jnp.full_like(chi, size))
     scores, _ = score(honest, judged)
     assert 80 < scores["coverage"] < 99
     assert scores["deviation"] == pytest.approx(

@@ -13,9 +13,10 @@ from jaxqsm.inversion.splitting import problem
 from jaxqsm.io import load, save
 from jaxqsm.networks import learned_deviation
 from jaxqsm.operators import gradient, pad
-from jaxqsm.phantoms import head
+from jaxqsm.phantoms import head, random_head
 from jaxqsm.physics import dipole_convolve, dipole_field
-from jaxqsm.uncertainty import cone_energy, coverage, gibbs, laplace, noise_propagation
+from jaxqsm.pipeline import Config, deviation_of, find_method
+from jaxqsm.uncertainty import cone_energy, conformal_factor, coverage, gibbs, laplace, noise_propagation
 from jaxqsm.uncertainty.gibbs import draw_next, draw_rate, inverse_gaussian
 
 GEOMETRY = Geometry((1.0, 1.2, 1.5), (0.3, 0.1, 0.9))
@@ -180,6 +181,81 @@ def test_coverage_and_cone_energy_on_what_is_known():
     along = jnp.cos(2 * jnp.pi * 6 * z / 40) * jnp.ones((40, 40, 1))
     assert float(cone_energy(at_angle, mask, geometry)) > 0.8
     assert float(cone_energy(along, mask, geometry)) < 0.05
+
+
+def test_conformal_factor_is_the_quantile_of_what_was_missed():
+    """Deviations three times too small, in scans of two shapes, with voxels outside that must not count."""
+    shapes = (30, 30, 30), (20, 40, 10)
+    masks = [jnp.asarray(np.indices(s)[0] > 5) for s in shapes]
+    deviations = [0.01 + 0.02 * jax.random.uniform(jax.random.key(k), s) for k, s in enumerate(shapes)]
+    errors = [
+        jnp.where(m, 3 * d * jax.random.normal(jax.random.key(9 + k), m.shape), 1e3)
+        for k, (m, d) in enumerate(zip(masks, deviations, strict=True))
+    ]
+    for level in (0.5, 0.9):
+        factor = conformal_factor(errors, deviations, masks, level=level)
+        assert float(factor) == pytest.approx(3, rel=0.05)
+    # By its definition, whatever the distribution.
+    skew = [e**3 for e in errors]
+    factor = conformal_factor(skew, deviations, masks)
+    held = [
+        float(coverage(e, factor * d, m) * m.sum()) for e, d, m in zip(skew, deviations, masks, strict=True)
+    ]
+    assert sum(held) / sum(int(m.sum()) for m in masks) == pytest.approx(0.9, abs=1e-3)
+    # Where a deviation is zero and the error is not, the factor is large but a number.
+    assert np.isfinite(float(conformal_factor(errors[:1], [0 * deviations[0]], masks[:1])))
+    with pytest.raises(ValueError, match="one of each a scan"):
+        conformal_factor(errors, deviations[:1], masks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["learned_deviation", "laplace", "noise_propagation"])
+def test_calibrated_on_one_person_intervals_hold_in_another(crop, name):
+    """Nominal 90 % intervals hold 85 to 95 %, for methods that differ in what they count."""
+    method, invert = find_method("uncertainty", name), find_method("inversion", "tv")
+
+    def judged(chi, field, mask, geometry):
+        found = tv(field, mask, geometry)
+        deviation = deviation_of(method, found, field, mask, geometry, invert, magnitude=None, options={})
+        return found - chi, deviation, mask
+
+    phantom = random_head(jax.random.key(1), (2.0, 2.0, 2.0), age=30.0)
+    middle = tuple(slice(n // 2 - 20, n // 2 + 20) for n in phantom.mask.shape)
+    mask = jnp.asarray(phantom.mask[middle])
+    chi = referenced(jnp.asarray(phantom.chi)[middle] * mask, mask)
+    geometry = crop[3]
+    field = dipole_field(chi, geometry) + 0.002 * jax.random.normal(jax.random.key(2), mask.shape)
+    factor = conformal_factor(*([part] for part in judged(chi, field * mask, mask, geometry)))
+    error, deviation, mask = judged(*crop)
+    assert 0.85 < float(coverage(error, factor * deviation, mask)) < 0.95
+    # A deviation tells where as well: errors go with it.
+    big = deviation > jnp.median(deviation[mask])
+    spread = [float(jnp.std(error[mask & part])) for part in (big, ~big)]
+    assert spread[0] > 1.2 * spread[1]
+
+
+@pytest.mark.parametrize("name", ["laplace", "noise_propagation", "gibbs"])
+def test_command_writes_the_deviation_of_every_method(tmp_path, name):
+    shape = (16, 14, 12)
+    mask = ball(shape, 5)
+    chi = jnp.asarray(0.1 * smooth_blobs(shape) * mask)
+    field = np.asarray(dipole_field(chi, Geometry())) * mask
+    for file, volume in (("field", field), ("mask", mask)):
+        save(tmp_path / f"{file}.nii.gz", np.asarray(volume), np.eye(4))
+    done = jaxqsm(
+        "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--method", "tkd",
+        "--out", tmp_path / "chi.nii", "--out-std", tmp_path / "std.nii", "--uncertainty", name,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = load(tmp_path / "std.nii").data
+    assert (written[mask > 0] > 0).all()
+    assert (written[mask == 0] == 0).all()
+
+
+def test_noise_cannot_be_followed_through_a_single_step():
+    with pytest.raises(ValueError, match="noise_propagation follows noise through an inversion"):
+        Config(uncertainty="noise_propagation")
+    assert Config(uncertainty="noise_propagation", inversion="tkd").used(2)["uncertainty"].name
 
 
 def test_command_writes_the_deviation(tmp_path):
