@@ -20,7 +20,7 @@ def lbv(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    layers: int = 3,
+    layers: int = 4,
     iterations: int = 20,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Subtract the harmonic field that equals the total field on the border of the mask.
@@ -33,7 +33,8 @@ def lbv(
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
         layers: outermost layers of voxels that are taken off first, as their field is least certain.
-            Default 3: on the head phantom at 1 mm the error in what is left falls from 50 % with 1 to 37 %.
+            Default 4: on the head phantom at 1 mm the error in what is left is 25 %, with 3 it is 32 %, with
+            5 23 %: veins of the dura lie on the border, whose field is taken for background.
         iterations: conjugate-gradient steps, preconditioned by Poisson's equation on the whole array.
             Default 20; on the head phantom 10 are as good.
 

@@ -9,18 +9,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, fast_shape, pad
+from jaxqsm.operators import crop, erode, fast_shape, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import conjugate_gradient
 
 
-@partial(jax.jit, static_argnames="iterations")
+@partial(jax.jit, static_argnames=("erosion", "iterations"))
 def pdf(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    erosion: float = 3.0,
     iterations: int = 40,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Fit the field in the mask with sources outside it; what they cannot explain is local.
@@ -33,11 +34,14 @@ def pdf(
         mask: where the total field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is the magnitude in the mask, else the mask.
+        erosion: mm taken off the mask afterwards; default 3. Sources just outside explain much of the local
+            field just inside: on the head phantom at 1 mm the error in the whole mask (0) is 37 %, 1 mm
+            within 29 %, 3 mm within 23 %.
         iterations: conjugate-gradient steps; default 40. More fit more of the local field near the
             border as well.
 
     Returns:
-        Local field in ppm (zero outside) and the mask, unchanged. Four real FFTs an iteration;
+        Local field in ppm (zero outside) and the mask less ``erosion``. Four real FFTs an iteration;
         gradients unroll the iterations.
 
     References:
@@ -65,4 +69,5 @@ def pdf(
     right = outside * convolve(weights * field)
     chi = conjugate_gradient(normal, right, iterations=iterations)
     local = crop(field - convolve(outside * chi), mask.shape)
-    return local * mask, mask
+    valid = erode(mask, erosion, geometry) if erosion > 0 else mask
+    return local * valid, valid

@@ -273,8 +273,8 @@ def invert(
     out_std
         Also write the standard deviation of χ in ppm, for inversions of a local field.
     method
-        tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, ndi, rts, heidi, star, ilsqr, tikhonov,
-        tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
+        tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, amp_pe, ndi, rts, heidi, star, ilsqr,
+        tikhonov, tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
     uncertainty
         What --out-std is by: learned_deviation, laplace, noise_propagation or gibbs (slow).
     magnitude

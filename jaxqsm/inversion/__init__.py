@@ -4,6 +4,7 @@
 field, and returns the mask where χ is valid as well.
 """
 
+from jaxqsm.inversion.amp_pe import amp_pe
 from jaxqsm.inversion.cosmos import cosmos
 from jaxqsm.inversion.cross_validation import choose_weight
 from jaxqsm.inversion.fansi_tgv import fansi_tgv
@@ -30,6 +31,7 @@ from jaxqsm.inversion.tv import tv
 from jaxqsm.inversion.wh_qsm import wh_qsm
 
 __all__ = [
+    "amp_pe",
     "choose_weight",
     "cosmos",
     "fansi_tgv",

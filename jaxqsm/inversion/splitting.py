@@ -101,9 +101,11 @@ def problem(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None,
+    *,
+    shape: Shape | None = None,
 ) -> Problem:
-    """The problem that the arguments of an inversion state."""
-    shape = padded_shape(local_field.shape)
+    """The problem that the arguments of an inversion state, on the usual padded grid or on another."""
+    shape = padded_shape(local_field.shape) if shape is None else shape
     return Problem(
         field=pad(local_field * mask, shape),
         weights=pad(data_weights(mask, magnitude) ** 2, shape),

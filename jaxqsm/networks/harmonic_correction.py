@@ -103,7 +103,7 @@ class HarmonicCorrection(nnx.Module):
         """The two estimates in ppm: need no weights."""
 
         def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> LocalFields:
-            projected, _ = pdf(field, mask, geometry, magnitude=magnitude)
+            projected, _ = pdf(field, mask, geometry, magnitude=magnitude, erosion=0.0)
             bounded, _ = lbv(field, mask, geometry, layers=0)
             return LocalFields(projected, bounded)
 

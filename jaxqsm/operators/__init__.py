@@ -15,6 +15,7 @@ from jaxqsm.operators.gaussian import gaussian_mean, gaussian_response
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
 from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean, weighted_mean
+from jaxqsm.operators.wavelets import haar, haar_inverse
 
 __all__ = [
     "SYMMETRIC_PAIRS",
@@ -29,6 +30,8 @@ __all__ = [
     "gaussian_mean",
     "gaussian_response",
     "gradient",
+    "haar",
+    "haar_inverse",
     "laplacian",
     "laplacian_symbol",
     "pad",

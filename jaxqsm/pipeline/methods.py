@@ -181,6 +181,7 @@ METHODS: dict[str, dict[str, Method]] = {
         inversion.l1_qsm,
         inversion.hd_qsm,
         inversion.wh_qsm,
+        inversion.amp_pe,
         inversion.ndi,
         inversion.rts,
         inversion.heidi,

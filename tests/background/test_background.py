@@ -52,6 +52,19 @@ def test_background_goes_and_local_stays(fields, name):
     assert (np.asarray(valid) <= np.asarray(mask)).all()
 
 
+def test_pdf_gives_its_border_up_as_asked(fields):
+    local, background, mask = fields
+    whole, all_of_it = pdf(local + background, mask, GEOMETRY, erosion=0.0)
+    part, valid = pdf(local + background, mask, GEOMETRY, erosion=2.0)
+    np.testing.assert_array_equal(all_of_it, mask)
+    np.testing.assert_array_equal(valid, erode(mask, 2.0, GEOMETRY))
+    np.testing.assert_allclose(part, whole * valid, atol=1e-6)
+    border = np.asarray(mask & ~valid)
+    inner = np.asarray(valid)
+    error = np.asarray(whole - local)
+    assert np.std(error[border]) > 1.5 * np.std(error[inner])
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_linear_in_the_field(fields, name):
     local, background, mask = fields

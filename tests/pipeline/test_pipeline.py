@@ -40,14 +40,14 @@ GRADIENT_CASES = {
     "pdf, ndi": Config(
         background="pdf",
         inversion="ndi",
-        options={"pdf": {"iterations": 5}, "ndi": {"iterations": 5}},
+        options={"pdf": {"iterations": 5, "erosion": 0.0}, "ndi": {"iterations": 5}},
     ),
     "laplacian, tv": Config(
         unwrapping="laplacian",
         background="pdf",
         inversion="tv",
         options={
-            "pdf": {"iterations": 4},
+            "pdf": {"iterations": 4, "erosion": 0.0},
             "tv": {"tolerance": 1e-11, "max_iterations": 20000, "weight": 2e-3},
         },
     ),
@@ -144,7 +144,7 @@ def test_voxels_whose_echoes_disagree_do_not_count():
     noise = 0.3 * (rng.standard_normal(signal.shape) + 1j * rng.standard_normal(signal.shape))
     bad = jnp.where(spoiled[..., None], noise, signal)
     arguments = (jnp.asarray(MASK), Geometry((1.0, 1.1, 1.3), (0.2, 0.1, 0.95)), Acquisition(*ACQUISITION))
-    config = Config(background="pdf", inversion="tv")
+    config = Config(background="pdf", inversion="tv", options={"pdf": {"erosion": 0.0}})
     right = reconstruct(signal, *arguments, config)
     found = reconstruct(bad, *arguments, config)
     fooled = reconstruct(bad, *arguments, dataclasses.replace(config, reliability=0.0))

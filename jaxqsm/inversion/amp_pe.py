@@ -1,0 +1,227 @@
+"""Approximate message passing with parameter estimation: an inversion that finds its own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import padded_shape
+from jaxqsm.inversion.fidelity import nonlinear
+from jaxqsm.inversion.splitting import Problem, Volume, problem
+from jaxqsm.operators import haar, haar_inverse
+from jaxqsm.physics import dipole_convolve
+from jaxqsm.solvers import douglas_rachford
+
+IMAGE_TIGHTNESS = 25.0
+"""Times the finest level's weight: how tightly the split wavelets follow χ."""
+
+MEAN_SQUARE_DIPOLE = 4 / 45
+"""Of 1/3 − cos² over the sphere."""
+
+FIRST_NOISE, FIRST_RATE = 1e-3, 300.0
+"""ppm, and 1 / ppm: to begin with."""
+
+FIRST_EXCESS, FIRST_PART = 100.0, 0.01
+"""Of outliers: variance over that of noise, and part of the voxels, to begin with."""
+
+LEAST_EXCESS = 9.0
+"""Times the variance of the noise: outliers vary at least so much."""
+
+MOST_KNOWN = 0.8
+"""Coefficients that are not zero, over voxels that are measured, at most: beyond it no noise is left."""
+
+
+SMALLEST = 1e-7
+"""ppm. Wavelets below are zero, but for rounding."""
+
+DEEPEST = 30.0
+"""Standard deviations into the tail of a normal distribution, beyond which there is no part to speak of."""
+
+
+class Parameters(NamedTuple):
+    """What is estimated along with χ.
+
+    Attributes:
+        rates: of the Laplace distribution of the wavelets of each level, the finest first, 1 / ppm.
+        variance: of the field's noise where its weight is 1, ppm².
+        outlying: variance of outliers there, ppm².
+        part: of the voxels that are outliers.
+    """
+
+    rates: Float[Array, " level"]
+    variance: Float[Array, ""]
+    outlying: Float[Array, ""]
+    part: Float[Array, ""]
+
+
+@partial(jax.jit, static_argnames=("levels", "rounds", "iterations", "max_iterations"))
+def amp_pe(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    radians_per_ppm: float = 16.0,
+    levels: int = 4,
+    rounds: int = 20,
+    iterations: int = 8,
+    tolerance: float = 1e-2,
+    max_iterations: int = 100,
+) -> Float[Array, "x y z"]:
+    """Likeliest χ of Laplace-distributed wavelets and noise with outliers, all of whose parameters are found.
+
+    The published method passes messages whose variances are those of a random matrix, scalars, and estimates
+    the wavelets' rate and a mixture of two normal distributions of noise from them in every iteration. Here χ
+    is found by splitting, which converges for the dipole as well; the scalars and the estimates are those of
+    messages at that χ. So there is no weight to choose. Ours are a rate for each level, and Haar's wavelets.
+    No voxel is an outlier before the parameters have settled: from the start, two in a hundred would be,
+    among them the strongest sources, and the error on the head phantom at 2 mm would be 50 %, not 28 %.
+
+    Args:
+        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; weights are then the magnitude over its root mean square.
+        radians_per_ppm: phase of 1 ppm in the complex exponential whose misfit counts. Default 16.
+        levels: of wavelets; default 4.
+        rounds: of estimates of the parameters before there are outliers, and half as many with them. Default
+            20: on the head phantom they then change no more.
+        iterations: of χ between estimates. Default 8.
+        tolerance: relative change at which χ is final, with the last parameters. Default 1e-2.
+        max_iterations: bound on those last iterations. Default 100.
+
+    Returns:
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration. Gradients are implicit,
+        with the parameters held.
+
+    References:
+        Huang, Lah, Allen & Qiu 2023, MRM 90:1414, doi:10.1002/mrm.29722.
+    """
+    unit = 2**levels
+    x, y, z = (-(-n // unit) * unit for n in padded_shape(mask.shape))
+    given = problem(local_field, mask, geometry, magnitude, shape=(x, y, z))
+    held = jax.lax.stop_gradient(given)
+
+    def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:
+        pair, known, weights = state
+        proximal, nearest = _splitting(held, known, weights, radians_per_ppm)
+
+        def step(_: int, pair: Pair) -> Pair:
+            split = proximal(pair)
+            image = nearest(jax.tree.map(lambda z, v: 2 * z - v, split, pair))[1]
+            return jax.tree.map(lambda v, k, z: v + k - z, pair, image, split)
+
+        pair = jax.lax.fori_loop(0, iterations, step, pair)
+        return (pair, *_estimated(held, known, weights, proximal(pair)[0], outliers=outliers)), None
+
+    first = Parameters(
+        rates=jnp.full(levels, FIRST_RATE),
+        variance=jnp.array(FIRST_NOISE**2),
+        outlying=jnp.array(FIRST_EXCESS * FIRST_NOISE**2),
+        part=jnp.array(FIRST_PART),
+    )
+    begun = jnp.zeros(given.shape, given.field.dtype), held.field
+    state = begun, first, held.weights
+    for outliers, length in ((False, rounds), (True, rounds // 2)):
+        state, _ = jax.lax.scan(partial(once, outliers=outliers), state, None, length=length)
+    pair, known, weights = state
+    # How much a voxel is believed is found; what weight it has by the magnitude is given.
+    belief = jnp.where(held.weights > 0, weights / jnp.where(held.weights > 0, held.weights, 1), 0)
+    proximal, nearest = _splitting(given, known, given.weights * belief, radians_per_ppm)
+    chi = douglas_rachford(proximal, nearest, pair, tolerance=tolerance, max_iterations=max_iterations)
+    return given.finish(chi)
+
+
+Pair = tuple[Volume, Volume]
+"""χ by its wavelets, and its field."""
+
+State = tuple[Pair, Parameters, Volume]
+"""With the parameters found so far, and the weights of voxels."""
+
+
+def _splitting(
+    given: Problem, known: Parameters, weights: Volume, radians_per_ppm: float
+) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
+    """Least ½ Σ weights misfit² + Σ rate variance |wavelet|, for :func:`jaxqsm.solvers.douglas_rachford`."""
+    fidelity = nonlinear(given.field, weights, radians_per_ppm=radians_per_ppm)
+    thresholds = known.rates * known.variance
+    tightness = IMAGE_TIGHTNESS * thresholds[0]
+
+    def proximal(pair: Pair) -> Pair:
+        means, details = haar(pair[0], len(thresholds))
+        kept = [_shrunk(d, t / tightness) for d, t in zip(details, thresholds, strict=True)]
+        return haar_inverse(means, kept), fidelity(pair[1])
+
+    def nearest(pair: Pair) -> tuple[Volume, Pair]:
+        pull = tightness * jnp.fft.rfftn(pair[0]) + given.kernel * jnp.fft.rfftn(pair[1])
+        spectrum = pull / (tightness + given.kernel**2)
+        chi = jnp.fft.irfftn(spectrum, s=given.shape)
+        return chi, (chi, jnp.fft.irfftn(spectrum * given.kernel, s=given.shape))
+
+    return proximal, nearest
+
+
+def _estimated(
+    given: Problem, known: Parameters, weights: Volume, chi: Volume, *, outliers: bool
+) -> tuple[Parameters, Volume]:
+    """Likelier parameters, and weights of voxels, where χ is the estimate so far."""
+    measured = given.weights > 0
+    part = jnp.mean(measured.astype(chi.dtype))
+    used = sum(jnp.sum(jnp.abs(d) > SMALLEST) for d in haar(chi, len(known.rates))[1]) / chi.size
+    used = jnp.minimum(used, MOST_KNOWN * part)
+    misfit = (given.field - dipole_convolve(chi, given.kernel, given.shape)) * measured
+
+    squares = given.weights * misfit**2
+    ordinary = _log_normal(squares, known.variance) + jnp.log1p(-known.part)
+    outlier = jax.nn.sigmoid(_log_normal(squares, known.outlying) + jnp.log(known.part) - ordinary)
+    outlier = outlier * measured if outliers else jnp.zeros_like(chi)
+    inlier = measured - outlier
+    # Coefficients in use have taken their share of the noise.
+    variance = jnp.sum(inlier * squares) / jnp.sum(inlier) * part / (part - used)
+    if outliers:
+        outlying = jnp.sum(outlier * squares) / jnp.maximum(jnp.sum(outlier), 1e-6)
+        outlying = jnp.maximum(outlying, LEAST_EXCESS * variance)
+        among = jnp.clip(jnp.sum(outlier) / jnp.sum(measured), 1e-4, 0.5)
+    else:
+        outlying, among = FIRST_EXCESS * variance, known.part
+
+    scatter = variance / (MEAN_SQUARE_DIPOLE * (part - used))
+    message = chi + scatter / variance * dipole_convolve(weights * misfit, given.kernel, given.shape)
+    weights = given.weights * (inlier + outlier * variance / outlying)
+    sizes = [
+        jnp.mean(_mean_size(d, jnp.sqrt(scatter), rate))
+        for d, rate in zip(haar(message, len(known.rates))[1], known.rates, strict=True)
+    ]
+    return Parameters(1 / jnp.stack(sizes), variance, outlying, among), weights
+
+
+def _mean_size(
+    observed: Float[Array, ...], deviation: Float[Array, ""], rate: Float[Array, ""]
+) -> Float[Array, ...]:
+    """Mean of |v| given v + normal noise, where v has a Laplace distribution of that rate."""
+
+    def branch(towards: Array) -> tuple[Array, Array]:
+        """Logarithm of the part of the posterior with v of that sign, and the mean of |v| in it."""
+        middle = towards / deviation - rate * deviation
+        shown = jnp.maximum(middle, -DEEPEST)
+        density = jnp.exp(-0.5 * shown**2 - 0.5 * jnp.log(2 * jnp.pi) - log_ndtr(shown))
+        return log_ndtr(middle) - rate * towards, (shown + density) * deviation
+
+    (log_up, up), (log_down, down) = branch(observed), branch(-observed)
+    positive = jax.nn.sigmoid(log_up - log_down)
+    return positive * up + (1 - positive) * down
+
+
+def _log_normal(squares: Array, variance: Array) -> Array:
+    return -0.5 * squares / variance - 0.5 * jnp.log(variance)
+
+
+def _shrunk(details: Float[Array, ...], threshold: Array) -> Float[Array, ...]:
+    return jnp.sign(details) * jnp.maximum(jnp.abs(details) - threshold, 0)
