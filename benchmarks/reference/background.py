@@ -46,7 +46,7 @@ def v_sharp(total_field: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.n
     back = np.where(np.abs(divisor) > 0.1, 1 / np.where(np.abs(divisor) > 0.1, divisor, 1), 0)
     filtered = high_pass(field)
     local = convolve(filtered, back) * valid
-    for _ in range(3):
+    for _ in range(2):
         local = local + (filtered - high_pass(local)) * valid
     return cropped(local, mask.shape), cropped(valid, mask.shape)
 

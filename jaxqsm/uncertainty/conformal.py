@@ -46,7 +46,7 @@ def conformal_factor(
         >>> mask = jnp.ones((4, 4, 4), bool)
         >>> error = jnp.linspace(-1, 1, 64).reshape(mask.shape)
         >>> round(float(conformal_factor([error], [0.1 * mask], [mask], level=0.5)), 1)
-        7.4
+        7.5
     """
     if not len(errors) == len(deviations) == len(masks) > 0:
         raise ValueError(
