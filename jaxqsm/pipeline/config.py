@@ -41,8 +41,8 @@ class Config:
         inversion: ``"auto"`` (default) is ``"tv"``.
         single_step: from total field to χ in place of background removal and inversion. ``"auto"``
             (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
-            options. On the head phantom at 1 mm ``ss_tv`` leaves an error of 18 %, ``v_sharp`` and ``medi``
-            31 %.
+            options. On the head phantom at 1 mm ``ss_tv`` leaves an error of 13 %, ``v_sharp`` and ``medi``
+            25 %.
         uncertainty: ``"learned_deviation"``, ``"laplace"``, ``"gibbs"`` or, in two stages,
             ``"noise_propagation"`` adds a map of the standard deviation of χ. Default ``"none"``.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
