@@ -17,7 +17,7 @@ from jaxqsm.inversion.fidelity import nonlinear
 from jaxqsm.inversion.splitting import Problem, Volume, problem
 from jaxqsm.operators import haar, haar_inverse
 from jaxqsm.physics import dipole_convolve
-from jaxqsm.solvers import douglas_rachford
+from jaxqsm.solvers import douglas_rachford, splitting_step
 
 IMAGE_TIGHTNESS = 25.0
 """Times the finest level's weight: how tightly the split wavelets follow χ."""
@@ -112,13 +112,8 @@ def amp_pe(
     def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:
         pair, known, weights = state
         proximal, nearest = _splitting(held, known, weights, radians_per_ppm)
-
-        def step(_: int, pair: Pair) -> Pair:
-            split = proximal(pair)
-            image = nearest(jax.tree.map(lambda z, v: 2 * z - v, split, pair))[1]
-            return jax.tree.map(lambda v, k, z: v + k - z, pair, image, split)
-
-        pair = jax.lax.fori_loop(0, iterations, step, pair)
+        step = splitting_step(proximal, nearest)
+        pair = jax.lax.fori_loop(0, iterations, lambda _, pair: step(pair), pair)
         return (pair, *_estimated(held, known, weights, proximal(pair)[0], outliers=outliers)), None
 
     first = Parameters(

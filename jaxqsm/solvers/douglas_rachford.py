@@ -44,17 +44,29 @@ def douglas_rachford(
         Eckstein & Bertsekas 1992, Math Program 55:293, doi:10.1007/BF01581204.
     """
 
-    def reflected(state: State) -> tuple[State, State]:
-        split = proximal(state)
-        return split, jax.tree.map(lambda z, v: 2 * z - v, split, state)
-
-    def step(state: State) -> State:
-        split, mirrored = reflected(state)
-        _, image = nearest(mirrored)
-        return jax.tree.map(lambda v, k, z: v + relaxation * (k - z), state, image, split)
-
+    step = splitting_step(proximal, nearest, relaxation=relaxation)
     if tolerance is None:
         state = iterate(step, initial, max_iterations)
     else:
         state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
-    return nearest(reflected(state)[1])[0]
+    return nearest(_reflected(proximal(state), state))[0]
+
+
+def splitting_step(
+    proximal: Callable[[State], State],
+    nearest: Callable[[State], tuple[Any, State]],
+    *,
+    relaxation: float = 1.0,
+) -> Callable[[State], State]:
+    """One iteration of :func:`douglas_rachford`, for loops that change the problem as they go."""
+
+    def step(state: State) -> State:
+        split = proximal(state)
+        _, image = nearest(_reflected(split, state))
+        return jax.tree.map(lambda v, k, z: v + relaxation * (k - z), state, image, split)
+
+    return step
+
+
+def _reflected(split: State, state: State) -> State:
+    return jax.tree.map(lambda z, v: 2 * z - v, split, state)

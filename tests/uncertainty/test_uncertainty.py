@@ -244,14 +244,18 @@ def test_calibrated_on_one_person_intervals_hold_in_another(people, name):
     assert spread[0] > 1.2 * spread[1]
 
 
+def _files(folder, shape, radius):
+    """A field and its mask, as files; returns the mask."""
+    mask = ball(shape, radius)
+    chi = jnp.asarray(0.1 * smooth_blobs(shape) * mask)
+    for name, volume in (("field", dipole_field(chi, Geometry()) * mask), ("mask", mask)):
+        save(folder / f"{name}.nii.gz", np.asarray(volume), np.eye(4))
+    return mask
+
+
 @pytest.mark.parametrize("name", ["laplace", "noise_propagation", "gibbs"])
 def test_command_writes_the_deviation_of_every_method(tmp_path, name):
-    shape = (16, 14, 12)
-    mask = ball(shape, 5)
-    chi = jnp.asarray(0.1 * smooth_blobs(shape) * mask)
-    field = np.asarray(dipole_field(chi, Geometry())) * mask
-    for file, volume in (("field", field), ("mask", mask)):
-        save(tmp_path / f"{file}.nii.gz", np.asarray(volume), np.eye(4))
+    mask = _files(tmp_path, (16, 14, 12), 5)
     done = jaxqsm(
         "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--method", "tkd",
         "--out", tmp_path / "chi.nii", "--out-std", tmp_path / "std.nii", "--uncertainty", name,
@@ -269,12 +273,7 @@ def test_noise_cannot_be_followed_through_a_single_step():
 
 
 def test_command_writes_the_deviation(tmp_path):
-    shape = (24, 22, 20)
-    mask = ball(shape, 9)
-    chi = jnp.asarray(0.1 * smooth_blobs(shape) * mask)
-    field = np.asarray(dipole_field(chi, Geometry())) * mask
-    for name, volume in (("field", field), ("mask", mask)):
-        save(tmp_path / f"{name}.nii.gz", np.asarray(volume), np.eye(4))
+    mask = _files(tmp_path, (24, 22, 20), 9)
     arguments = ("--mask", tmp_path / "mask.nii.gz", "--out", tmp_path / "chi.nii.gz")
     done = jaxqsm("invert", tmp_path / "field.nii.gz", *arguments, "--out-std", tmp_path / "std.nii.gz")
     assert done.returncode == 0, done.stderr
