@@ -65,9 +65,9 @@ READING = """## Reading
   without it. `tgv` and `fansi_tgv` have little to win where tissue is even. `tikhonov` is behind `tkd`
   although it is smoother: its quadratic penalty shrinks (slope 0.75), which NRMSE punishes more than
   streaks. `qsmnet_plus` knows axial scans of 1 mm alone.
-- `amp_pe` is told no weight: it finds the rates of its wavelets and the noise. What its model of the field
-  does not explain it takes for noise as well, and then smooths more than is best: at 2 mm, SNR 200 it has
-  27.6 %, the best weight of a grid 20.8 %.
+- `amp_pe` is told no weight: it finds the rates of its wavelets and the noise. With more noise it smooths
+  more than is best, and what its model of the field does not explain it takes for noise as well: at 2 mm,
+  SNR 200 it has 27.6 %, the best weight of a grid 20.8 %.
 - Cylinders: even in pieces, and without edges in the magnitude. `medi` takes 30 % of the magnitude's noise
   for edges; with 2 % it is as good as `tv`. `tgv` and `fansi_tgv` stop at their tolerance before slopes are
   even: with 1e-3 `tgv` has 4.5 %. `learned` has never seen such a thing.
