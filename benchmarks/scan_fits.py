@@ -27,6 +27,7 @@ from jaxtyping import Array
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan, Trial, make_trial
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.common import referenced
 from jaxqsm.io import save_json
 from jaxqsm.pipeline import METHODS
 from jaxqsm.uncertainty import cone_energy, coverage, diffusion
@@ -114,9 +115,9 @@ def _save(path: Path, trial: Trial) -> None:
 def _score(name: str, path: Path) -> Scores:
     with np.load(path) as file:
         given = {key: jnp.asarray(value) for key, value in file.items()}
-    field, mask, truth = given["field"], given["mask"], given["truth"]
+    field, mask = given["field"], given["mask"]
     geometry = Geometry(given["voxel_size"], given["b0_dir"])
-    truth = (truth - jnp.sum(truth * mask) / mask.sum()) * mask
+    truth = referenced(given["truth"], mask)
     start = time.perf_counter()
     found: Any = _function(name)(field, mask, geometry, magnitude=given["magnitude"])
     chi = jax.block_until_ready(found if isinstance(found, Array) else found.mean)

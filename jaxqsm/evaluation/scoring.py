@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jaxqsm import metrics
 from jaxqsm.evaluation.trial import TURN, Trial
+from jaxqsm.inversion.common import referenced
 from jaxqsm.operators import erode
 from jaxqsm.pipeline import Method, deviation_of, find_method
 from jaxqsm.uncertainty import coverage
@@ -51,19 +53,21 @@ def score(
     """
     field, mask, geometry = trial.field, trial.mask, trial.geometry
     keywords: dict[str, Any] = dict(options or {})
-    judged, weights = find_method("inversion", JUDGED), {"magnitude": trial.magnitude}
-    chi = judged.function(field, mask, geometry, **weights) if method.stage == "uncertainty" else None
+    weights = {"magnitude": trial.magnitude}
+    work: Callable[[], Any]
+    if method.stage == "uncertainty":
+        judged = find_method("inversion", JUDGED)
+        chi = judged.function(field, mask, geometry, **weights)
+        given = method, chi, field, mask, geometry, judged, weights
+        work = partial(deviation_of, *given, magnitude=trial.magnitude, options=keywords)
+    else:
+        keywords |= weights if method.takes_magnitude else {}
+        work = partial(method.function, field, mask, geometry, **keywords)
     start = time.perf_counter()
-    if chi is not None:
-        deviation = deviation_of(
-            method, chi, field, mask, geometry, judged, weights, magnitude=trial.magnitude, options=keywords
-        )
-        deviation.block_until_ready()
-        return _of_deviation(chi, deviation, trial), time.perf_counter() - start
-    if method.takes_magnitude:
-        keywords |= weights
-    found = jax.block_until_ready(method.function(field, mask, geometry, **keywords))
+    found = jax.block_until_ready(work())
     seconds = time.perf_counter() - start
+    if method.stage == "uncertainty":
+        return _of_deviation(chi, found, trial), seconds
     if method.stage == "unwrapping":
         return {"wrong_turns": _wrong_turns(found, trial)}, seconds
     image, valid = found if isinstance(found, tuple) else (found, mask)
@@ -71,7 +75,7 @@ def score(
     truth = trial.truth
     if method.stage != "background":
         # The mean is no error of χ, which has no absolute reference; the regional slope is that of χ.
-        image, truth, labels = _demeaned(image, valid), _demeaned(truth, valid), trial.labels
+        image, truth, labels = referenced(image, valid), referenced(truth, valid), trial.labels
     scores = metrics.summary(image, truth, valid, labels)
     core = erode(mask, DEPTH, geometry) & valid
     scores["core"] = float(metrics.nrmse(image * core, truth * core, core))
@@ -88,11 +92,7 @@ def _wrong_turns(found: Float[Array, "x y z"], trial: Trial) -> float:
 def _of_deviation(
     chi: Float[Array, "x y z"], deviation: Float[Array, "x y z"], trial: Trial
 ) -> dict[str, float]:
-    mask, truth = trial.mask, _demeaned(trial.truth, trial.mask)
+    mask, truth = trial.mask, referenced(trial.truth, trial.mask)
     covered = coverage(chi - truth, deviation, mask)
     size = jnp.linalg.norm((deviation * mask).ravel()) / jnp.linalg.norm(truth.ravel())
     return {"coverage": float(100 * covered), "deviation": float(100 * size)}
-
-
-def _demeaned(image: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
-    return (image - jnp.sum(image * mask) / mask.sum()) * mask

@@ -17,7 +17,7 @@ from jaxqsm.inversion.fidelity import nonlinear
 from jaxqsm.inversion.splitting import Problem, Volume, problem
 from jaxqsm.operators import haar, haar_inverse
 from jaxqsm.physics import dipole_convolve
-from jaxqsm.solvers import douglas_rachford, splitting_step
+from jaxqsm.solvers import douglas_rachford, shrink_vectors, splitting_step
 
 IMAGE_TIGHTNESS = 25.0
 """Times the finest level's weight: how tightly the split wavelets follow χ."""
@@ -36,7 +36,6 @@ LEAST_EXCESS = 9.0
 
 MOST_KNOWN = 0.8
 """Coefficients that are not zero, over voxels that are measured, at most: beyond it no noise is left."""
-
 
 SMALLEST = 1e-7
 """ppm. Wavelets below are zero, but for rounding."""
@@ -110,11 +109,11 @@ def amp_pe(
     held = jax.lax.stop_gradient(given)
 
     def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:
-        pair, known, weights = state
-        proximal, nearest = _splitting(held, known, weights, radians_per_ppm)
+        pair, known, belief = state
+        proximal, nearest = _splitting(held, known, belief, radians_per_ppm)
         step = splitting_step(proximal, nearest)
         pair = jax.lax.fori_loop(0, iterations, lambda _, pair: step(pair), pair)
-        return (pair, *_estimated(held, known, weights, proximal(pair)[0], outliers=outliers)), None
+        return (pair, *_estimated(held, known, belief, proximal(pair)[0], outliers=outliers)), None
 
     first = Parameters(
         rates=jnp.full(levels, FIRST_RATE),
@@ -123,13 +122,11 @@ def amp_pe(
         part=jnp.array(FIRST_PART),
     )
     begun = jnp.zeros(given.shape, given.field.dtype), held.field
-    state = begun, first, held.weights
+    state = begun, first, jnp.ones_like(held.weights)
     for outliers, length in ((False, rounds), (True, rounds // 2)):
         state, _ = jax.lax.scan(partial(once, outliers=outliers), state, None, length=length)
-    pair, known, weights = state
-    # How much a voxel is believed is found; what weight it has by the magnitude is given.
-    belief = jnp.where(held.weights > 0, weights / jnp.where(held.weights > 0, held.weights, 1), 0)
-    proximal, nearest = _splitting(given, known, given.weights * belief, radians_per_ppm)
+    pair, known, belief = state
+    proximal, nearest = _splitting(given, known, belief, radians_per_ppm)
     chi = douglas_rachford(proximal, nearest, pair, tolerance=tolerance, max_iterations=max_iterations)
     return given.finish(chi)
 
@@ -138,20 +135,20 @@ Pair = tuple[Volume, Volume]
 """χ by its wavelets, and its field."""
 
 State = tuple[Pair, Parameters, Volume]
-"""With the parameters found so far, and the weights of voxels."""
+"""With the parameters found so far, and how much each voxel is believed, 0 to 1."""
 
 
 def _splitting(
-    given: Problem, known: Parameters, weights: Volume, radians_per_ppm: float
+    given: Problem, known: Parameters, belief: Volume, radians_per_ppm: float
 ) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
-    """Least ½ Σ weights misfit² + Σ rate variance |wavelet|, for :func:`jaxqsm.solvers.douglas_rachford`."""
-    fidelity = nonlinear(given.field, weights, radians_per_ppm=radians_per_ppm)
+    """Least ½ Σ W² belief misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
+    fidelity = nonlinear(given.field, given.weights * belief, radians_per_ppm=radians_per_ppm)
     thresholds = known.rates * known.variance
     tightness = IMAGE_TIGHTNESS * thresholds[0]
 
     def proximal(pair: Pair) -> Pair:
         means, details = haar(pair[0], len(thresholds))
-        kept = [_shrunk(d, t / tightness) for d, t in zip(details, thresholds, strict=True)]
+        kept = [shrink_vectors((d,), t / tightness)[0] for d, t in zip(details, thresholds, strict=True)]
         return haar_inverse(means, kept), fidelity(pair[1])
 
     def nearest(pair: Pair) -> tuple[Volume, Pair]:
@@ -164,9 +161,9 @@ def _splitting(
 
 
 def _estimated(
-    given: Problem, known: Parameters, weights: Volume, chi: Volume, *, outliers: bool
+    given: Problem, known: Parameters, belief: Volume, chi: Volume, *, outliers: bool
 ) -> tuple[Parameters, Volume]:
-    """Likelier parameters, and weights of voxels, where χ is the estimate so far."""
+    """Likelier parameters, and belief in voxels, where χ is the estimate so far."""
     measured = given.weights > 0
     part = jnp.mean(measured.astype(chi.dtype))
     used = sum(jnp.sum(jnp.abs(d) > SMALLEST) for d in haar(chi, len(known.rates))[1]) / chi.size
@@ -188,13 +185,13 @@ def _estimated(
         outlying, among = FIRST_EXCESS * variance, known.part
 
     scatter = variance / (MEAN_SQUARE_DIPOLE * (part - used))
-    message = chi + scatter / variance * dipole_convolve(weights * misfit, given.kernel, given.shape)
-    weights = given.weights * (inlier + outlier * variance / outlying)
+    pull = dipole_convolve(given.weights * belief * misfit, given.kernel, given.shape)
+    message = chi + scatter / variance * pull
     sizes = [
         jnp.mean(_mean_size(d, jnp.sqrt(scatter), rate))
         for d, rate in zip(haar(message, len(known.rates))[1], known.rates, strict=True)
     ]
-    return Parameters(1 / jnp.stack(sizes), variance, outlying, among), weights
+    return Parameters(1 / jnp.stack(sizes), variance, outlying, among), inlier + outlier * variance / outlying
 
 
 def _mean_size(
@@ -216,7 +213,3 @@ def _mean_size(
 
 def _log_normal(squares: Array, variance: Array) -> Array:
     return -0.5 * squares / variance - 0.5 * jnp.log(variance)
-
-
-def _shrunk(details: Float[Array, ...], threshold: Array) -> Float[Array, ...]:
-    return jnp.sign(details) * jnp.maximum(jnp.abs(details) - threshold, 0)
