@@ -323,6 +323,66 @@ def qsmnet(weights, image):
     return functional.conv3d(image, get("out/weights", 4, 3, 0, 1, 2), get("out/biases"))
 
 
+OBJECT = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def nextqsm_weights(channels, depths, strengths, seed):
+    """As TensorFlow names them: background (first depth) and regulariser."""
+    random = np.random.default_rng(seed)
+    weights = {f"lambdas/{n}{OBJECT}": np.array(value, np.float32) for n, value in enumerate(strengths)}
+
+    def layer(path, kernel, out):
+        values = random.standard_normal((3, 3, 3, *kernel)) * np.sqrt(2 / (27 * kernel[0]))
+        weights[f"{path}/parts/0/kernel{OBJECT}"] = values.astype(np.float32)
+        weights[f"{path}/parts/0/bias{OBJECT}"] = 0.02 * random.standard_normal(out).astype(np.float32)
+
+    for prefix, depth in zip(("", "nets/"), depths, strict=True):
+        widths = [channels * 2**level for level in range(depth + 1)]
+        for level, (a, b) in enumerate(zip([1, *widths], widths, strict=False)):
+            layer(f"{prefix}encoder/{level}", (a, b), b)
+        for place, width in enumerate(widths[-2::-1]):
+            layer(f"{prefix}decoder/{place}", (width, (4 if place else 2) * width), width)
+        layer(f"{prefix}last_conv", (2 * channels, 1), 1)
+    return weights
+
+
+def nextqsm(weights, total, mask, kernel):
+    """The network of those weights on (x, y, z), for which it needs no padding, in PyTorch's operations."""
+
+    def get(path, *axes):
+        value = torch.from_numpy(weights[path + OBJECT])
+        return value.permute(*axes) if axes else value
+
+    def body(prefix, image):
+        image, kept, level = image[None, None], [], 0
+        while f"{prefix}encoder/{level}/parts/0/bias{OBJECT}" in weights:
+            path = f"{prefix}encoder/{level}/parts/0"
+            widths, stride = ((0, 1) * 3, 2) if level else ((1, 1) * 3, 1)
+            kernel = get(f"{path}/kernel", 4, 3, 0, 1, 2)
+            image = functional.conv3d(functional.pad(image, widths), kernel, get(f"{path}/bias"), stride)
+            kept.append(image := functional.relu(image))
+            level += 1
+        kept.pop()
+        for place in range(level - 1):
+            path, skip = f"{prefix}decoder/{place}/parts/0", kept.pop()
+            kernel = get(f"{path}/kernel", 4, 3, 0, 1, 2)
+            image = functional.conv_transpose3d(image, kernel, get(f"{path}/bias"), stride=2)
+            image = torch.cat([functional.relu(image[..., :-1, :-1, :-1]), skip], dim=1)
+        path = f"{prefix}last_conv/parts/0"
+        kernel = get(f"{path}/kernel", 4, 3, 0, 1, 2)
+        return functional.conv3d(image, kernel, get(f"{path}/bias"), padding=1)[0, 0]
+
+    local = (body("", total * mask) * mask).detach()
+    chi = local.clone()
+    for step in range(sum(name.startswith("lambdas") for name in weights)):
+        chi.requires_grad_()
+        misfit = torch.linalg.norm(local - filtered(chi, kernel)) / torch.linalg.norm(local)
+        energy = get(f"lambdas/{step}") * 100 * misfit + body("nets/", chi).abs().mean()
+        (slope,) = torch.autograd.grad(energy, chi)
+        chi = ((chi - slope) * mask).detach()
+    return local, chi
+
+
 def _twice(channels, between, out):
     layers = []
     for a, b in ((channels, between), (between, out)):

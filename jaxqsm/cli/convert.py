@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import ChainMap
 from pathlib import Path
 
 from flax import nnx
@@ -17,7 +18,7 @@ from jaxqsm.pipeline import Option
 
 
 def convert(
-    checkpoint: Path,
+    checkpoints: list[Path],
     /,
     *,
     network: str,
@@ -29,12 +30,13 @@ def convert(
 
     Parameters
     ----------
-    checkpoint
+    checkpoints
         PyTorch state_dict (.pth, .pt; needs PyTorch), the .index of a TensorFlow checkpoint (needs
-        TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz.
+        TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz. For nextqsm two: that of the
+        background's network and that of the variational network.
     network
-        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm, which
-        takes a total field.
+        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm and
+        nextqsm, which take a total field.
     out
         File to write, .safetensors.
     settings
@@ -60,13 +62,18 @@ def convert(
         except ValueError as error:
             raise InputError(f"--set {setting}: {error}") from error
     try:
-        module = convert_weights(read_checkpoint(checkpoint), network, options)
+        weights = [read_checkpoint(path) for path in checkpoints]
     except ValueError as error:
-        raise InputError(f"{checkpoint}: {str(error).removeprefix(f'{checkpoint}: ')}") from error
+        raise InputError(str(error)) from error
+    names = " ".join(map(str, checkpoints))
+    try:
+        module = convert_weights(dict(ChainMap(*weights)), network, options)
+    except ValueError as error:
+        raise InputError(f"{names}: {error}") from error
     notes = {
-        "task": "single_step" if network == "iqsm" else "inversion",
-        "converted_from": checkpoint.name,
-        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "task": "single_step" if network in ("iqsm", "nextqsm") else "inversion",
+        "converted_from": " ".join(path.name for path in checkpoints),
+        "sha256": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoints),
     }
     with staging(out.parent) as folder:
         save_weights(folder / out.name, network, options, nnx.state(module), notes)

@@ -77,6 +77,10 @@ class _Named:
                 return value
         raise KeyError(f"{scope}/{variable}")
 
+    def object(self, path: str) -> np.ndarray:
+        """The variable at a path of attributes, from a file of TensorFlow's objects."""
+        return self.weights[f"{path}/.ATTRIBUTES/VARIABLE_VALUE"]
+
 
 def _wide_residual(named: _Named) -> Weights:
     found = named.torch_layer("gen.0", "denoiser.enter")
@@ -216,6 +220,28 @@ def _iqsm(named: _Named) -> Weights:
     return found | named.torch_layer(f"{prefix}FinalConv", "body.decoder.leave")
 
 
+def _nextqsm(named: _Named) -> Weights:
+    """From two files: the background's network is the root of the one, the other's is ``nets``."""
+
+    def layer(theirs: str, ours: str, *, transposed: bool = False) -> Weights:
+        kernel = named.object(f"{theirs}/parts/0/kernel")
+        if transposed:
+            # A transposed convolution of stride 2 is one of the spread image, with the kernel turned round.
+            kernel = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
+        return {f"{ours}.kernel": kernel, f"{ours}.bias": named.object(f"{theirs}/parts/0/bias")}
+
+    found: Weights = {}
+    for theirs, ours in (("", "background"), ("nets/", "regulariser")):
+        found |= layer(f"{theirs}encoder/0", f"{ours}.enter") | layer(f"{theirs}last_conv", f"{ours}.leave")
+        level = 0
+        while f"{theirs}decoder/{level}/parts/0/kernel/.ATTRIBUTES/VARIABLE_VALUE" in named.weights:
+            found |= layer(f"{theirs}encoder/{level + 1}", f"{ours}.downs.{level}")
+            found |= layer(f"{theirs}decoder/{level}", f"{ours}.ups.{level}", transposed=True)
+            level += 1
+    steps = sum(bool(re.match(r"lambdas/\d+/\.ATTRIBUTES/VARIABLE_VALUE", name)) for name in named.weights)
+    return found | {"strengths": np.stack([named.object(f"lambdas/{step}") for step in range(max(steps, 1))])}
+
+
 CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
     "qsmnet": _qsmnet,
     "xqsm": _xqsm,
@@ -223,7 +249,8 @@ CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
     "spinet_qsm": _spinet_qsm,
     "modl_qsm": _modl_qsm,
     "iqsm": _iqsm,
+    "nextqsm": _nextqsm,
 }
 """Networks whose published weights can be read, by our names: of the authors' repositories SNU-LIST/QSMnet
-(TensorFlow), Ruimin-Feng/MoDL-QSM (Keras), sunhongfu/deepMRI, Sulam-Group/LPCNN and
+and QSMxT/NeXtQSM (TensorFlow), Ruimin-Feng/MoDL-QSM (Keras), sunhongfu/deepMRI, Sulam-Group/LPCNN and
 venkateshvaddadi/SpiNet-QSM (PyTorch)."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxqsm.networks.convolution import conv3d
 
@@ -96,6 +96,20 @@ def unpad(images: Float[Array, "b X Y Z c"], shape: Sequence[int]) -> Float[Arra
     """The first ``shape`` voxels."""
     x, y, z = shape
     return images[:, :x, :y, :z]
+
+
+def centre_padded(images: Shaped[Array, "b x y z"], multiple: int) -> Shaped[Array, "b X Y Z"]:
+    """Zeros on both ends, one more at the near one where they are odd, up to a multiple."""
+    widths = [(-(-missing // 2), missing // 2) for missing in (-n % multiple for n in images.shape[1:])]
+    return jnp.pad(images, [(0, 0), *widths])
+
+
+def centre_unpadded(images: Shaped[Array, "b X Y Z"], shape: Sequence[int]) -> Shaped[Array, "b x y z"]:
+    """Inverse of :func:`centre_padded`."""
+    x, y, z = (
+        slice(start := -(-(m - n) // 2), start + n) for m, n in zip(images.shape[1:], shape, strict=True)
+    )
+    return images[:, x, y, z]
 
 
 def padded(

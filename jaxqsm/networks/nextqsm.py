@@ -10,53 +10,56 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.networks.data_consistency import gradient_step, measurement
-from jaxqsm.networks.layers import pad_to_multiple, padded
+from jaxqsm.networks.layers import centre_padded, centre_unpadded
 from jaxqsm.networks.strided_u_net import StridedUNet
+from jaxqsm.physics import dipole_convolve, dipole_kernel
 
 
 @dataclasses.dataclass(frozen=True)
 class NeXtQSMConfig:
-    """Size and units of :class:`NeXtQSM`. The paper's idea; sizes are of our choosing.
+    """Size of :class:`NeXtQSM`. Defaults are the published ones.
 
     Attributes:
-        iterations: of the variational network. Default 7.
+        iterations: of the variational network. Default 6.
         channels: of the first level of either U-Net. Default 16.
-        background_depth: halvings of the background's U-Net. Default 4.
-        depth: halvings of the regulariser's. Default 2.
-        total_std, field_std, chi_std: ppm, of what enters and leaves them. Defaults 0.2, 0.02 and 0.04.
+        background_depth: halvings of the background's U-Net. Default 6.
+        depth: halvings of the regulariser's. Default 5.
+        strength: of the data term before training. Default 0.1, for patches of 64³ voxels; see
+            :class:`NeXtQSM`.
     """
 
-    iterations: int = 7
+    iterations: int = 6
     channels: int = 16
-    background_depth: int = 4
-    depth: int = 2
-    total_std: float = 0.2
-    field_std: float = 0.02
-    chi_std: float = 0.04
+    background_depth: int = 6
+    depth: int = 5
+    strength: float = 0.1
 
 
 class NeXtQSM(nnx.Module):
-    """Total field to local field by one U-Net; χ goes down ½ step · |Dχ − local|² + R(χ) from there.
+    """Total field to local field by one U-Net; from there χ goes down a data term and a learned regulariser.
 
-    R is the mean size of what a second U-Net makes of χ: a learned regulariser, whose derivative the network
-    itself takes.
+    Each step of χ is the gradient of strength · 100 |Dχ − local| / |local| + mean |R(χ)|, R a second U-Net
+    that all steps share. Both energies are of the whole image, so a step grows as the image shrinks: a
+    network is right for images of about the size that it was trained on.
+
+    The images are centred on a grid whose lengths are multiples of 64 (2 to the larger depth), on which D is
+    periodic and 1/3 at k = 0, as when the published weights were trained. Voxel size and field direction are
+    those of the scan. Give it the total field in ppm as it is; a magnitude is not used.
 
     Args:
         config: its size.
         rngs: random state.
 
     References:
-        Cognolato et al. 2023, Med Image Anal 84:102700, doi:10.1016/j.media.2022.102700.
+        Cognolato et al. 2023, Med Image Anal 84:102700, doi:10.1016/j.media.2022.102700; sizes and units as
+        in its code, QSMxT/NeXtQSM.
     """
 
     def __init__(self, config: NeXtQSMConfig = NeXtQSMConfig(), *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.background = StridedUNet(config.channels, config.background_depth, rngs=rngs)
-        self.regulariser = StridedUNet(config.channels, config.depth, rngs=rngs)
-        self.steps = nnx.Param(jnp.full(config.iterations, 1.0))
-        self.gains = nnx.Param(jnp.full(config.iterations, 0.1))
+        self.background = StridedUNet(config.channels, config.background_depth, jax.nn.relu, rngs=rngs)
+        self.regulariser = StridedUNet(config.channels, config.depth, jax.nn.relu, rngs=rngs)
+        self.strengths = nnx.Param(jnp.full(config.iterations, config.strength))
 
     def __call__(
         self,
@@ -71,26 +74,41 @@ class NeXtQSM(nnx.Module):
             total_field: ppm.
             mask: where it is valid.
             geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit; weights of the data.
+            magnitude: not used.
         """
-        local = self.local_field(total_field, mask)
-        data = jax.vmap(measurement)(local, mask, geometry, magnitude)
+        inside = centre_padded(mask, self._multiple)
+        local = self._local_field(total_field, mask)
+        shape = local.shape[1:]
+        kernels = jax.vmap(lambda g: dipole_kernel(shape, g).at[0, 0, 0].set(1 / 3))(geometry)
+        convolve = jax.vmap(lambda chi, kernel: dipole_convolve(chi, kernel, shape))
+
+        def energy(chi: Array, strength: Array) -> Array:
+            misfit = _norm(local - convolve(chi, kernels)) / _norm(local)
+            return jnp.sum(strength * 100 * misfit + self._roughness(chi))
+
         chi = local
-        for number in range(self.config.iterations):
-            downhill = jax.grad(self._roughness)(chi / self.config.chi_std)
-            chi = jax.vmap(gradient_step, in_axes=(0, 0, None))(chi, data, self.steps[number])
-            chi = (chi - self.gains[number] * self.config.chi_std * downhill) * mask
-        return chi
+        for strength in self.strengths[...]:
+            chi = (chi - jax.grad(energy)(chi, strength)) * inside
+        return centre_unpadded(chi, mask.shape[1:])
 
     def local_field(
         self, total_field: Float[Array, "batch x y z"], mask: Bool[Array, "batch x y z"]
     ) -> Float[Array, "batch x y z"]:
         """Local field in ppm, zero outside the mask."""
-        config = self.config
-        centred = jax.vmap(referenced)(total_field, mask) / config.total_std
-        found = padded(self.background, centred[..., None], 2**config.background_depth)
-        return config.field_std * found[..., 0] * mask
+        return centre_unpadded(self._local_field(total_field, mask), mask.shape[1:])
 
-    def _roughness(self, chi: Float[Array, "batch x y z"]) -> Float[Array, ""]:
-        out = self.regulariser(pad_to_multiple(chi[..., None], 2**self.config.depth))
-        return jnp.sum(jnp.sqrt(out**2 + 1e-4))  # smooth, as it is differentiated twice
+    def _local_field(self, total_field: Array, mask: Array) -> Float[Array, "batch X Y Z"]:
+        total = centre_padded(total_field * mask, self._multiple)
+        return self.background(total[..., None])[..., 0] * centre_padded(mask, self._multiple)
+
+    def _roughness(self, chi: Float[Array, "batch X Y Z"]) -> Float[Array, batch]:
+        return jnp.mean(jnp.abs(self.regulariser(chi[..., None])), axis=(1, 2, 3, 4))
+
+    @property
+    def _multiple(self) -> int:
+        return int(2 ** max(self.config.background_depth, self.config.depth))
+
+
+def _norm(images: Float[Array, "batch x y z"]) -> Float[Array, batch]:
+    # Above zero, where its derivative is.
+    return jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3)) + 1e-20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +38,21 @@ class StridedUNet(nnx.Module):
     Args:
         channels: of the first level.
         depth: number of halvings.
+        rectifier: after every layer but the last. Default ``jax.nn.elu``.
         rngs: random state.
 
     Source: Cognolato et al. 2023, Med Image Anal 84:102700, doi:10.1016/j.media.2022.102700.
     """
 
-    def __init__(self, channels: int, depth: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        channels: int,
+        depth: int,
+        rectifier: Callable[[Array], Array] = jax.nn.elu,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.rectifier = rectifier
         widths = [min(channels * 2**level, 512) for level in range(depth + 1)]
         self.enter = Convolution(1, widths[0], rngs=rngs)
         self.downs = nnx.List([Convolution(a, b, rngs=rngs) for a, b in itertools.pairwise(widths)])
@@ -54,15 +64,15 @@ class StridedUNet(nnx.Module):
 
     def __call__(self, images: Float[Array, "batch x y z 1"]) -> Float[Array, "batch x y z 1"]:
         """Lengths must be multiples of 2 to the depth."""
-        images = jax.nn.elu(self.enter(images))
+        images = self.rectifier(self.enter(images))
         skips = []
         for down in self.downs:
             skips.append(images)
-            images = jax.nn.elu(down(images)[:, 1::2, 1::2, 1::2])
+            images = self.rectifier(down(images)[:, 1::2, 1::2, 1::2])
         for up, skip in zip(self.ups, reversed(skips), strict=True):
             spread = jnp.zeros((*skip.shape[:4], images.shape[-1]), images.dtype)
             spread = spread.at[:, 1::2, 1::2, 1::2].set(images)
-            images = jnp.concatenate([jax.nn.elu(up(spread)), skip], axis=-1)
+            images = jnp.concatenate([self.rectifier(up(spread)), skip], axis=-1)
         return self.leave(images)
 
 

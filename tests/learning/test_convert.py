@@ -18,7 +18,8 @@ from helpers import ball, smooth_blobs
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tkd
 from jaxqsm.learning import convert_weights, read_checkpoint
-from jaxqsm.networks import build, measurement, parameter_count
+from jaxqsm.networks import build, load_network, measurement, parameter_count
+from jaxqsm.physics import dipole_kernel
 
 SHAPE = (15, 16, 13)
 STD = 0.03
@@ -139,6 +140,34 @@ def test_iqsm():
     np.testing.assert_allclose(turned, out, atol=1e-4 * np.ptp(np.asarray(out)))
 
 
+def test_nextqsm_from_its_two_files(tmp_path):
+    """By the command; and what pads it leaves what is scanned in the middle, as there."""
+    weights = twins.nextqsm_weights(4, (3, 2), (0.001, 0.002), 6)
+    first = {name: value for name, value in weights.items() if not name.startswith(("nets", "lambdas"))}
+    np.savez(tmp_path / "background.npz", **first)
+    np.savez(tmp_path / "variational.npz", **{n: v for n, v in weights.items() if n not in first})
+    options = {"channels": 4, "background_depth": 3, "depth": 2, "iterations": 2}
+    command = [sys.executable, "-m", "jaxqsm", "convert-weights", "background.npz", "variational.npz"]
+    command += ["--network", "nextqsm", "--out", "nextqsm.safetensors"]
+    command += [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours = load_network(tmp_path / "nextqsm.safetensors")[0]
+    shape = (16, 24, 16)
+    mask = np.asarray(ball(shape, 6))
+    total = 0.1 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    geometry = Geometry((1.0, 1.2, 2.0), (0.0, 0.6, 0.8))
+    kernel = _full(np.asarray(dipole_kernel(shape, geometry).at[0, 0, 0].set(1 / 3)))
+    inside = torch.from_numpy(mask.astype(np.float32))
+    local, chi = twins.nextqsm(weights, torch.from_numpy(total), inside, kernel)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], geometry)
+    _close(ours.local_field(jnp.asarray(total)[None], mask[None])[0], local)
+    _close(ours(jnp.asarray(total)[None], mask[None], batch)[0], chi)
+    # The ball fits into a smaller image: padded back, all is where it was.
+    box = (slice(2, -1), slice(4, -3), slice(1, None))
+    _close(ours(jnp.asarray(total[box])[None], mask[box][None], batch)[0], chi[box])
+
+
 @pytest.mark.parametrize(
     ("name", "twin", "count"),
     [
@@ -147,6 +176,7 @@ def test_iqsm():
         ("xqsm", lambda: twins.XQSM(64), 5_215_681),
         ("qsmnet", None, 99_453_985),
         ("iqsm", lambda: twins.IQSM(16, 4), 4_305_409),
+        ("nextqsm", None, 38_907_368),
     ],
 )
 def test_sizes_are_the_published_ones(name, twin, count):
