@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,7 +45,8 @@ def stress(
     """Run methods of one stage through sweeps of χ, voxels, tilt, noise, left-over field, mask and lesion.
 
     Writes stress.md (tables), stress.png (scores against each factor) and stress.json. About a quarter of an
-    hour a method at 1 mm on two cores.
+    hour a method at 1 mm on two cores. A run that was stopped goes on when the command is given again: until
+    it is done, what it has is in OUT.unfinished.json.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ def stress(
     settings
         Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001.
     overwrite
-        Replace results that are in the folder.
+        Replace results that are in the folder, and do not go on with a run that was stopped.
     """
     stage = _common_stage(method)
     possible = {name: sweep for name, sweep in SWEEPS.items() if stage in sweep.stages}
@@ -75,6 +78,15 @@ def stress(
     options = settings_by_method({m.name: m for m in methods}, settings)
     refuse_existing([out], overwrite=overwrite)
     chosen = [possible[name].few() if quick else possible[name] for name in sweeps or possible]
+    unfinished = out.with_name(f"{out.name}.unfinished.json")
+    record: dict[str, Any] = {
+        "seed": SEED,
+        "stage": stage,
+        "voxel_size_mm": voxel_size,
+        "options": options,
+        "versions": versions(),
+    }
+    known = [] if overwrite else _known(unfinished, record)
     outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with _one_line(), staging(out) as folder:
@@ -85,9 +97,12 @@ def stress(
                 chosen,
                 voxel_size=voxel_size,
                 options=options,
+                known=known,
                 announce=lambda text: progress.update(task, description=text),
             ):
                 outcomes.append(outcome)
+                with staging(out.parent) as beside:
+                    save_json(beside / unfinished.name, _with_outcomes(record, outcomes))
                 progress.advance(task)
                 shown = (f"{heading} {outcome.scores[s]:.2f}" for s, heading in SCORES[stage].items())
                 # A line each, so that a log of a run without a terminal shows where it is.
@@ -96,16 +111,30 @@ def stress(
                 )
         (folder / "stress.md").write_text(_page(outcomes, stage, voxel_size), encoding="utf-8")
         draw_sweeps(outcomes, folder / "stress.png", stage)
-        record: dict[str, Any] = {
-            "seed": SEED,
-            "stage": stage,
-            "voxel_size_mm": voxel_size,
-            "options": options,
-            "versions": versions(),
-            "outcomes": [dataclasses.asdict(o) for o in outcomes],
-        }
-        save_json(folder / "stress.json", record)
+        save_json(folder / "stress.json", _with_outcomes(record, outcomes))
+    unfinished.unlink()
     console.note(f"wrote {out}: see {out / 'stress.md'} and {out / 'stress.png'}")
+
+
+def _with_outcomes(record: dict[str, Any], outcomes: list[Outcome]) -> dict[str, Any]:
+    return record | {"outcomes": [dataclasses.asdict(outcome) for outcome in outcomes]}
+
+
+def _known(unfinished: Path, record: dict[str, Any]) -> list[Outcome]:
+    """Outcomes of the same run before it was stopped."""
+    if not unfinished.exists():
+        return []
+    try:
+        found = json.loads(unfinished.read_text(encoding="utf-8"))
+        outcomes = [Outcome(**outcome) for outcome in found.pop("outcomes")]
+        for outcome in outcomes:  # NaN is null there
+            outcome.scores.update((name, math.nan) for name, value in outcome.scores.items() if value is None)
+    except (ValueError, KeyError, TypeError):
+        found, outcomes = None, []
+    # As JSON has it: tuples are lists there.
+    if found != json.loads(json.dumps(record)):
+        raise InputError(f"{unfinished}: is of another run; remove it, use another --out, or --overwrite")
+    return outcomes
 
 
 @contextlib.contextmanager

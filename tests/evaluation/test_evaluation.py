@@ -1,6 +1,8 @@
 """The test bench: its trials hold what they say, a perfect inversion scores perfectly."""
 
 import dataclasses
+import json
+import math
 import sys
 
 import jax
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from helpers import jaxqsm, relative_error
 
+from jaxqsm.cli import stress as stress_command
 from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, Outcome, draw_sweeps, score, stress, sweep_tables
 from jaxqsm.evaluation.trial import make_trial
+from jaxqsm.io import InputError
 from jaxqsm.phantoms import Protocol, head
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline import Method, find_method
@@ -209,6 +213,44 @@ def test_tables_and_figure_show_the_scores_of_the_stage(tmp_path, stage):
     assert {"unwrapping": "| 90 | 1.2 |", "uncertainty": "| 90 | 88.0 | 20.0 |"}[stage] in text
     draw_sweeps(outcomes, tmp_path / "figure.png", stage)
     assert (tmp_path / "figure.png").stat().st_size > 5_000
+
+
+def test_outcomes_of_a_stopped_run_are_not_made_again():
+    """Neither where they are, nor where the reference comes again in another sweep."""
+    scores = {"nrmse": 12.0}
+    known = [Outcome("snr", 100.0, "tkd", scores, 1.0), Outcome("tilt", 15.0, "tkd", scores, 1.0)]
+    sweeps = [
+        dataclasses.replace(SWEEPS["snr"], levels=(100.0,)),
+        dataclasses.replace(SWEEPS["tilt"], levels=(0.0, 15.0)),
+    ]
+    method = Method("inversion", "tkd", None)  # cannot be run
+    found = list(stress([method], sweeps, voxel_size=COARSE, known=known))
+    assert found == [known[0], Outcome("tilt", 0.0, "tkd", scores, 1.0), known[1]]
+
+
+def test_stress_command_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    """What has been found is shown as it is; with other options it would be another run."""
+    made = []
+
+    def few(methods, sweeps, *, known, **others):
+        made.append(list(known))
+        yield Outcome("tilt", 0.0, "tkd", {"nrmse": math.nan, "slope": 1.0, "xsim": 0.5}, 1.0)
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        yield Outcome("tilt", 15.0, "tkd", {"nrmse": 40.0, "slope": 1.0, "xsim": 0.5}, 1.0)
+
+    monkeypatch.setattr(stress_command, "run_stress", few)
+    out = tmp_path / "s"
+    for expected in (pytest.raises(KeyboardInterrupt), pytest.raises(InputError, match="another run")):
+        with expected:
+            stress_command.stress(method=("tkd",), out=out, settings=("tkd.threshold=0.1",) if made else ())
+    assert not out.exists()
+    stress_command.stress(method=("tkd",), out=out)
+    ((first,),) = made[1:]
+    assert (first.sweep, first.scores["slope"]) == ("tilt", 1.0)
+    assert math.isnan(first.scores["nrmse"])
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert len(json.loads((out / "stress.json").read_text())["outcomes"]) == 2
 
 
 @pytest.mark.slow
