@@ -27,8 +27,9 @@ from benchmarks.reference import grid
 from benchmarks.reference import inversion as their_inversion
 from benchmarks.reference.run import run
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.background import ismv, lbv, pdf, resharp, v_sharp
+from jaxqsm.background import harperella, iharperella, ismv, lbv, pdf, resharp, v_sharp
 from jaxqsm.inversion import (
+    amp_pe,
     fansi_tgv,
     fansi_tv,
     heidi,
@@ -54,6 +55,8 @@ SHAPE = (160, 160, 160)
 PADDED = padded_shape(SHAPE)
 DIRECTION = np.array([0.2, -0.1, 0.97]) / np.linalg.norm([0.2, -0.1, 0.97])
 GEOMETRY = Geometry((1.0, 1.0, 1.0), DIRECTION)
+GRIDS = {"tfi": fast_shape(SHAPE, [n // 2 for n in SHAPE]), "amp_pe": (208, 208, 208)}
+"""Of inversions on others: all of the sources around, and four times halved."""
 FEW, MANY = 5, 15
 RUN_ITERATIONS = 40
 
@@ -193,7 +196,7 @@ def _inversion(
         def reference(n: int) -> np.ndarray:
             if method is tgv_qsm:
                 return theirs(field, mask, DIRECTION, n)
-            shape = fast_shape(SHAPE, [n // 2 for n in SHAPE]) if method is tfi else PADDED
+            shape = GRIDS.get(name, PADDED)
             problem = their_inversion.Problem(field, mask, mask.astype(np.float32), DIRECTION, shape)
             return theirs(problem, chi, n) if method is medi else theirs(problem, n)
 
@@ -213,6 +216,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "tgv": _inversion(tgv, "10 FFTs", tolerance=0.0),
     "fansi_tgv": _inversion(fansi_tgv, "10 FFTs", tolerance=0.0),
     "wh_qsm": _inversion(wh_qsm, "6 FFTs", tolerance=0.0),
+    "amp_pe": _inversion(amp_pe, "4 FFTs", tolerance=0.0, rounds=0),
     "rts": _inversion(rts, "2 FFTs", tolerance=0.0),
     "heidi": _inversion(heidi, "2 FFTs", tolerance=0.0),
     "ndi": _inversion(ndi, "4 FFTs", "iterations"),
@@ -225,6 +229,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "resharp": _removal(resharp, "iterations", "4 FFTs"),
     "ismv": _removal(ismv, "max_iterations", "2 FFTs", tolerance=0.0),
     "lbv": _removal(lbv, "iterations", "2 FFTs"),
+    "harperella": _removal(harperella, "iterations", "2 FFTs"),
+    "iharperella": _removal(iharperella, "iterations", "4 FFTs"),
     "run": _run,
 }
 

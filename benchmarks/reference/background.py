@@ -88,6 +88,54 @@ def ismv(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarr
     return cropped(np.where(kept, field - background, 0), mask.shape)
 
 
+def harperella(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarray:
+    """A Laplacian outside that leaves no mean over any ball of 10 mm."""
+    given = _Laplacians(total_field, mask)
+    averaged = ball(given.shape, 10.0) ** 2
+    sources = conjugate_gradient(
+        lambda sources: given.outside * convolve(given.outside * sources, averaged),
+        -given.outside * convolve(given.inner, averaged),
+        iterations,
+    )
+    return given.field(sources)
+
+
+def iharperella(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarray:
+    """A Laplacian outside that makes the field inside least."""
+    given = _Laplacians(total_field, mask)
+    symbol = laplacian_symbol(given.shape) ** 2
+
+    def squared(image: np.ndarray) -> np.ndarray:
+        return given.poisson((1 - given.outside) * given.poisson(image))
+
+    sources = conjugate_gradient(
+        lambda sources: given.outside * squared(given.outside * sources),
+        -given.outside * squared(given.inner),
+        iterations,
+        lambda residual: given.outside * convolve(given.outside * residual, symbol),
+    )
+    return given.field(sources)
+
+
+class _Laplacians:
+    """Minus the Laplacian of the total field where it is known, and where it is not, on a padded grid."""
+
+    def __init__(self, total_field: np.ndarray, mask: np.ndarray) -> None:
+        self.shape = fast_shape(mask.shape, [max(8, n // 8) for n in mask.shape])
+        self.valid = without_border(mask)
+        self.outside = 1 - padded(self.valid, self.shape)
+        self.inner = -laplacian(padded(total_field * mask, self.shape)) * (1 - self.outside)
+        response = laplacian_symbol(self.shape)
+        response[0, 0, 0] = np.inf
+        self.response = 1 / response
+
+    def poisson(self, image: np.ndarray) -> np.ndarray:
+        return convolve(image, self.response)
+
+    def field(self, sources: np.ndarray) -> np.ndarray:
+        return cropped(self.poisson(self.inner + self.outside * sources), self.valid.shape) * self.valid
+
+
 def lbv(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarray:
     """Laplace's equation, preconditioned by Poisson's on the whole array."""
     shape = fast_shape(mask.shape, 1)

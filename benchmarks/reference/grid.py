@@ -91,6 +91,32 @@ def eroded(inside: np.ndarray, radius: float) -> np.ndarray:
     return (inside > 0) & (convolve(inside, ball(inside.shape, radius)) > 0.999)
 
 
+def haar(image: np.ndarray, levels: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Haar's wavelets: means, and every level's seven bands of differences."""
+    details = []
+    for _ in range(levels):
+        bands = image[None]
+        for axis in (1, 2, 3):
+            even, odd = (bands[(slice(None),) * axis + (slice(start, None, 2),)] for start in (0, 1))
+            bands = np.concatenate([even + odd, even - odd]) * np.float32(0.5**0.5)
+        image = bands[0]
+        details.append(bands[1:])
+    return image, details
+
+
+def haar_inverse(means: np.ndarray, details: list[np.ndarray]) -> np.ndarray:
+    """The image of those wavelets."""
+    for rest in reversed(details):
+        bands = np.concatenate([means[None], rest])
+        for axis in (3, 2, 1):
+            sums, differences = np.split(bands * np.float32(0.5**0.5), 2)
+            bands = np.empty([n * (2 if a == axis else 1) for a, n in enumerate(sums.shape)], np.float32)
+            bands[(slice(None),) * axis + (slice(0, None, 2),)] = sums + differences
+            bands[(slice(None),) * axis + (slice(1, None, 2),)] = sums - differences
+        means = bands[0]
+    return means
+
+
 def padded(image: np.ndarray, shape: Shape) -> np.ndarray:
     """With zeros up to a larger grid."""
     return np.pad(image, [(0, n - o) for n, o in zip(shape, image.shape, strict=True)]).astype(np.float32)
