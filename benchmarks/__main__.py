@@ -195,7 +195,7 @@ def _inversion(
 
         def reference(n: int) -> np.ndarray:
             if method is tgv_qsm:
-                return theirs(field, mask, DIRECTION, n)
+                return theirs(field, mask, DIRECTION, PADDED, n)
             shape = GRIDS.get(name, PADDED)
             problem = their_inversion.Problem(field, mask, mask.astype(np.float32), DIRECTION, shape)
             return theirs(problem, chi, n) if method is medi else theirs(problem, n)
@@ -223,7 +223,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "ilsqr": _inversion(ilsqr, "2 FFTs", "streak_iterations"),
     "ss_tv": _inversion(ss_tv, "10 FFTs", tolerance=0.0),
     "tfi": _inversion(tfi, "4 FFTs", "iterations", reweightings=1),
-    "tgv_qsm": _inversion(tgv_qsm, "no FFT", "iterations"),
+    "tgv_qsm": _inversion(tgv_qsm, "12 FFTs", tolerance=0.0),
     "v_sharp": _v_sharp,
     "pdf": _removal(pdf, "iterations", "4 FFTs"),
     "resharp": _removal(resharp, "iterations", "4 FFTs"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reference.background import lbv
 from benchmarks.reference.grid import (
     Shape,
     ball,
@@ -29,6 +30,7 @@ from benchmarks.reference.grid import (
 from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rachford, shrink
 
 TIGHTNESS = np.float32(100)
+SECOND_ORDER_TIGHTNESS, SECOND_ORDER_RELAXATION, HARMONIC_TIGHTNESS = 0.1, 1.8, 150
 RADIANS = np.float32(16)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
@@ -54,27 +56,29 @@ class Problem:
         self.kernel = dipole_kernel(shape, b0_dir)
         self.mask, self.shape = mask, shape
 
-    def linear(self) -> Proximal:
+    def linear(self, tightness: float = 1) -> Proximal:
         """Sum of squares."""
-        return lambda v: (self.weights * self.field + v) / (self.weights + 1)
+        tight = np.float32(tightness)
+        return lambda v: (self.weights * self.field + tight * v) / (self.weights + tight)
 
     def absolute(self, typical: float) -> Proximal:
         """Sum of absolute values, in units of a typical misfit."""
         limit = np.float32(typical) * np.sqrt(self.weights)
         return lambda v: v - np.clip(v - self.field, -limit, limit)
 
-    def nonlinear(self) -> Proximal:
+    def nonlinear(self, tightness: float = 1) -> Proximal:
         """Sum of 1 − cos, by three steps of Newton's method."""
         turn, field, weights = np.float32(2 * np.pi) / RADIANS, self.field, self.weights
+        tight = np.float32(tightness)
 
         def proximal(v: np.ndarray) -> np.ndarray:
             distance = v - field
             distance = distance - turn * np.round(distance / turn)
-            misfit = distance / (weights + 1)
+            misfit = tight * distance / (weights + tight)
             for _ in range(3):
                 phase = RADIANS * misfit
-                slope = weights * np.sin(phase) / RADIANS + misfit - distance
-                misfit = misfit - slope / (weights * np.maximum(np.cos(phase), 0) + 1)
+                slope = weights * np.sin(phase) / RADIANS + tight * (misfit - distance)
+                misfit = misfit - slope / (weights * np.maximum(np.cos(phase), 0) + tight)
             return v + misfit - distance
 
         return proximal
@@ -118,12 +122,13 @@ def nltv(given: Problem, iterations: int) -> np.ndarray:
 
 def tgv(given: Problem, iterations: int) -> np.ndarray:
     """Total generalised variation."""
-    return referenced(_second_order(given, given.linear(), iterations), given.mask)
+    return referenced(_second_order(given, given.linear(SECOND_ORDER_TIGHTNESS), iterations), given.mask)
 
 
 def fansi_tgv(given: Problem, iterations: int) -> np.ndarray:
     """Total generalised variation with the nonlinear data term."""
-    return referenced(_second_order(given, given.nonlinear(), iterations), given.mask)
+    fidelity = given.nonlinear(SECOND_ORDER_TIGHTNESS)
+    return referenced(_second_order(given, fidelity, iterations), given.mask)
 
 
 def ndi(given: Problem, iterations: int) -> np.ndarray:
@@ -287,53 +292,19 @@ def tfi(given: Problem, iterations: int) -> np.ndarray:
     return referenced(chi, given.mask)
 
 
-def tgv_qsm(field: np.ndarray, mask: np.ndarray, b0_dir: np.ndarray, iterations: int) -> np.ndarray:
-    """Total generalised variation with the field equation, by a primal-dual method without FFT."""
-    weight, ratio = np.float32(2e-4), np.float32(3)
-    shape, inside, field = mask.shape, np.pad(mask, 1), np.pad(field * mask, 1).astype(np.float32)
+def tgv_qsm(
+    field: np.ndarray, mask: np.ndarray, b0_dir: np.ndarray, shape: Shape, iterations: int
+) -> np.ndarray:
+    """Total generalised variation, and a harmonic field beside that of χ."""
+    inside = np.pad(mask, 1)
     for _ in range(3):
         inside = without_border(inside)
     interior = without_border(inside)
-    source = laplacian(field) * interior
-    step = np.float32(1 / np.sqrt(2 * 12**2 + 1))
-
-    def wave(image: np.ndarray) -> np.ndarray:
-        out = laplacian(image) / 3
-        for i, j in PAIRS:
-            factor = np.float32(b0_dir[i] * b0_dir[j])
-            if i == j:
-                out -= factor * (np.roll(image, -1, i) - 2 * image + np.roll(image, 1, i))
-            else:
-                along = np.roll(image, -1, i) - np.roll(image, 1, i)
-                out -= factor / 2 * (np.roll(along, -1, j) - np.roll(along, 1, j))
-        return out
-
-    def bounded(parts: State, limit: np.float32) -> State:
-        square = sum(p**2 for p in parts[:3]) + 2 * sum(p**2 for p in parts[3:])
-        scale = inside / np.maximum(np.sqrt(square) / limit, 1)
-        return [p * scale for p in parts]
-
-    zeros = np.zeros(inside.shape, np.float32)
-    primal = leading = [zeros] * 5  # χ, its slopes, and the misfit
-    forces, stresses, tension = [zeros] * 3, [zeros] * 6, zeros
-    for _ in range(iterations):
-        chi, slopes, psi = leading[0], leading[1:4], leading[4]
-        first = [g - s for g, s in zip(gradient(chi), slopes, strict=True)]
-        second = _symmetric_gradient(slopes)
-        forces = bounded([f + step * d for f, d in zip(forces, first, strict=True)], weight)
-        stresses = bounded([s + step * d for s, d in zip(stresses, second, strict=True)], weight * ratio)
-        tension = tension + step * ((laplacian(psi) - wave(chi) + source) * interior)
-        chi, slopes, psi = primal[0], primal[1:4], primal[4]
-        back = _symmetric_gradient_adjoint(stresses)
-        new = [
-            (chi + step * (divergence(forces) + wave(tension))) * inside,
-            *((s + step * (f - b)) * inside for s, f, b in zip(slopes, forces, back, strict=True)),
-            inside * (psi - step * laplacian(tension)) / (1 + step),
-        ]
-        leading = [2 * n - o for n, o in zip(new, primal, strict=True)]
-        primal = new
-    core = tuple(slice(1, n + 1) for n in shape)
-    return referenced(primal[0][core], inside[core])
+    inside, interior = (m[1:-1, 1:-1, 1:-1] for m in (inside, interior))
+    given = Problem(lbv(field, mask, 20, layers=3), inside, inside.astype(np.float32), b0_dir, shape)
+    fidelity = given.linear(SECOND_ORDER_TIGHTNESS)
+    chi = _second_order(given, fidelity, iterations, ratio=3, harmonic_in=padded(interior, shape) > 0)
+    return referenced(chi, inside)
 
 
 def smooth_directions(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
@@ -382,13 +353,24 @@ def _first_order(
     return douglas_rachford(proximal, nearest, state, iterations)
 
 
-def _second_order(given: Problem, fidelity: Proximal, iterations: int) -> np.ndarray:
-    weight, ratio = np.float32(2e-4), np.float32(4)
+def _second_order(
+    given: Problem,
+    fidelity: Proximal,
+    iterations: int,
+    *,
+    ratio: float = 4,
+    harmonic_in: np.ndarray | None = None,
+) -> np.ndarray:
+    weight = np.float32(2e-4)
+    tight, stiff = np.float32(SECOND_ORDER_TIGHTNESS), np.float32(HARMONIC_TIGHTNESS)
     kernel, shape = given.kernel, given.shape
     tightness, second = TIGHTNESS * weight, TIGHTNESS * weight * ratio**2
     symbols, energy = difference_symbols(shape), laplacian_symbol(shape)
     across, along = tightness + second / 2 * energy, tightness + second * energy
-    divisor = tightness * energy - tightness**2 * energy / along + kernel**2
+    yielding = 1 / (tight + stiff * energy**2)
+    followed = tight if harmonic_in is None else tight * stiff * energy * yielding
+    met = followed if harmonic_in is None else followed * energy
+    divisor = tightness * energy - tightness**2 * energy / along + met * kernel**2
     divisor = np.where(divisor > 0, divisor, 1)
     bend = (across - along) / np.where(energy > 0, energy, 1) / along
 
@@ -397,14 +379,18 @@ def _second_order(given: Problem, fidelity: Proximal, iterations: int) -> np.nda
         matrix = state[3:6] + [root * m for m in state[6:9]]
         matrix = shrink(matrix, 1 / (TIGHTNESS * ratio))
         curvatures = matrix[:3] + [m / root for m in matrix[3:]]
-        return [*shrink(state[:3], 1 / TIGHTNESS), *curvatures, fidelity(state[9])]
+        sources = [] if harmonic_in is None else [np.where(harmonic_in, 0, state[10])]
+        return [*shrink(state[:3], 1 / TIGHTNESS), *curvatures, fidelity(state[9]), *sources]
 
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
         gradients, curvatures = state[:3], state[3:9]
         back = _symmetric_gradient_adjoint(curvatures)
         right = [forward(second * c - tightness * g) for c, g in zip(back, gradients, strict=True)]
         projected = sum(np.conj(e) * r for e, r in zip(symbols, right, strict=True))
-        pull = forward(-tightness * divergence(gradients)) + kernel * forward(state[9])
+        forth = forward(state[9])
+        apart = [forward(s) for s in state[10:]]
+        pulled = followed * (energy * forth + apart[0]) if apart else followed * forth
+        pull = forward(-tightness * divergence(gradients)) + kernel * pulled
         spectrum = (pull + tightness * projected / along) / divisor
         shared = (projected + tightness * energy * spectrum) * bend
         chi = inverse(spectrum, shape)
@@ -415,12 +401,17 @@ def _second_order(given: Problem, fidelity: Proximal, iterations: int) -> np.nda
                 for e, r in zip(symbols, right, strict=True)
             ]
             rest = [g - s for g, s in zip(gradient(chi), slopes, strict=True)]
-            return [*rest, *_symmetric_gradient(slopes), inverse(spectrum * kernel, shape)]
+            field, sources = spectrum * kernel, []
+            if apart:
+                other = (tight * (forth - field) - stiff * energy * apart[0]) * yielding
+                field, sources = field + other, [inverse(-energy * other, shape)]
+            return [*rest, *_symmetric_gradient(slopes), inverse(field, shape), *sources]
 
         return chi, image
 
     zeros = np.zeros(shape, np.float32)
-    return douglas_rachford(proximal, nearest, [zeros] * 9 + [given.field], iterations)
+    state = [zeros] * 9 + [given.field] + ([] if harmonic_in is None else [zeros])
+    return douglas_rachford(proximal, nearest, state, iterations, SECOND_ORDER_RELAXATION)
 
 
 def _two_steps(given: Problem, shorten: Shrink, iterations: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.splitting import problem, second_order
+from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -52,7 +52,7 @@ def fansi_tgv(
     given = problem(local_field, mask, geometry, magnitude)
     chi = second_order(
         given,
-        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
+        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm, tightness=FIELD_TIGHTNESS),
         weight=weight,
         start=start,
         ratio=ratio,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import problem, second_order
+from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -28,7 +28,6 @@ def tgv(
     """Minimise ½ |W (Dχ − field)|² + weight Σ (|∇χ − w| + ratio |ℰw|) over χ and w.
 
     Where total variation makes plateaus, this allows slopes: w follows a slowly varying gradient of χ.
-
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -52,7 +51,7 @@ def tgv(
     given = problem(local_field, mask, geometry, magnitude)
     chi = second_order(
         given,
-        linear(given.field, given.weights),
+        linear(given.field, given.weights, tightness=FIELD_TIGHTNESS),
         weight=weight,
         start=start,
         ratio=ratio,

@@ -22,7 +22,7 @@ OPTIONS = {
 """For a head as small as this: balls that fit, enough iterations for its strong background."""
 
 QUICK = [n if n == "ss_tv" else pytest.param(n, marks=pytest.mark.slow) for n in METHODS["single_step"]]
-TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.6, "qsmart": 0.9}
+TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.3, "qsmart": 0.9}
 WEAKEST = {"qsmart": 0.4}
 """Part of the contrast that is to be left, where it is less than of other methods."""
 
@@ -105,7 +105,10 @@ def test_voxels_unwrapped_wrongly_pull_no_more_than_noise(truth):
 
 
 @pytest.mark.slow
-def test_gradient_is_that_of_finite_differences(x64):
+@pytest.mark.parametrize(
+    ("name", "options"), [("ss_tv", {"radii": (4.0, 2.0)}), ("tgv_qsm", {"erosion": 1, "weight": 2e-3})]
+)
+def test_gradient_is_that_of_finite_differences(x64, name, options):
     shape = (20, 18, 16)
     mask = jnp.asarray(ball(shape, 7))
     chi = jnp.asarray(0.1 * smooth_blobs(shape)) * mask
@@ -113,7 +116,8 @@ def test_gradient_is_that_of_finite_differences(x64):
     weight = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
 
     def loss(field):
-        chi, _ = inversion.ss_tv(field, mask, GEOMETRY, radii=(4.0, 2.0), tolerance=1e-9, max_iterations=4000)
+        solve = getattr(inversion, name)
+        chi, _ = solve(field, mask, GEOMETRY, **options, tolerance=1e-9, max_iterations=4000)
         return jnp.sum(weight * chi)
 
     assert_gradient(loss, total, rtol=2e-2)
