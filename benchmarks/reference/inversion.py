@@ -30,7 +30,7 @@ from benchmarks.reference.grid import (
 from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rachford, shrink
 
 TIGHTNESS = np.float32(100)
-SECOND_ORDER_TIGHTNESS, SECOND_ORDER_RELAXATION, HARMONIC_TIGHTNESS = 0.1, 1.8, 150
+SECOND_ORDER_TIGHTNESS, HARMONIC_TIGHTNESS, HARMONIC_RELAXATION = 0.1, 150, 1.8
 RADIANS = np.float32(16)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
@@ -410,8 +410,10 @@ def _second_order(
         return chi, image
 
     zeros = np.zeros(shape, np.float32)
-    state = [zeros] * 9 + [given.field] + ([] if harmonic_in is None else [zeros])
-    return douglas_rachford(proximal, nearest, state, iterations, SECOND_ORDER_RELAXATION)
+    if harmonic_in is None:
+        return douglas_rachford(proximal, nearest, [zeros] * 9 + [given.field], iterations)
+    state = [zeros] * 9 + [given.field, zeros]
+    return douglas_rachford(proximal, nearest, state, iterations, HARMONIC_RELAXATION)
 
 
 def _two_steps(given: Problem, shorten: Shrink, iterations: int) -> np.ndarray:

@@ -39,8 +39,7 @@ GRADIENT_TIGHTNESS = 100.0
 solution, but takes longer to it."""
 
 FIELD_TIGHTNESS = 0.1
-RELAXATION = 1.8
-"""Of the second order. With both at 1, the usual, slopes take four times as many iterations."""
+"""Of the second order. With 1, the usual, slopes take four times as many iterations."""
 
 HARMONIC_TIGHTNESS = 150.0
 """mm⁴; how tightly the split sources of a harmonic field follow its Laplacian."""
@@ -281,6 +280,7 @@ def second_order(
     weight: ArrayLike,
     ratio: ArrayLike,
     harmonic_in: Bool[Array, "X Y Z"] | None = None,
+    relaxation: float = 1.0,
     start: Array | None = None,
     tolerance: float,
     max_iterations: int,
@@ -295,7 +295,7 @@ def second_order(
         weight: ppm · mm.
         ratio: mm, of the second penalty's weight to the first's.
         harmonic_in: if given, the field is that of χ and another, harmonic there, which is found along.
-        start: as in :func:`first_order`.
+        relaxation, start: as in :func:`first_order`.
         tolerance: relative change of the iterate at which to stop.
         max_iterations: bound on the iterations, of ten real FFTs each, with another field twelve.
     """
@@ -365,7 +365,7 @@ def second_order(
         proximal,
         nearest,
         (gradients, (zeros,) * 6, fields, zeros if found_along else None),
-        relaxation=RELAXATION,
+        relaxation=relaxation,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

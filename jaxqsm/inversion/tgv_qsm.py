@@ -14,6 +14,9 @@ from jaxqsm.inversion.fidelity import linear
 from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
 from jaxqsm.operators import pad, without_border
 
+RELAXATION = 1.8
+"""The harmonic field comes slowly without. (TGV alone swings with it.)"""
+
 
 @partial(jax.jit, static_argnames=("erosion", "max_iterations"))
 def tgv_qsm(
@@ -71,6 +74,7 @@ def tgv_qsm(
         weight=weight,
         ratio=ratio,
         harmonic_in=pad(interior, given.shape),
+        relaxation=RELAXATION,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import relative_error
+from helpers import ball, relative_error
 from jax import random
 
 from jaxqsm import Geometry
@@ -103,3 +103,14 @@ def test_an_ensemble_is_the_mean_and_spread_of_its_members():
     np.testing.assert_allclose(found.deviation, np.sqrt(7) * field * mask, rtol=1e-5)
     with pytest.raises(ValueError, match="at least two"):
         ensemble(members[:1], field, mask, GEOMETRY)
+
+
+def test_an_ensemble_that_is_told_the_noise_spreads_as_that_does():
+    """Through members that only scale the field: noise in the mask alone, of another draw for each."""
+    mask = jnp.asarray(ball((12, 12, 12), 5))
+    members = [lambda field, mask, geometry, magnitude: 2 * field] * 40
+    field = jnp.ones(mask.shape) * mask
+    found = ensemble(members, field, mask, GEOMETRY, noise=0.3, key=jax.random.key(1))
+    assert float(jnp.sqrt(jnp.mean(found.deviation[mask] ** 2))) == pytest.approx(0.6, rel=0.03)
+    assert float(jnp.abs(jnp.where(mask, 0, found.members)).max()) == 0
+    assert float(ensemble(members[:2], field, mask, GEOMETRY).deviation.max()) == 0
