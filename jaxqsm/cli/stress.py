@@ -78,7 +78,8 @@ def stress(
     options = settings_by_method({m.name: m for m in methods}, settings)
     refuse_existing([out], overwrite=overwrite)
     chosen = [possible[name].few() if quick else possible[name] for name in sweeps or possible]
-    unfinished = out.with_name(f"{out.name}.unfinished.json")
+    place = out.resolve()  # . has no name
+    unfinished = place.with_name(f"{place.name}.unfinished.json")
     record: dict[str, Any] = {
         "seed": SEED,
         "stage": stage,
@@ -101,7 +102,7 @@ def stress(
                 announce=lambda text: progress.update(task, description=text),
             ):
                 outcomes.append(outcome)
-                with staging(out.parent) as beside:
+                with staging(unfinished.parent) as beside:
                     save_json(beside / unfinished.name, _with_outcomes(record, outcomes))
                 progress.advance(task)
                 shown = (f"{heading} {outcome.scores[s]:.2f}" for s, heading in SCORES[stage].items())
