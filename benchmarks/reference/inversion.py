@@ -159,7 +159,6 @@ def amp_pe(given: Problem, iterations: int) -> np.ndarray:
     """Sparse wavelets with the nonlinear data term, by the parameters that the library begins with."""
     threshold, fidelity, kernel, shape = np.float32(1 / 25), given.nonlinear(), given.kernel, given.shape
     tightness = np.float32(25 * 300 * 1e-6)
-    # 0.5 |misfit|² is penalised in units of the noise's variance there, and so is all else.
     divisor = tightness + kernel**2
 
     def proximal(state: State) -> State:

@@ -67,7 +67,7 @@ def convert(
         raise InputError(str(error)) from error
     names = " ".join(map(str, checkpoints))
     try:
-        module = convert_weights(dict(ChainMap(*weights)), network, options)
+        module = convert_weights(ChainMap(*weights), network, options)
     except ValueError as error:
         raise InputError(f"{names}: {error}") from error
     notes = {

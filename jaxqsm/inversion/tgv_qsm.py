@@ -63,11 +63,12 @@ def tgv_qsm(
     References:
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041.
     """
-    local, interior = lbv(total_field, mask, geometry, layers=erosion)
-    eroded = jnp.pad(mask, 1)
+    eroded = jnp.pad(mask, 1)  # so that neighbours do not wrap around
     for _ in range(erosion):
         eroded = without_border(eroded)
-    given = problem(local, eroded[1:-1, 1:-1, 1:-1], geometry, magnitude)
+    eroded = eroded[1:-1, 1:-1, 1:-1]
+    local, interior = lbv(total_field, eroded, geometry, layers=0)
+    given = problem(local, eroded, geometry, magnitude)
     chi = second_order(
         given,
         linear(given.field, given.weights, tightness=FIELD_TIGHTNESS),

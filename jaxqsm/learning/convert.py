@@ -15,6 +15,9 @@ from jaxqsm.networks import build, flat_weights, with_weights
 KERAS_EPSILON, OURS = 1e-3, 1e-5
 """Added to variances by batch normalisation, there and in our :class:`jaxqsm.networks.MoDLQSM`."""
 
+OBJECT = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""Ends the names of variables in files of TensorFlow's objects."""
+
 
 def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Mapping[str, Any]) -> Any:
     """Our network with published weights.
@@ -79,7 +82,11 @@ class _Named:
 
     def object(self, path: str) -> np.ndarray:
         """The variable at a path of attributes, from a file of TensorFlow's objects."""
-        return self.weights[f"{path}/.ATTRIBUTES/VARIABLE_VALUE"]
+        return self.weights[path + OBJECT]
+
+    def has_object(self, path: str) -> bool:
+        """Whether there is one."""
+        return path + OBJECT in self.weights
 
 
 def _wide_residual(named: _Named) -> Weights:
@@ -234,12 +241,14 @@ def _nextqsm(named: _Named) -> Weights:
     for theirs, ours in (("", "background"), ("nets/", "regulariser")):
         found |= layer(f"{theirs}encoder/0", f"{ours}.enter") | layer(f"{theirs}last_conv", f"{ours}.leave")
         level = 0
-        while f"{theirs}decoder/{level}/parts/0/kernel/.ATTRIBUTES/VARIABLE_VALUE" in named.weights:
+        while named.has_object(f"{theirs}decoder/{level}/parts/0/kernel"):
             found |= layer(f"{theirs}encoder/{level + 1}", f"{ours}.downs.{level}")
             found |= layer(f"{theirs}decoder/{level}", f"{ours}.ups.{level}", transposed=True)
             level += 1
-    steps = sum(bool(re.match(r"lambdas/\d+/\.ATTRIBUTES/VARIABLE_VALUE", name)) for name in named.weights)
-    return found | {"strengths": np.stack([named.object(f"lambdas/{step}") for step in range(max(steps, 1))])}
+    strengths = [named.object("lambdas/0")]
+    while named.has_object(f"lambdas/{len(strengths)}"):
+        strengths.append(named.object(f"lambdas/{len(strengths)}"))
+    return found | {"strengths": np.stack(strengths)}
 
 
 CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
