@@ -21,7 +21,8 @@ from jaxqsm import Geometry
 from jaxqsm.inversion import medi, ss_tv, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
 from jaxqsm.operators import crop
 
 SHAPE = (256, 256, 160)

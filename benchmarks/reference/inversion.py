@@ -31,6 +31,7 @@ from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rach
 
 TIGHTNESS = np.float32(100)
 SECOND_ORDER_TIGHTNESS, HARMONIC_TIGHTNESS, HARMONIC_RELAXATION = 0.1, 150, 1.8
+FANSI_TGV_TIGHTNESS = 0.5
 RADIANS = np.float32(16)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
@@ -127,8 +128,9 @@ def tgv(given: Problem, iterations: int) -> np.ndarray:
 
 def fansi_tgv(given: Problem, iterations: int) -> np.ndarray:
     """Total generalised variation with the nonlinear data term."""
-    fidelity = given.nonlinear(SECOND_ORDER_TIGHTNESS)
-    return referenced(_second_order(given, fidelity, iterations), given.mask)
+    fidelity = given.nonlinear(FANSI_TGV_TIGHTNESS)
+    chi = _second_order(given, fidelity, iterations, field_tightness=FANSI_TGV_TIGHTNESS)
+    return referenced(chi, given.mask)
 
 
 def ndi(given: Problem, iterations: int) -> np.ndarray:
@@ -358,10 +360,11 @@ def _second_order(
     iterations: int,
     *,
     ratio: float = 4,
+    field_tightness: float = SECOND_ORDER_TIGHTNESS,
     harmonic_in: np.ndarray | None = None,
 ) -> np.ndarray:
     weight = np.float32(2e-4)
-    tight, stiff = np.float32(SECOND_ORDER_TIGHTNESS), np.float32(HARMONIC_TIGHTNESS)
+    tight, stiff = np.float32(field_tightness), np.float32(HARMONIC_TIGHTNESS)
     kernel, shape = given.kernel, given.shape
     tightness, second = TIGHTNESS * weight, TIGHTNESS * weight * ratio**2
     symbols, energy = difference_symbols(shape), laplacian_symbol(shape)

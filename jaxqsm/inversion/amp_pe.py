@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import padded_shape
 from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.splitting import Problem, Volume, problem
+from jaxqsm.inversion.problem import Problem, Volume, problem
 from jaxqsm.operators import haar, haar_inverse
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import douglas_rachford, shrink_vectors, splitting_step

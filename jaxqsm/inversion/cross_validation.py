@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights
-from jaxqsm.inversion.splitting import behind_balls, problem
+from jaxqsm.inversion.problem import behind_balls, problem
 from jaxqsm.operators import crop
 from jaxqsm.physics import dipole_field
 

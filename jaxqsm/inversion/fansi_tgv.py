@@ -9,7 +9,11 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import second_order
+
+FIELD_TIGHTNESS = 0.5
+"""Less does not come to rest where the phase is large: the data term is not convex."""
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -29,7 +33,6 @@ def fansi_tgv(
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
 
     The data term of :func:`fansi_tv` with the penalty of :func:`tgv`.
-
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -53,6 +56,7 @@ def fansi_tgv(
     chi = second_order(
         given,
         nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm, tightness=FIELD_TIGHTNESS),
+        field_tightness=FIELD_TIGHTNESS,
         weight=weight,
         start=start,
         ratio=ratio,

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import absolute, linear
 from jaxqsm.inversion.l1_qsm import TYPICAL_MISFIT
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
 
 
 @partial(jax.jit, static_argnames=("first_iterations", "iterations"))

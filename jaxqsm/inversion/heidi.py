@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import smooth_directions, sparing
 from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.splitting import completed, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import completed
 from jaxqsm.operators import laplacian
 
 

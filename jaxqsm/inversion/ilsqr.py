@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.splitting import Problem, problem
+from jaxqsm.inversion.problem import Problem, problem
 from jaxqsm.operators import divergence, gradient, laplacian, pad, spherical_kernel
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import absolute
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
 
 TYPICAL_MISFIT = 0.01
 """ppm."""

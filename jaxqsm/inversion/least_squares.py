@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from jaxqsm.inversion.splitting import Problem
+from jaxqsm.inversion.problem import Problem
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import Proximal, linear, nonlinear
-from jaxqsm.inversion.splitting import IMAGE_TIGHTNESS, behind_ball, first_order, problem
+from jaxqsm.inversion.problem import behind_ball, problem
+from jaxqsm.inversion.splitting import IMAGE_TIGHTNESS, first_order
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
 

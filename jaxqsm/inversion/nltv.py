@@ -10,7 +10,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import Shrink, first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import Shrink, first_order
 from jaxqsm.operators import gradient
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.solvers import shrink_vectors

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.splitting import completed, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import completed
 
 
 @partial(jax.jit, static_argnames=("first_iterations", "max_iterations"))

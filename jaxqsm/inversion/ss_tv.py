@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import huber
-from jaxqsm.inversion.splitting import Problem, Volume, behind_balls, first_order, problem
+from jaxqsm.inversion.problem import Problem, Volume, behind_balls, problem
+from jaxqsm.inversion.splitting import first_order
 from jaxqsm.operators import pad, weighted_mean
 
 FIELD_TIGHTNESS = 0.2

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
 from jaxqsm.physics import dipole_convolve
 
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, second_order
 
 
 @partial(jax.jit, static_argnames="max_iterations")

@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.background import lbv
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, problem, second_order
+from jaxqsm.inversion.prediction import Harmonic
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, second_order
 from jaxqsm.operators import pad, without_border
 
 RELAXATION = 1.8
@@ -74,7 +76,7 @@ def tgv_qsm(
         linear(given.field, given.weights, tightness=FIELD_TIGHTNESS),
         weight=weight,
         ratio=ratio,
-        harmonic_in=pad(interior, given.shape),
+        harmonic=Harmonic(kept=jnp.where(pad(interior, given.shape), 0.0, 1.0)),
         relaxation=RELAXATION,
         tolerance=tolerance,
         max_iterations=max_iterations,

@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS, problem
-from jaxqsm.operators import divergence, erode, gradient, laplacian_symbol, pad
-from jaxqsm.solvers import douglas_rachford, shrink_vectors
+from jaxqsm.inversion.prediction import Harmonic
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
+from jaxqsm.operators import erode, pad
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -52,34 +53,17 @@ def wh_qsm(
         Milovic et al. 2019, MRM 81:1399, doi:10.1002/mrm.27483.
     """
     given = problem(local_field, mask, geometry, magnitude)
-    shape, kernel = given.shape, given.kernel
-    fidelity = nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm)
-    tightness = GRADIENT_TIGHTNESS * weight
-    energy = laplacian_symbol(shape, geometry)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.
-    inside = pad(erode(mask, 1.0, geometry), shape)
+    inside = pad(erode(mask, 1.0, geometry), given.shape)
     # Split off as tightly as it is weighted, so half of it stays.
-    follow = jnp.where(inside, 0.5, 1.0)
-    stiff = 1 + harmonic_weight * energy**2
-    loose = tightness * energy + kernel**2
-    determinant = loose * stiff - kernel**2
-    determinant = jnp.where(determinant > 0, determinant, jnp.inf)
-
-    def proximal(state):
-        gradients, fields, sources = state
-        return shrink_vectors(gradients, 1 / GRADIENT_TIGHTNESS), fidelity(fields), follow * sources
-
-    def nearest(state):
-        gradients, fields, sources = state
-        forth = jnp.fft.rfftn(fields)
-        to_chi = jnp.fft.rfftn(-tightness * divergence(gradients, geometry)) + kernel * forth
-        to_harmonic = forth - harmonic_weight * energy * jnp.fft.rfftn(sources)
-        spectrum = (stiff * to_chi - kernel * to_harmonic) / determinant
-        harmonic = (loose * to_harmonic - kernel * to_chi) / determinant
-        chi = jnp.fft.irfftn(spectrum, s=shape)
-        predicted = jnp.fft.irfftn(kernel * spectrum + harmonic, s=shape)
-        return chi, (gradient(chi, geometry), predicted, jnp.fft.irfftn(-energy * harmonic, s=shape))
-
-    initial = (*given.split(start), jnp.zeros_like(given.field))
-    chi = douglas_rachford(proximal, nearest, initial, tolerance=tolerance, max_iterations=max_iterations)
+    harmonic = Harmonic(kept=jnp.where(inside, 0.5, 1.0), tightness=harmonic_weight)
+    chi = first_order(
+        given,
+        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
+        weight=weight,
+        harmonic=harmonic,
+        start=start,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
     return given.finish(chi)

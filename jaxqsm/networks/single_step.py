@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import ss_tv
 from jaxqsm.inversion.common import data_weights, referenced
-from jaxqsm.inversion.splitting import SPACE, Problem, behind_balls, problem
+from jaxqsm.inversion.problem import SPACE, Problem, behind_balls, problem
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
 from jaxqsm.operators import crop, erode, pad

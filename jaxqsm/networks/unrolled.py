@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
 from jaxqsm.inversion.fidelity import absolute, linear
-from jaxqsm.inversion.splitting import first_order, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import first_order
 from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe, root_mean_square
 from jaxqsm.networks.data_consistency import Measurement, closed_form_step, measurement
 from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS, problem
+from jaxqsm.inversion.problem import problem
+from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS
 from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
 from jaxqsm.solvers import douglas_rachford, shrink_vectors
 

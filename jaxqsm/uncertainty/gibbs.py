@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.splitting import Problem, problem
+from jaxqsm.inversion.problem import Problem, problem
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import gradient, pad
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise

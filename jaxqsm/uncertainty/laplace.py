@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.splitting import problem
+from jaxqsm.inversion.problem import problem
 from jaxqsm.operators import gradient, pad, weighted_mean
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 

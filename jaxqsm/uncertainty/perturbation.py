@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from jaxqsm.inversion.common import data_weights
-from jaxqsm.inversion.splitting import Problem
+from jaxqsm.inversion.problem import Problem
 from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
 from jaxqsm.physics import dipole_convolve, field_noise
 from jaxqsm.solvers import conjugate_gradient

@@ -9,7 +9,7 @@ from helpers import ball, jaxqsm, relative_error, smooth_blobs
 from jaxqsm import Geometry
 from jaxqsm.inversion import tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
-from jaxqsm.inversion.splitting import problem
+from jaxqsm.inversion.problem import problem
 from jaxqsm.io import load, save
 from jaxqsm.networks import learned_deviation
 from jaxqsm.operators import gradient, pad
