@@ -27,7 +27,7 @@ def fansi_tgv(
     weight: float = 2e-4,
     ratio: float = 4.0,
     radians_per_ppm: float = 16.0,
-    tolerance: float = 1e-2,
+    tolerance: float = 5e-3,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
@@ -43,7 +43,7 @@ def fansi_tgv(
         weight: in ppm · mm, of the first penalty. Default 2e-4.
         ratio: mm; weight of the second penalty over the first. Default 4, as for :func:`tgv`.
         radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 5e-3.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

@@ -149,7 +149,7 @@ def cycle(network: Any, example: Example) -> Float[Array, ""]:
 
     From χ to field the way is known, so that of the cycle of two networks that unpaired training uses only
     one is left to learn. Every example of a batch is given the next one's χ, cut to its own mask, so that
-    field and χ of an example are never seen together; of a batch of one, it is given its own χ mirrored.
+    field and χ of an example are never seen together; where a device has one alone, its own χ mirrored.
 
     Args:
         network: called as :func:`objective` calls it.

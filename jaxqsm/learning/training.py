@@ -35,6 +35,9 @@ RELATIVE = ("inversion", "single_step", "denoising")
 AHEAD = 2
 """Batches that are made while the network works."""
 
+BATCH = "batch"
+"""Axis of the devices that batches are split over."""
+
 
 class State(NamedTuple):
     """All that changes from step to step.
@@ -77,7 +80,8 @@ def train(
 
     Writes ``checkpoints/`` (Orbax), ``log.jsonl`` and, at the end and at each checkpoint,
     ``weights.safetensors`` (the averaged weights). Data depend on the step's number alone, so a run that was
-    killed ends with the same weights as one that was not. Batches are split over all devices.
+    killed ends with the same weights as one that was not. Batches are split over all devices, each of which
+    works on its own examples and shares gradients and means of batch normalisation with the others.
 
     Args:
         config: of the run.
@@ -88,7 +92,7 @@ def train(
     Raises:
         ValueError: the folder holds another run, the batch does not fit the devices, unknown names.
     """
-    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    mesh = Mesh(np.array(jax.devices()), (BATCH,))
     if config.data.batch_size % len(jax.devices()):
         raise ValueError(
             f"data.batch_size {config.data.batch_size} does not divide over {len(jax.devices())} devices"
@@ -97,6 +101,9 @@ def train(
     network = build(config.network, config.options, seed=config.seed)
     if config.start is not None:
         network, _ = load_network(base / config.start)
+    for _, part in nnx.iter_graph(network):
+        if isinstance(part, nnx.BatchNorm):
+            part.axis_name = BATCH
     graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
@@ -104,11 +111,11 @@ def train(
     adversary = None if game is None else game.first()
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, adversary)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = _step_function(graph, config, optimiser, game)
+    step = _step_function(graph, config, mesh, optimiser, game)
     start = getattr(network, "start", None)
     validate = _validation(graph, config, start, announce)
     examples = Examples(config.data, config.task, config.seed, start)
-    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    spread = NamedSharding(mesh, PartitionSpec(BATCH))
     options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=config.checkpoint_every)
     with ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options) as checkpoints:
         if checkpoints.latest_step() is not None:
@@ -135,7 +142,11 @@ def train(
 
 
 def _step_function(
-    graph: nnx.GraphDef, config: TrainingConfig, optimiser: optax.GradientTransformation, game: Game | None
+    graph: nnx.GraphDef,
+    config: TrainingConfig,
+    mesh: Mesh,
+    optimiser: optax.GradientTransformation,
+    game: Game | None,
 ):
     centred = config.task in RELATIVE
 
@@ -150,11 +161,28 @@ def _step_function(
             value = value + config.adversarial * game.loss(adversary, output, batch)
         return value, (nnx.state(network, nnx.Not(nnx.Param)), output)
 
-    def step(state: State, batch: Example) -> tuple[State, Array]:
-        gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, (others, output)), gradients = gradient(
-            state.parameters, state.others, state.adversary, batch
+    def gradient(
+        parameters: nnx.State, others: nnx.State, adversary: Adversary | None, batch: Example
+    ) -> tuple[Array, nnx.State, nnx.State, Array]:
+        (value, (others, output)), gradients = jax.value_and_grad(loss, has_aux=True)(
+            parameters, others, adversary, batch
         )
+        # Losses are means over examples, so the mean over devices is that of the whole batch.
+        value, gradients = jax.lax.pmean((value, gradients), BATCH)
+        return value, gradients, others, output
+
+    # Left to itself the compiler gathers a batch on every device before each FFT.
+    everywhere, spread = PartitionSpec(), PartitionSpec(BATCH)
+    gradient = jax.shard_map(
+        gradient,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, everywhere, spread),
+        out_specs=(everywhere, everywhere, everywhere, spread),
+        check_vma=False,
+    )
+
+    def step(state: State, batch: Example) -> tuple[State, Array]:
+        value, gradients, others, output = gradient(state.parameters, state.others, state.adversary, batch)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         # Young averages forget faster, or the first steps' weights would stay in them for long.

@@ -123,58 +123,66 @@ def _native_gradient(images: Array, cotangent: Array, size: tuple[int, ...]) -> 
 def _by_planes(images: Array, kernel: Array) -> Array:
     batch, x, y, z, channels = images.shape
     i, j, k, _, out = kernel.shape
-    planes, count = _padded_planes(images, (i // 2, j // 2, k // 2))
+    planes = _Planes(images, (i // 2, j // 2, k // 2))
     matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(j * k * channels, i * out)
 
-    def multiply(block: Array) -> Array:
-        windows = jnp.concatenate([block[:, b : b + y, c : c + z] for b in range(j) for c in range(k)], -1)
-        flat = windows.reshape(-1, j * k * channels)
-        product = jnp.matmul(flat, matrix, preferred_element_type=jnp.promote_types(flat.dtype, jnp.float32))
-        return product.reshape(-1, y, z, i * out)
+    def multiply(number: Array) -> Array:
+        block = planes.block(number)
+        windows = [block[:, :, b : b + y, c : c + z] for b in range(j) for c in range(k)]
+        flat = jnp.concatenate(windows, -1)
+        return jnp.matmul(flat, matrix, preferred_element_type=jnp.promote_types(flat.dtype, jnp.float32))
 
-    products = jax.lax.map(multiply, planes)
-    products = products.reshape(-1, y, z, i, out)[:count].reshape(batch, -1, y, z, i, out)
+    products = planes.joined(jax.lax.map(multiply, planes.numbers))
+    products = products.reshape(batch, -1, y, z, i, out)
     total = sum(products[:, a : a + x, :, :, a] for a in range(i))
     return jnp.asarray(total, images.dtype)
 
 
 def _gradient_by_planes(images: Array, cotangent: Array, size: tuple[int, ...]) -> Array:
-    _, x, y, z, channels = images.shape
+    batch, x, y, z, channels = images.shape
     i, j, k = size
     out = cotangent.shape[-1]
-    planes, count = _padded_planes(images, (0, j // 2, k // 2))
+    planes = _Planes(images, (0, j // 2, k // 2))
     # Plane p of the images meets the cotangent's planes p + reach − a, for every plane a of the kernel.
     reach = i // 2
     wide = jnp.pad(cotangent, ((0, 0), (reach, reach), (0, 0), (0, 0), (0, 0)))
-    partners = jnp.concatenate([wide[:, i - 1 - a : i - 1 - a + x] for a in range(i)], -1)
-    partners = partners.reshape(count, y, z, i * out)
-    partners = jnp.pad(partners, ((0, -count % PLANES), (0, 0), (0, 0), (0, 0)))
-    partners = partners.reshape(-1, PLANES, y, z, i * out)
+    shifted = jnp.concatenate([wide[:, i - 1 - a : i - 1 - a + x] for a in range(i)], -1)
+    partners = _Planes(shifted, (0, 0, 0))
     precise = jnp.promote_types(images.dtype, jnp.float32)
 
-    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        block, partner = pair
-        flat = partner.reshape(-1, i * out)
-        products = [
-            jnp.matmul(
-                block[:, b : b + y, c : c + z].reshape(-1, channels).T, flat, preferred_element_type=precise
-            )
-            for b in range(j)
-            for c in range(k)
-        ]
+    def add(total: Array, number: Array) -> tuple[Array, None]:
+        block, partner = planes.block(number), partners.block(number).reshape(batch, -1, i * out)
+        windows = (block[:, :, b : b + y, c : c + z] for b in range(j) for c in range(k))
+        across = [window.reshape(batch, -1, channels).swapaxes(1, 2) for window in windows]
+        products = [jnp.matmul(a, partner, preferred_element_type=precise) for a in across]
         return total + jnp.stack(products), None
 
-    start = jnp.zeros((j * k, channels, i * out), precise)
-    total = jax.lax.scan(add, start, (planes, partners))[0]
+    start = jnp.zeros((j * k, batch, channels, i * out), precise)
+    total = jax.lax.scan(add, start, planes.numbers)[0].sum(1)
     gradient = total.reshape(j, k, channels, i, out).transpose(3, 0, 1, 2, 4)
     return gradient.astype(images.dtype)
 
 
-def _padded_planes(images: Array, reach: tuple[int, int, int]) -> tuple[Array, int]:
-    """Zero-bordered planes of all images in blocks of ``PLANES``, and how many of them there are."""
-    a, b, c = reach
-    wide = jnp.pad(images, ((0, 0), (a, a), (b, b), (c, c), (0, 0)))
-    planes = wide.reshape(-1, *wide.shape[2:])
-    count = len(planes)
-    planes = jnp.pad(planes, ((0, -count % PLANES), (0, 0), (0, 0), (0, 0)))
-    return planes.reshape(-1, PLANES, *planes.shape[1:]), count
+class _Planes:
+    """Zero-bordered planes of images, a few at a time.
+
+    The batch stays an axis of its own, so that devices it is spread over need not exchange anything.
+    """
+
+    def __init__(self, images: Array, reach: tuple[int, int, int]):
+        self.count = images.shape[1] + 2 * reach[0]
+        self.at_a_time = max(1, PLANES // len(images))
+        rest = -self.count % self.at_a_time
+        borders = [(0, 0), *((n, n) for n in reach), (0, 0)]
+        borders[1] = reach[0], reach[0] + rest
+        self.wide = jnp.pad(images, borders)
+        self.numbers = jnp.arange((self.count + rest) // self.at_a_time)
+
+    def block(self, number: Array) -> Array:
+        """Some planes of every image."""
+        return jax.lax.dynamic_slice_in_dim(self.wide, number * self.at_a_time, self.at_a_time, axis=1)
+
+    def joined(self, blocks: Array) -> Array:
+        """All planes, from what was made of each block."""
+        planes = jnp.moveaxis(blocks, 0, 1)
+        return planes.reshape(len(planes), -1, *planes.shape[3:])[:, : self.count]

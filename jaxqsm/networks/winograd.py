@@ -30,7 +30,9 @@ def by_tiles(
 
     def plane(number: Array) -> Array:
         tiles = _tiles(wide, number)
-        products = jnp.matmul(tiles, matrices).reshape(4, 4, batch, -(-y // 2), -(-z // 2), out)
+        products = jnp.einsum("abti,aio->abto", tiles, matrices).reshape(
+            4, 4, batch, -(-y // 2), -(-z // 2), out
+        )
         pairs = [jnp.stack(_two_of_four(row), axis=3) for row in _two_of_four(products)]
         return jnp.stack(pairs, axis=2).reshape(batch, 2 * (-(-y // 2)), 2 * (-(-z // 2)), out)
 
@@ -42,18 +44,19 @@ def kernel_gradient_by_tiles(
     images: Float[Array, "batch x y z channel"], cotangent: Float[Array, "batch x y z out"]
 ) -> Float[Array, "3 3 3 channel out"]:
     """Transpose of :func:`by_tiles` in the kernel."""
-    _, x, y, z, channels = images.shape
+    batch, x, y, z, channels = images.shape
     out = cotangent.shape[-1]
     wide = _bordered(images)
     even = jnp.pad(cotangent, ((0, 0), (0, 0), (0, y % 2), (0, z % 2), (0, 0)))
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
         rows = _four_of_two(jax.lax.dynamic_index_in_dim(even, number, axis=1, keepdims=False), 1)
-        spread = jnp.stack([tile for row in rows for tile in _four_of_two(row, 2)]).reshape(16, -1, out)
-        return total + jnp.matmul(_tiles(wide, number).swapaxes(1, 2), spread), None
+        spread = jnp.stack([tile for row in rows for tile in _four_of_two(row, 2)])
+        spread = spread.reshape(16, batch, -1, out)
+        return total + jnp.matmul(_tiles(wide, number).swapaxes(2, 3), spread), None
 
-    start = jnp.zeros((16, 3 * channels, out), images.dtype)
-    total, _ = jax.lax.scan(add, start, jnp.arange(x))
+    start = jnp.zeros((16, batch, 3 * channels, out), images.dtype)
+    total = jax.lax.scan(add, start, jnp.arange(x))[0].sum(1)
     of_kernel = jnp.asarray(KERNEL, images.dtype)
     return jnp.einsum("aj,bk,abico->ijkco", of_kernel, of_kernel, total.reshape(4, 4, 3, channels, out))
 
@@ -64,12 +67,15 @@ def _bordered(images: Array) -> Array:
     return jnp.pad(images, ((0, 0), (1, 1), (1, 1 + y % 2), (1, 1 + z % 2), (0, 0)))
 
 
-def _tiles(wide: Array, number: Array) -> Float[Array, "16 tile channel"]:
-    """The mapped tiles of a plane and its two neighbours, these as more channels."""
+def _tiles(wide: Array, number: Array) -> Float[Array, "16 batch tile channel"]:
+    """The mapped tiles of a plane and its two neighbours, these as more channels.
+
+    The batch stays an axis of its own, so that devices it is spread over need not exchange anything.
+    """
     near = [jax.lax.dynamic_index_in_dim(wide, number + a, axis=1, keepdims=False) for a in range(3)]
     block = jnp.concatenate(near, axis=-1)
     tiles = [tile for row in _four_of_four(block, 1) for tile in _four_of_four(row, 2)]
-    return jnp.stack(tiles).reshape(16, -1, block.shape[-1])
+    return jnp.stack(tiles).reshape(16, len(block), -1, block.shape[-1])
 
 
 def _four_of_four(values: Array, axis: int) -> tuple[Array, ...]:
