@@ -1,20 +1,23 @@
 """``python -m benchmarks.networks``: networks in jaxqsm, and the same in PyTorch on two threads.
 
 A convolution, and the denoiser of LPCNN (17 convolutions of 32 channels) with its weights copied, on one
-patch: an inference, and a step of training (loss, gradient in all weights). Times are the best of several,
-both sides in one process; the ratio is ours over PyTorch's, so less is better.
+patch and on a batch of four: an inference, and a step of training (loss, gradient in all weights). A batch is
+spread over two devices, a core each, as ``jaxqsm train`` does. Times are the best of several, both sides in
+one process and taking turns; the ratio is ours over PyTorch's, so less is better.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -24,7 +27,8 @@ from jaxqsm.networks import conv3d
 from jaxqsm.networks.wide_residual import WideResidual
 
 SHAPE = (48, 48, 48)
-RUNS = 5
+RUNS = 8
+CORES = 2
 
 
 class Block(nn.Module):
@@ -42,11 +46,17 @@ class Block(nn.Module):
 
 def main() -> None:
     """Print the table."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(CORES)
+    jax.config.update("jax_num_cpu_devices", CORES)
     table = Table(f"{SHAPE[0]}³", "jaxqsm", "PyTorch", "ratio", "results differ by")
-    for label, ours, theirs in (_convolution(16), _convolution(32), *_denoiser()):
+    for label, ours, theirs in (
+        _convolution(16),
+        _convolution(32),
+        *_denoiser(1),
+        *_denoiser(4),
+    ):
         difference = np.abs(ours() - theirs()).max() / np.abs(theirs()).max()
-        times = _best(ours), _best(theirs)
+        times = _best(ours, theirs)
         cells = (f"{times[0]:.3f} s", f"{times[1]:.3f} s", f"{times[0] / times[1]:.2f}", f"{difference:.0e}")
         table.add_row(label, *cells)
     Console(width=100).print(table)
@@ -70,21 +80,36 @@ def _convolution(channels: int) -> Case:
     )
 
 
-def _denoiser() -> list[Case]:
+def _denoiser(batch: int) -> list[Case]:
+    devices = Mesh(np.array(jax.devices()[: min(batch, CORES)]), ("batch",))
+    everywhere, spread = PartitionSpec(), PartitionSpec("batch")
     network = WideResidual(1, dropout=0.0, rngs=nnx.Rngs(0))
+    for _, part in nnx.iter_graph(network):
+        if isinstance(part, nnx.BatchNorm):
+            part.axis_name = "batch"
     twin = _twin(network)
-    images = np.random.default_rng(1).standard_normal((1, *SHAPE, 1), np.float32)
+    images = np.random.default_rng(1).standard_normal((batch, *SHAPE, 1), np.float32)
     here, there = jnp.asarray(images), torch.from_numpy(images.transpose(0, 4, 1, 2, 3).copy())
     network.eval()
     graph, state = nnx.split(network)
-    infer = jax.jit(lambda s, v: nnx.merge(graph, s)(v))
+
+    @jax.jit
+    @partial(jax.shard_map, mesh=devices, in_specs=(everywhere, spread), out_specs=spread, check_vma=False)
+    def infer(state: nnx.State, images: jax.Array) -> jax.Array:
+        return nnx.merge(graph, state)(images)
+
     network.train()
     graph_training, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
 
-    def loss(parameters: nnx.State) -> jax.Array:
-        return jnp.mean(nnx.merge(graph_training, parameters, others, copy=True)(here) ** 2)
+    @jax.jit
+    @partial(
+        jax.shard_map, mesh=devices, in_specs=(everywhere, spread), out_specs=everywhere, check_vma=False
+    )
+    def step(parameters: nnx.State, images: jax.Array) -> tuple[jax.Array, nnx.State]:
+        def loss(parameters: nnx.State) -> jax.Array:
+            return jnp.mean(nnx.merge(graph_training, parameters, others, copy=True)(images) ** 2)
 
-    step = jax.jit(jax.value_and_grad(loss))
+        return jax.lax.pmean(jax.value_and_grad(loss)(parameters), "batch")
 
     def their_inference() -> np.ndarray:
         twin.eval()
@@ -98,11 +123,12 @@ def _denoiser() -> list[Case]:
         value.backward()
         return np.asarray(value.item())
 
+    of = "" if batch == 1 else f"batch of {batch}, "
     return [
-        ("LPCNN's denoiser, inference", lambda: np.asarray(infer(state, here)), their_inference),
+        (f"LPCNN's denoiser, {of}inference", lambda: np.asarray(infer(state, here)), their_inference),
         (
-            "LPCNN's denoiser, training step",
-            lambda: np.asarray(jax.block_until_ready(step(parameters))[0]),
+            f"LPCNN's denoiser, {of}training step",
+            lambda: np.asarray(jax.block_until_ready(step(parameters, here))[0]),
             their_step,
         ),
     ]
@@ -130,13 +156,15 @@ def _last(images: torch.Tensor) -> np.ndarray:
     return images.detach().numpy().transpose(0, 2, 3, 4, 1)
 
 
-def _best(work: Callable[[], object]) -> float:
-    times = []
+def _best(*sides: Callable[[], object]) -> list[float]:
+    """Seconds of each side's fastest run, the sides taking turns."""
+    times: list[list[float]] = [[] for _ in sides]
     for _ in range(RUNS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for side, taken in zip(sides, times, strict=True):
+            start = time.perf_counter()
+            side()
+            taken.append(time.perf_counter() - start)
+    return [min(taken) for taken in times]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """conv3d against PyTorch: values, both derivatives, and the derivative of the derivative."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,3 +83,30 @@ def test_vmap_and_narrow_types():
 def test_kernels_that_do_not_fit_are_refused(kernel, word):
     with pytest.raises(ValueError, match=word):
         conv3d(jnp.zeros((1, 4, 4, 4, 1)), jnp.zeros(kernel))
+
+
+SPREAD = """
+import re
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxqsm.networks import conv3d
+
+jax.config.update("jax_num_cpu_devices", 2)
+mesh = Mesh(jax.devices(), ("batch",))
+for channels in (4, 16):  # by planes, by tiles
+    images = jax.random.normal(jax.random.key(0), (2, 6, 6, 6, channels))
+    spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("batch")))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, channels, channels))
+    loss = jax.jit(lambda i, k: jax.value_and_grad(lambda k: (conv3d(i, k) ** 2).sum())(k))
+    one, two = loss(images, kernel), loss(spread, jax.device_put(kernel, NamedSharding(mesh, PartitionSpec())))
+    assert jnp.allclose(one[1], two[1], rtol=1e-4, atol=1e-2)
+    compiled = loss.lower(spread, kernel).compile().as_text()
+    print(sorted(set(re.findall(r" (all-[a-z]+|collective-permute)\\(", compiled))))
+"""
+
+
+def test_devices_that_share_a_batch_exchange_only_the_sum_of_the_kernels_gradient():
+    done = subprocess.run([sys.executable, "-c", SPREAD], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["['all-reduce']"] * 2
