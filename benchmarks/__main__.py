@@ -25,13 +25,27 @@ from scipy import ndimage
 from benchmarks.reference import background as their_background
 from benchmarks.reference import grid
 from benchmarks.reference import inversion as their_inversion
+from benchmarks.reference.inversion import HYBRID_ITERATIONS
 from benchmarks.reference.run import run
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.background import harperella, iharperella, ismv, lbv, pdf, resharp, v_sharp
+from jaxqsm.background import (
+    harperella,
+    iharperella,
+    ismv,
+    lbv,
+    msmv,
+    pdf,
+    polynomial,
+    resharp,
+    sdf,
+    sharp,
+    v_sharp,
+)
 from jaxqsm.inversion import (
     amp_pe,
     fansi_tgv,
     fansi_tv,
+    hd_qsm,
     heidi,
     ilsqr,
     l1_qsm,
@@ -40,9 +54,13 @@ from jaxqsm.inversion import (
     nltv,
     rts,
     ss_tv,
+    star,
     tfi,
     tgv,
     tgv_qsm,
+    tikhonov,
+    tkd,
+    tsvd,
     tv,
     wh_qsm,
 )
@@ -148,14 +166,22 @@ def _run() -> Case:
     )
 
 
-def _v_sharp() -> Case:
-    _, field, mask = _volumes()
-    arrays = jnp.asarray(field), jnp.asarray(mask)
-    return Case(
-        "`v_sharp`, whole",
-        lambda _: v_sharp(*arrays, GEOMETRY)[0].block_until_ready(),
-        lambda _: their_background.v_sharp(field, mask)[0],
-    )
+def _whole(method: Callable[..., Any]) -> Callable[[], Case]:
+    """Background removal without iterations to count."""
+
+    def case() -> Case:
+        _, field, mask = _volumes()
+        arrays = jnp.asarray(field), jnp.asarray(mask)
+        theirs = getattr(their_background, method.__name__)
+
+        def reference(_: int) -> np.ndarray:
+            found = theirs(field, mask)
+            return found[0] if isinstance(found, tuple) else found
+
+        label = f"`{method.__name__}`, whole"
+        return Case(label, lambda _: method(*arrays, GEOMETRY)[0].block_until_ready(), reference)
+
+    return case
 
 
 def _removal(
@@ -179,9 +205,12 @@ def _removal(
 
 
 def _inversion(
-    method: Callable[..., Any], transforms: str, iterations: str = "max_iterations", **options: float
+    method: Callable[..., Any], transforms: str, iterations: str | None = "max_iterations", **options: float
 ) -> Callable[[], Case]:
-    """An iteration of an inversion or a single step; the field is its whole input but for MEDI's edges."""
+    """An iteration of an inversion or a single step, or all where there is none to count.
+
+    The field is its whole input but for MEDI's edges.
+    """
 
     def case() -> Case:
         chi, field, mask = _volumes()
@@ -190,7 +219,8 @@ def _inversion(
         given: dict[str, Any] = {"guide": jnp.asarray(chi)} if method is medi else {}
 
         def ours(n: int) -> jax.Array:
-            found = method(*arrays, GEOMETRY, **given, **options, **{iterations: n})
+            count = {} if iterations is None else {iterations: n}
+            found = method(*arrays, GEOMETRY, **given, **options, **count)
             return jax.block_until_ready(found[0] if isinstance(found, tuple) else found)
 
         def reference(n: int) -> np.ndarray:
@@ -201,13 +231,18 @@ def _inversion(
             return theirs(problem, chi, n) if method is medi else theirs(problem, n)
 
         many = 4 * MANY if method is ilsqr else MANY
-        return Case(f"`{name}`, an iteration ({transforms})", ours, reference, per_iteration=True, many=many)
+        part = "whole" if iterations is None else "an iteration"
+        label = f"`{name}`, {part} ({transforms})"
+        return Case(label, ours, reference, per_iteration=iterations is not None, many=many)
 
     return case
 
 
 CASES: dict[str, Callable[[], Case]] = {
     "dipole": _dipole,
+    "tkd": _inversion(tkd, "2 FFTs", None),
+    "tsvd": _inversion(tsvd, "2 FFTs", None),
+    "tikhonov": _inversion(tikhonov, "2 FFTs", None),
     "tv": _inversion(tv, "4 FFTs", tolerance=0.0),
     "fansi_tv": _inversion(fansi_tv, "4 FFTs", tolerance=0.0),
     "l1_qsm": _inversion(l1_qsm, "4 FFTs", tolerance=0.0),
@@ -217,6 +252,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "fansi_tgv": _inversion(fansi_tgv, "10 FFTs", tolerance=0.0),
     "wh_qsm": _inversion(wh_qsm, "6 FFTs", tolerance=0.0),
     "amp_pe": _inversion(amp_pe, "4 FFTs", tolerance=0.0, rounds=0),
+    "hd_qsm": _inversion(hd_qsm, "4 FFTs", "iterations", first_iterations=HYBRID_ITERATIONS),
+    "star": _inversion(star, "of both levels, 8 FFTs", tolerance=0.0),
     "rts": _inversion(rts, "2 FFTs", tolerance=0.0),
     "heidi": _inversion(heidi, "2 FFTs", tolerance=0.0),
     "ndi": _inversion(ndi, "4 FFTs", "iterations"),
@@ -224,7 +261,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "ss_tv": _inversion(ss_tv, "10 FFTs", tolerance=0.0),
     "tfi": _inversion(tfi, "4 FFTs", "iterations", reweightings=1),
     "tgv_qsm": _inversion(tgv_qsm, "12 FFTs", tolerance=0.0),
-    "v_sharp": _v_sharp,
+    "v_sharp": _whole(v_sharp),
+    "sharp": _whole(sharp),
+    "msmv": _whole(msmv),
+    "sdf": _whole(sdf),
+    "polynomial": _whole(polynomial),
     "pdf": _removal(pdf, "iterations", "4 FFTs"),
     "resharp": _removal(resharp, "iterations", "4 FFTs"),
     "ismv": _removal(ismv, "max_iterations", "2 FFTs", tolerance=0.0),

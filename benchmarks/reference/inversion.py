@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rach
 TIGHTNESS = np.float32(100)
 SECOND_ORDER_TIGHTNESS, HARMONIC_TIGHTNESS, HARMONIC_RELAXATION = 0.1, 150, 1.8
 FANSI_TGV_TIGHTNESS = 0.5
+HYBRID_ITERATIONS = 5
 RADIANS = np.float32(16)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
@@ -99,6 +101,44 @@ def l1_qsm(given: Problem, iterations: int) -> np.ndarray:
     """Total variation with the sum of absolute misfits."""
     chi = _first_order(given, given.absolute(0.01), 0.01 * 0.05, iterations)
     return referenced(chi, given.mask)
+
+
+def hd_qsm(given: Problem, iterations: int) -> np.ndarray:
+    """A few iterations of the sum of absolute misfits, then of the sum of squares."""
+    chi = _first_order(given, given.absolute(0.01), 0.01 * 0.05, HYBRID_ITERATIONS)
+    return referenced(_first_order(given, given.linear(), 2e-4, iterations, start=chi), given.mask)
+
+
+def star(given: Problem, iterations: int) -> np.ndarray:
+    """Strong sources, then what their field leaves."""
+    strong = _first_order(given, given.linear(), 3e-3, iterations)
+    rest = copy(given)
+    rest.field = (given.field - convolve(strong, given.kernel)) * (given.weights > 0)
+    return referenced(strong + _first_order(rest, rest.linear(), 3e-4, iterations), given.mask)
+
+
+def tkd(given: Problem, iterations: int) -> np.ndarray:
+    """Division by the kernel, bounded; no iteration."""
+    kernel = given.kernel
+    back = 1 / np.where(kernel < 0, np.minimum(kernel, -0.19), np.maximum(kernel, 0.19))
+    return _filtered(given, back / np.mean(kernel * back, dtype=np.float64))
+
+
+def tsvd(given: Problem, iterations: int) -> np.ndarray:
+    """Division by the kernel where it is strong; no iteration."""
+    kept = np.abs(given.kernel) > 0.1
+    return _filtered(given, np.where(kept, 1 / np.where(kept, given.kernel, 1), 0) / kept.mean())
+
+
+def tikhonov(given: Problem, iterations: int) -> np.ndarray:
+    """Least squares with the gradient's, in closed form; no iteration."""
+    divisor = given.kernel**2 + np.float32(0.02) * laplacian_symbol(given.shape)
+    divisor[0, 0, 0] = 1
+    return _filtered(given, given.kernel / divisor)
+
+
+def _filtered(given: Problem, response: np.ndarray) -> np.ndarray:
+    return referenced(convolve(given.field, response.astype(np.float32)), given.mask)
 
 
 def medi(given: Problem, magnitude: np.ndarray, iterations: int) -> np.ndarray:

@@ -50,14 +50,17 @@ def msmv(
     inside = pad(mask, shape)
     field = pad(total_field * mask, shape)
 
-    def mean_over(image: Array, length: float | Array) -> Array:
-        response = jnp.fft.rfftn(spherical_kernel(shape, length, geometry)).real
+    def ball(length: float | Array) -> Array:
+        return jnp.fft.rfftn(spherical_kernel(shape, length, geometry)).real
+
+    def mean_over(image: Array, response: Array) -> Array:
         return jnp.fft.irfftn(jnp.fft.rfftn(image) * response, s=shape)
 
-    share = mean_over(inside.astype(field.dtype), radius)
-    local = inside * (field - mean_over(field, radius) / jnp.maximum(share, 1e-3))
+    wide = ball(radius)
+    share = mean_over(inside.astype(field.dtype), wide)
+    local = inside * (field - mean_over(field, wide) / jnp.maximum(share, 1e-3))
     border = inside & ~pad(erode(mask, radius, geometry), shape)
-    nearest = 0.5 * jnp.min(geometry.voxel_size) + 0.05
+    nearest = ball(0.5 * jnp.min(geometry.voxel_size) + 0.05)
 
     def step(local: Array, _: None) -> tuple[Array, None]:
         shadow = jnp.where(border & (jnp.abs(local) > threshold), local, 0)
