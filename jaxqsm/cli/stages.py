@@ -276,7 +276,8 @@ def invert(
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, amp_pe, ndi, rts, heidi, star, ilsqr,
         tikhonov, tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
     uncertainty
-        What --out-std is by: learned_deviation, laplace, noise_propagation or gibbs (slow).
+        What --out-std is by: learned_deviation, laplace, noise_propagation, bootstrap (inverts eight times),
+        gibbs or diffusion (both slow).
     magnitude
         Weights, for methods that take them.
     csf_mask

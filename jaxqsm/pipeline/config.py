@@ -43,8 +43,9 @@ class Config:
             (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
             options. On the head phantom at 1 mm ``ss_tv`` leaves an error of 13 %, ``v_sharp`` and ``medi``
             25 %.
-        uncertainty: ``"learned_deviation"``, ``"laplace"``, ``"gibbs"`` or, in two stages,
-            ``"noise_propagation"`` adds a map of the standard deviation of χ. Default ``"none"``.
+        uncertainty: ``"learned_deviation"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"`` or, in two stages,
+            ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation of χ. Default
+            ``"none"``.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
 
     Raises:

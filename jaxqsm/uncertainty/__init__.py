@@ -1,5 +1,6 @@
 """How sure a map of χ is, and whether that is right."""
 
+from jaxqsm.uncertainty.bootstrap import bootstrap
 from jaxqsm.uncertainty.conformal import conformal_factor
 from jaxqsm.uncertainty.coverage import cone_energy, coverage
 from jaxqsm.uncertainty.diffusion import diffusion
@@ -12,6 +13,7 @@ __all__ = [
     "Draws",
     "Ensemble",
     "Posterior",
+    "bootstrap",
     "cone_energy",
     "conformal_factor",
     "coverage",

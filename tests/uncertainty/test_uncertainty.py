@@ -16,7 +16,15 @@ from jaxqsm.operators import gradient, pad
 from jaxqsm.phantoms import head, random_head
 from jaxqsm.physics import dipole_convolve, dipole_field
 from jaxqsm.pipeline import Config, deviation_of, find_method
-from jaxqsm.uncertainty import cone_energy, conformal_factor, coverage, gibbs, laplace, noise_propagation
+from jaxqsm.uncertainty import (
+    bootstrap,
+    cone_energy,
+    conformal_factor,
+    coverage,
+    gibbs,
+    laplace,
+    noise_propagation,
+)
 from jaxqsm.uncertainty.gibbs import draw_next, draw_rate, inverse_gaussian
 
 GEOMETRY = Geometry((1.0, 1.2, 1.5), (0.3, 0.1, 0.9))
@@ -44,6 +52,27 @@ def test_noise_propagation_is_the_diagonal_of_the_covariance(method, x64):
     exact = jnp.sqrt(jnp.sum((jacobian * noise.ravel()) ** 2, axis=1)).reshape(shape)
     found = noise_propagation(method, field, mask, GEOMETRY, noise, jax.random.key(0), probes=4000)
     np.testing.assert_allclose(found, exact, rtol=0.1, atol=1e-12)
+
+
+def test_bootstrap_of_a_linear_method_is_the_propagated_noise():
+    """More than first order, it must agree where there is no more; a magnitude reaches the method."""
+    shape = (12, 10, 8)
+    mask = jnp.asarray(ball(shape, 4))
+    noise = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2.0, shape), jnp.float32) * mask
+    given = jnp.zeros(shape), mask, GEOMETRY, noise, jax.random.key(0)
+    found = bootstrap(tkd, *given, repeats=200, threshold=0.15)
+    expected = noise_propagation(tkd, *given, probes=200, threshold=0.15)
+    assert relative_error(found.deviation, expected) < 0.1
+    assert found.members.shape == (200, *shape)
+    seen = []
+
+    def spy(field, mask, geometry, *, magnitude, key):
+        seen.append((float(magnitude.sum()), key))
+        return field
+
+    bootstrap(spy, *given, repeats=2, magnitude=2 * noise)
+    assert [s for s, _ in seen] == [float(2 * noise.sum())] * 2
+    assert seen[0][1] != seen[1][1]
 
 
 @pytest.mark.slow
@@ -227,7 +256,9 @@ def _judged(phantom):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["learned_deviation", "laplace", "noise_propagation"])
+@pytest.mark.parametrize(
+    "name", ["learned_deviation", "laplace", "noise_propagation", "bootstrap", "diffusion"]
+)
 def test_calibrated_on_one_person_intervals_hold_in_another(people, name):
     """Nominal 90 % intervals hold 85 to 95 %, for methods that differ in what they count."""
     method, invert = find_method("uncertainty", name), find_method("inversion", "tv")
@@ -253,7 +284,7 @@ def _files(folder, shape, radius):
     return mask
 
 
-@pytest.mark.parametrize("name", ["laplace", "noise_propagation", "gibbs"])
+@pytest.mark.parametrize("name", ["laplace", "noise_propagation", "bootstrap", "gibbs", "diffusion"])
 def test_command_writes_the_deviation_of_every_method(tmp_path, name):
     mask = _files(tmp_path, (16, 14, 12), 5)
     done = jaxqsm(
