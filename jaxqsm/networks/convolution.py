@@ -37,10 +37,11 @@ def conv3d(
     Notes:
         On GPU and TPU, XLA's own convolution. On the CPU its 3-D convolution is several times slower than
         matrix products are: there the windows of a few planes at a time are laid out over the last two
-        axes and multiplied with all the kernel's planes at once, and the results are added shifted along
-        the first; kernels of 3³ for many channels go through :mod:`jaxqsm.networks.winograd`, whose results
-        differ by rounding. The derivative is written by hand in the same forms, and may itself be
-        differentiated in reverse mode any number of times. ``jax.jvp`` is not defined.
+        axes and multiplied with all the kernel's planes at once, and the results are added in place,
+        shifted along the first; kernels of 3³ for many channels go through
+        :mod:`jaxqsm.networks.winograd`, whose results differ by rounding. The derivative is written by hand
+        in the same forms, and may itself be differentiated in reverse mode any number of times. ``jax.jvp``
+        is not defined.
     """
     _check(images, kernel)
     return jax.lax.platform_dependent(images, kernel, cpu=_on_cpu, default=_native)
@@ -124,18 +125,24 @@ def _by_planes(images: Array, kernel: Array) -> Array:
     batch, x, y, z, channels = images.shape
     i, j, k, _, out = kernel.shape
     planes = _Planes(images, (i // 2, j // 2, k // 2))
-    matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(j * k * channels, i * out)
+    # Plane p of the padded images reaches output planes p − i + 1 to p: in this order of the kernel's.
+    matrix = kernel[::-1].transpose(1, 2, 3, 0, 4).reshape(j * k * channels, i * out)
+    precise = jnp.promote_types(images.dtype, jnp.float32)
 
-    def multiply(number: Array) -> Array:
+    def add(total: Array, number: Array) -> tuple[Array, None]:
         block = planes.block(number)
         windows = [block[:, :, b : b + y, c : c + z] for b in range(j) for c in range(k)]
-        flat = jnp.concatenate(windows, -1)
-        return jnp.matmul(flat, matrix, preferred_element_type=jnp.promote_types(flat.dtype, jnp.float32))
+        products = jnp.matmul(jnp.concatenate(windows, -1), matrix, preferred_element_type=precise)
+        products = products.reshape(batch, -1, y, z, i, out)
+        rest = [((0, 0), (a, i - 1 - a), (0, 0), (0, 0), (0, 0)) for a in range(i)]
+        piece = sum(jnp.pad(products[..., a, :], rest[a]) for a in range(i))
+        first, size = number * planes.at_a_time, planes.at_a_time + i - 1
+        piece = piece + jax.lax.dynamic_slice_in_dim(total, first, size, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(total, piece, first, axis=1), None
 
-    products = planes.joined(jax.lax.map(multiply, planes.numbers))
-    products = products.reshape(batch, -1, y, z, i, out)
-    total = sum(products[:, a : a + x, :, :, a] for a in range(i))
-    return jnp.asarray(total, images.dtype)
+    total = jnp.zeros((batch, planes.total + i - 1, y, z, out), precise)
+    total = jax.lax.scan(add, total, planes.numbers)[0]
+    return total[:, i - 1 : i - 1 + x].astype(images.dtype)
 
 
 def _gradient_by_planes(images: Array, cotangent: Array, size: tuple[int, ...]) -> Array:
@@ -170,19 +177,15 @@ class _Planes:
     """
 
     def __init__(self, images: Array, reach: tuple[int, int, int]):
-        self.count = images.shape[1] + 2 * reach[0]
+        count = images.shape[1] + 2 * reach[0]
         self.at_a_time = max(1, PLANES // len(images))
-        rest = -self.count % self.at_a_time
+        rest = -count % self.at_a_time
+        self.total = count + rest
         borders = [(0, 0), *((n, n) for n in reach), (0, 0)]
         borders[1] = reach[0], reach[0] + rest
         self.wide = jnp.pad(images, borders)
-        self.numbers = jnp.arange((self.count + rest) // self.at_a_time)
+        self.numbers = jnp.arange(self.total // self.at_a_time)
 
     def block(self, number: Array) -> Array:
         """Some planes of every image."""
         return jax.lax.dynamic_slice_in_dim(self.wide, number * self.at_a_time, self.at_a_time, axis=1)
-
-    def joined(self, blocks: Array) -> Array:
-        """All planes, from what was made of each block."""
-        planes = jnp.moveaxis(blocks, 0, 1)
-        return planes.reshape(len(planes), -1, *planes.shape[3:])[:, : self.count]
