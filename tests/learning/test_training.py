@@ -162,8 +162,16 @@ data = { shape = 16, batch_size = 8, reuse = 8, window = 1, sources = { shapes =
 
 
 @pytest.mark.slow
-def test_eight_devices_train_as_one(tmp_path):
-    (tmp_path / "c.toml").write_text(SMALL)
+@pytest.mark.parametrize(
+    "network",
+    [
+        SMALL,
+        SMALL.replace("unrolled", "qsmnet").replace("channels = 4, memory = 2", "channels = 4, depth = 1"),
+    ],
+    ids=["unrolled", "batch normalisation"],
+)
+def test_eight_devices_train_as_one(tmp_path, network):
+    (tmp_path / "c.toml").write_text(network)
     losses = {}
     for count in ("1", "8"):
         command = [sys.executable, "-c", DEVICES, count]
