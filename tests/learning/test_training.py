@@ -181,7 +181,9 @@ def test_eight_devices_train_as_one(tmp_path, network):
     np.testing.assert_allclose(losses["8"], losses["1"], rtol=1e-5)
     one, eight = (load_file(tmp_path / count / "weights.safetensors") for count in losses)
     for name, values in one.items():
-        np.testing.assert_allclose(eight[name], values, atol=1e-5, err_msg=name)
+        # Normalisation takes a bias before it away: what its optimiser follows is rounding.
+        if not name.endswith("convolution.bias"):
+            np.testing.assert_allclose(eight[name], values, atol=1e-6, err_msg=name)
 
 
 def test_the_command_trains_and_says_what_is_wrong(tmp_path):
