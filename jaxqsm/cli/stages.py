@@ -31,7 +31,7 @@ def mask(
     *,
     out: Path,
     method: str = "magnitude",
-    erosion: int = 1,
+    erosion: int | None = None,
     neck: float = 18.0,
     phase_range: Range = None,
     overwrite: Overwrite = False,
@@ -45,9 +45,10 @@ def mask(
     out
         Mask to write, .nii or .nii.gz.
     method
-        magnitude, or phase_quality: where the phase is smooth, scalp included.
+        magnitude; phase_quality: where the phase is smooth, scalp included; or deepbet: a brain extractor,
+        which needs the extra jaxqsm[brain].
     erosion
-        Layers of voxels taken off the border, which hold part bone or air.
+        Layers of voxels taken off the border, which hold part bone or air. Default: 1, of deepbet's masks 0.
     neck
         Half width in mm of the bridges to skull and neck that are cut (magnitude).
     phase_range
@@ -61,10 +62,12 @@ def mask(
     geometry = geometry_from(stored.affine, path=image)
 
     values = stored.data
-    keywords: dict[str, Any] = {"erosion": erosion}
+    keywords: dict[str, Any] = {} if erosion is None else {"erosion": erosion}
     if chosen.name == "phase_quality":
         values, recognised = to_radians(stored.data, phase_range=phase_range, name=str(image))
         console.note(recognised)
+    elif chosen.takes("affine"):
+        keywords["affine"] = stored.affine
     else:
         keywords["neck"] = neck
 

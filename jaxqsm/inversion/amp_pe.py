@@ -15,7 +15,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import padded_shape
 from jaxqsm.inversion.fidelity import nonlinear
 from jaxqsm.inversion.problem import Problem, Volume, problem
-from jaxqsm.operators import haar, haar_inverse
+from jaxqsm.operators import haar, haar_inverse, pad
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import douglas_rachford, shrink_vectors, splitting_step
 
@@ -67,6 +67,7 @@ def amp_pe(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     radians_per_ppm: float = 16.0,
     levels: int = 4,
     rounds: int = 20,
@@ -88,6 +89,7 @@ def amp_pe(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; weights are then the magnitude over its root mean square.
+        start: χ in ppm to begin from. Default: none.
         radians_per_ppm: phase of 1 ppm in the complex exponential whose misfit counts. Default 16.
         levels: of wavelets; default 4.
         rounds: of estimates of the parameters before there are outliers, and half as many with them. Default
@@ -121,7 +123,8 @@ def amp_pe(
         outlying=jnp.array(FIRST_EXCESS * FIRST_NOISE**2),
         part=jnp.array(FIRST_PART),
     )
-    begun = jnp.zeros(given.shape, given.field.dtype), held.field
+    image = jnp.zeros(given.shape, given.field.dtype) if start is None else pad(start, given.shape)
+    begun = image, given.split(start)[1]
     state = begun, first, jnp.ones_like(held.weights)
     for outliers, length in ((False, rounds), (True, rounds // 2)):
         state, _ = jax.lax.scan(partial(once, outliers=outliers), state, None, length=length)

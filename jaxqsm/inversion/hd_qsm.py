@@ -22,6 +22,7 @@ def hd_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     first_weight: float = 0.05,
     weight: float = 2e-4,
     first_iterations: int = 20,
@@ -37,6 +38,7 @@ def hd_qsm(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         first_weight: in mm, of the first stage's penalty. Default 0.05.
         weight: in ppm · mm, of the second stage's. Default 2e-4.
         first_iterations: of the first stage. Default 20, as published.
@@ -53,6 +55,7 @@ def hd_qsm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
         weight=TYPICAL_MISFIT * first_weight,
+        start=start,
         tolerance=None,
         max_iterations=first_iterations,
     )

@@ -11,6 +11,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.fidelity import linear
 from jaxqsm.inversion.problem import problem
 from jaxqsm.inversion.splitting import first_order
+from jaxqsm.operators import pad
 from jaxqsm.physics import dipole_convolve
 
 
@@ -21,6 +22,7 @@ def star(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     strong_weight: float = 3e-3,
     weight: float = 3e-4,
     tolerance: float = 1e-2,
@@ -35,6 +37,7 @@ def star(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        start: χ in ppm that the second level begins from, less what the first finds. Default: none.
         strong_weight: in ppm · mm, of the first level. Default 3e-3, ten times the second's.
         weight: in ppm · mm, of the second level. Default 3e-4.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
@@ -59,6 +62,7 @@ def star(
         given._replace(field=rest),
         linear(rest, given.weights),
         weight=weight,
+        start=None if start is None else pad(start, given.shape) - strong,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

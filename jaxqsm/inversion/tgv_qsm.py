@@ -27,6 +27,7 @@ def tgv_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 3.0,
     erosion: int = 3,
@@ -50,6 +51,7 @@ def tgv_qsm(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         magnitude: optional, any unit; W is then the magnitude over its root mean square. Published without.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4; the published 1e-3 for the phase of 20 ms at
             3 T would be 6e-5.
         ratio: mm; weight of the second penalty over the first. Default 3, as published.
@@ -78,6 +80,7 @@ def tgv_qsm(
         ratio=ratio,
         harmonic=Harmonic(kept=jnp.where(pad(interior, given.shape), 0.0, 1.0)),
         relaxation=RELAXATION,
+        start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

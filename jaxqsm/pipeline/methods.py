@@ -26,7 +26,17 @@ AUTO = "auto"
 """Value of an option that is to be found from the data."""
 
 FROM_SCAN = frozenset(
-    {"magnitude", "echo_times", "relaxivity", "csf_mask", "guide", "least_reliability", "start", "key"}
+    {
+        "magnitude",
+        "echo_times",
+        "relaxivity",
+        "csf_mask",
+        "guide",
+        "least_reliability",
+        "start",
+        "key",
+        "affine",
+    }
 )
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
@@ -102,7 +112,7 @@ class Method:
             Option(
                 p.name,
                 p.default,
-                automatic=p.name == "weight" and self.stage in INVERTING and self.takes_magnitude,
+                automatic=p.name == "weight" and self.stage in INVERTING,
             )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
@@ -144,7 +154,7 @@ def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:
 
 
 METHODS: dict[str, dict[str, Method]] = {
-    "mask": _stage("mask", masking.magnitude, masking.phase_quality),
+    "mask": _stage("mask", masking.magnitude, masking.phase_quality, masking.deepbet),
     "signal": _stage("signal", fitting.signal_fit),
     "unwrapping": _stage(
         "unwrapping",

@@ -6,7 +6,7 @@ import pytest
 from helpers import ball, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.inversion import choose_weight, l1_qsm, medi, ss_tv, tikhonov, tv
+from jaxqsm.inversion import choose_weight, l1_qsm, medi, ss_tv, tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.io import load, save
 from jaxqsm.physics import dipole_field
@@ -28,13 +28,14 @@ def _scan(noise):
     return chi, field.astype(jnp.float32) * mask, mask, magnitude
 
 
-@pytest.mark.parametrize("method", [tv, medi, l1_qsm])
+@pytest.mark.parametrize("method", [tv, medi, l1_qsm, tikhonov])
 def test_is_near_the_best_of_a_grid(method):
     chi, field, mask, magnitude = _scan(0.004)
-    chosen = choose_weight(method, field, mask, GEOMETRY, magnitude=magnitude)
+    options = {} if method is tikhonov else {"magnitude": magnitude}
+    chosen = choose_weight(method, field, mask, GEOMETRY, **options)
 
     def error(weight):
-        return relative_error(method(field, mask, GEOMETRY, magnitude=magnitude, weight=weight), chi, mask)
+        return relative_error(method(field, mask, GEOMETRY, weight=weight, **options), chi, mask)
 
     best = min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
     assert error(chosen) < 1.1 * best
@@ -67,11 +68,11 @@ def test_follows_noise_and_unit_of_the_field():
 
 def test_is_refused_where_there_is_nothing_to_choose():
     _, field, mask, _ = _scan(0.0)
-    with pytest.raises(ValueError, match="tikhonov has no weight or takes no magnitude"):
-        choose_weight(tikhonov, field, mask, GEOMETRY)
+    with pytest.raises(ValueError, match="tkd has no weight"):
+        choose_weight(tkd, field, mask, GEOMETRY)
     assert find_method("inversion", "tv").option("weight").parse("auto") == AUTO
     with pytest.raises(ValueError, match="needs a number"):
-        find_method("inversion", "tikhonov").option("weight").parse("auto")
+        find_method("inversion", "tkd").option("threshold").parse("auto")
 
 
 def test_command_finds_it_and_says_it(tmp_path):

@@ -1,0 +1,59 @@
+"""Mask of the brain by a network of others, which is an extra and never required."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from jaxqsm.geometry import Geometry
+
+
+def deepbet(
+    image: Float[np.ndarray, "x y z *echo"],
+    geometry: Geometry,
+    *,
+    affine: Float[np.ndarray, "4 4"] | None = None,
+    erosion: int = 0,
+) -> Bool[np.ndarray, "x y z"]:
+    """Brain as the network deepbet finds it, which needs the extra ``jaxqsm[brain]`` (PyTorch).
+
+    It was trained on T1-weighted images, and knows heads alone: no phantoms, no crops. On the demo's first
+    echo (1 mm) its mask has a Dice coefficient of 0.955 with the true brain, :func:`magnitude` 0.950.
+
+    Args:
+        image: magnitude, any unit; of several echoes the first, where least signal is lost.
+        geometry: not used, as the network brings any grid to its own.
+        affine: from voxels to the scanner's axes (RAS), which say where the top of the head is. Default: the
+            voxel axes are those.
+        erosion: layers of voxels taken off the finished mask, never at the array's border. Default 0.
+
+    Returns:
+        Boolean mask with holes filled.
+
+    Raises:
+        ValueError: deepbet is not installed, or it finds no brain.
+
+    References:
+        Fisch et al. 2024, Comput Biol Med 179:108845, doi:10.1016/j.compbiomed.2024.108845.
+    """
+    del geometry
+    if importlib.util.find_spec("deepbet") is None:
+        raise ValueError("deepbet is not installed: pip install 'jaxqsm[brain]'")
+    import nibabel
+    from deepbet import BrainExtraction
+
+    first = np.asarray(image if image.ndim == 3 else image[..., 0], np.float32)
+    head = nibabel.Nifti1Image(first, np.eye(4) if affine is None else affine)
+    try:
+        _, found, _ = BrainExtraction().run(head)
+    except (AssertionError, ValueError) as error:  # an empty box or component
+        raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask") from error
+    mask = np.asarray(found.dataobj) > 0
+    if erosion > 0:
+        mask = ndimage.binary_erosion(mask, iterations=erosion, border_value=1)
+    if not mask.any():
+        raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask")
+    return mask
