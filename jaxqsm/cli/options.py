@@ -56,8 +56,10 @@ class MethodOptions:
     "Dipole inversion method. auto: tv."
     single_step: str = Config.single_step
     "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
+    two_pass: Annotated[bool, Flag] = Config.two_pass
+    "Invert a second time without the unreliable voxels, which keep χ of the first pass; two stages only."
     uncertainty: str = Config.uncertainty
-    "Also write χ's standard deviation: by learned_deviation, laplace, gibbs or noise_propagation, or none."
+    "Also write χ's standard deviation: by learned_deviation, laplace or another (jaxqsm methods), or none."
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
 
@@ -78,6 +80,7 @@ class MethodOptions:
                 background=self.background,
                 inversion=self.inversion,
                 single_step=self.single_step,
+                two_pass=self.two_pass,
                 uncertainty=self.uncertainty,
                 options={name: {} for name in named & set(TWO_STAGE.values())},
             )

@@ -43,6 +43,10 @@ class Config:
             (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
             options. On the head phantom at 1 mm ``ss_tv`` leaves an error of 13 %, ``v_sharp`` and ``medi``
             25 %.
+        two_pass: invert a second time, within the reliable voxels alone, whose χ is then free of what a field
+            of noise in the others throws far; the others keep that of the first pass. In two stages, for
+            inversions that do not weigh voxels: with a bleed at 2 mm, 7 T, where 0.1 % are unreliable, ``tkd``
+            has 100.1 instead of 102.1 %, ``ilsqr`` 71.3 instead of 71.4 %, ``tv`` the same. Default false.
         uncertainty: ``"learned_deviation"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"`` or, in two stages,
             ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation of χ. Default
             ``"none"``.
@@ -60,6 +64,7 @@ class Config:
     background: str = "auto"
     inversion: str = "auto"
     single_step: str = "auto"
+    two_pass: bool = False
     uncertainty: str = "none"
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -70,6 +75,8 @@ class Config:
                 raise ValueError(f"options for {name!r}, which is not in use; in use: {', '.join(names)}")
             for option in options:
                 names[name].option(option)
+        if self.two_pass and self.method("inversion", 2) is None:
+            raise ValueError("two_pass inverts a local field twice; name an inversion (such as tv)")
         deviation = self.method("uncertainty", 2)
         if deviation is not None and deviation.takes("method") and self.method("inversion", 2) is None:
             raise ValueError(

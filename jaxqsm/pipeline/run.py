@@ -160,6 +160,7 @@ def _provenance(
         "chi_reference": "mean of the valid mask is zero",
         "methods": methods,
         "least_reliability": config.reliability,
+        "two_pass": config.two_pass,
         "voxel_size_mm": [round(float(v), 6) for v in scan.geometry.voxel_size],
         "b0_dir_voxel_axes": [round(float(v), 6) for v in scan.geometry.unit_b0_dir],
         "echo_times_s": [round(float(t), 7) for t in scan.acquisition.echo_times],
