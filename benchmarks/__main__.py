@@ -173,13 +173,11 @@ def _whole(method: Callable[..., Any]) -> Callable[[], Case]:
         _, field, mask = _volumes()
         arrays = jnp.asarray(field), jnp.asarray(mask)
         theirs = getattr(their_background, method.__name__)
-
-        def reference(_: int) -> np.ndarray:
-            found = theirs(field, mask)
-            return found[0] if isinstance(found, tuple) else found
-
-        label = f"`{method.__name__}`, whole"
-        return Case(label, lambda _: method(*arrays, GEOMETRY)[0].block_until_ready(), reference)
+        return Case(
+            f"`{method.__name__}`, whole",
+            lambda _: method(*arrays, GEOMETRY)[0].block_until_ready(),
+            lambda _: _image(theirs(field, mask)),
+        )
 
     return case
 
@@ -221,7 +219,7 @@ def _inversion(
         def ours(n: int) -> jax.Array:
             count = {} if iterations is None else {iterations: n}
             found = method(*arrays, GEOMETRY, **given, **options, **count)
-            return jax.block_until_ready(found[0] if isinstance(found, tuple) else found)
+            return jax.block_until_ready(_image(found))
 
         def reference(n: int) -> np.ndarray:
             if method is tgv_qsm:
@@ -274,6 +272,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "iharperella": _removal(iharperella, "iterations", "4 FFTs"),
     "run": _run,
 }
+
+
+def _image(found: Any) -> Any:
+    """Of what a method finds, which may come with a mask."""
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _seconds(side: Callable[[int], object], case: Case) -> float:

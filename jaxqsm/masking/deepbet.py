@@ -6,9 +6,9 @@ import importlib.util
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.masking.morphology import peeled
 
 
 def deepbet(
@@ -52,8 +52,7 @@ def deepbet(
     except (AssertionError, ValueError) as error:  # an empty box or component
         raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask") from error
     mask = np.asarray(found.dataobj) > 0
-    if erosion > 0:
-        mask = ndimage.binary_erosion(mask, iterations=erosion, border_value=1)
+    mask = peeled(mask, erosion)
     if not mask.any():
         raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask")
     return mask

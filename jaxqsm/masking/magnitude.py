@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import closed, largest, near
+from jaxqsm.masking.morphology import closed, largest, near, peeled
 from jaxqsm.masking.morphology import depth as depth_of
 
 COARSE = 2.0
@@ -64,8 +64,7 @@ def magnitude(
     bright = _bright(mean, _repeated(bias, factors, mean.shape))
     mask = largest(_repeated(region, factors, mean.shape) & bright)
     mask = ndimage.binary_fill_holes(closed(mask, 2.0, voxel_size))
-    if erosion > 0:
-        mask = ndimage.binary_erosion(mask, iterations=erosion, border_value=1)
+    mask = peeled(mask, erosion)
     if not mask.any():
         raise ValueError("no region of signal was found in the magnitude; pass a mask")
     return mask

@@ -29,3 +29,8 @@ def near(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
 def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
     """``mask``, with gaps narrower than twice ``radius`` mm filled."""
     return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
+
+
+def peeled(mask: np.ndarray, layers: int) -> np.ndarray:
+    """``mask`` less layers of voxels, never at the array's border, where the object may go on."""
+    return ndimage.binary_erosion(mask, iterations=layers, border_value=1) if layers > 0 else mask

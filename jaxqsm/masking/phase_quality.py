@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import closed, largest
+from jaxqsm.masking.morphology import closed, largest, peeled
 
 ROUGHEST = 1.3
 """rad. Second differences of a phase that is all noise have a root mean square of π/√3 = 1.8."""
@@ -51,8 +51,7 @@ def phase_quality(
     rough = ndimage.gaussian_filter(rough, SMOOTHING / voxel_size)
     mask = largest(rough < ROUGHEST)
     mask = ndimage.binary_fill_holes(closed(mask, 2.0, voxel_size))
-    if erosion > 0:
-        mask = ndimage.binary_erosion(mask, iterations=erosion, border_value=1)
+    mask = peeled(mask, erosion)
     if not mask.any():
         raise ValueError("the phase is smooth nowhere; pass a mask")
     return mask
