@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from jaxqsm.networks import conv3d
+from jaxqsm.networks.layers import share_statistics
 from jaxqsm.networks.wide_residual import WideResidual
 
 SHAPE = (48, 48, 48)
@@ -84,9 +85,7 @@ def _denoiser(batch: int) -> list[Case]:
     devices = Mesh(np.array(jax.devices()[: min(batch, CORES)]), ("batch",))
     everywhere, spread = PartitionSpec(), PartitionSpec("batch")
     network = WideResidual(1, dropout=0.0, rngs=nnx.Rngs(0))
-    for _, part in nnx.iter_graph(network):
-        if isinstance(part, nnx.BatchNorm):
-            part.axis_name = "batch"
+    share_statistics(network, "batch")
     twin = _twin(network)
     images = np.random.default_rng(1).standard_normal((batch, *SHAPE, 1), np.float32)
     here, there = jnp.asarray(images), torch.from_numpy(images.transpose(0, 4, 1, 2, 3).copy())

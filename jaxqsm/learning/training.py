@@ -25,6 +25,7 @@ from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
 from jaxqsm.learning.objective import judged, network_inputs, objective, without_mean
 from jaxqsm.networks import build, load_network, save_weights
+from jaxqsm.networks.layers import share_statistics
 
 VALIDATION_SEED = 10_000_019
 """Added to a run's seed: the stream that validation draws from and training does not."""
@@ -101,9 +102,7 @@ def train(
     network = build(config.network, config.options, seed=config.seed)
     if config.start is not None:
         network, _ = load_network(base / config.start)
-    for _, part in nnx.iter_graph(network):
-        if isinstance(part, nnx.BatchNorm):
-            part.axis_name = BATCH
+    share_statistics(network, BATCH)
     graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated

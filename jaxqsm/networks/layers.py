@@ -193,3 +193,10 @@ def mean_pool(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array
 def _blocks(images: Array, f: int) -> Array:
     b, x, y, z, c = images.shape
     return images.reshape(b, x // f, f, y // f, f, z // f, f, c)
+
+
+def share_statistics(network: nnx.Module, axis: str) -> None:
+    """Let batch normalisation, while it trains, take its means over the devices of a named axis as well."""
+    for _, part in nnx.iter_graph(network):
+        if isinstance(part, nnx.BatchNorm):
+            part.axis_name = axis
