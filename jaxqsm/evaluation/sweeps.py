@@ -58,8 +58,10 @@ class Sweep:
 
 
 @functools.lru_cache(maxsize=1)
-def _person(voxel_size: tuple[float, float, float], contrast: float) -> HeadPhantom:
-    return random_head(evaluation_key(0), voxel_size, age=AGE, pathology=HEALTHY, contrast=contrast)
+def _person(voxel_size: tuple[float, float, float], contrast: float, texture: float) -> HeadPhantom:
+    return random_head(
+        evaluation_key(0), voxel_size, age=AGE, pathology=HEALTHY, contrast=contrast, texture=texture
+    )
 
 
 def _trial(
@@ -67,10 +69,11 @@ def _trial(
     stage: str,
     *,
     contrast: float = 1.0,
+    texture: float = 1.0,
     left_over: float = 0.0,
     change: Callable[[HeadPhantom], HeadPhantom] = lambda phantom: phantom,
 ) -> Trial:
-    phantom = change(_person(protocol.phantom_voxel_size, contrast))
+    phantom = change(_person(protocol.phantom_voxel_size, contrast, texture))
     clean = dataclasses.replace(protocol, snr=float("inf"))
     scan = clean.scan(evaluation_key(100), phantom)
     return make_trial(evaluation_key(101), scan, protocol, stage=stage, left_over=left_over)
@@ -126,6 +129,11 @@ SWEEPS: dict[str, Sweep] = {
         Sweep(
             "chi_scale", "χ times", (0.25, 0.5, 1.0, 2.0, 4.0), 1.0,
             lambda level, size, stage: _trial(_cube(size), stage, contrast=level), logarithmic=True,
+        ),
+        Sweep(
+            "texture", "texture within tissues times", (0.0, 1.0, 2.0, 4.0), 1.0,
+            lambda level, size, stage: _trial(_cube(size), stage, texture=level),
+            stages=("inversion", "single_step", "uncertainty"),
         ),
         Sweep(
             "voxel_size", "voxel size in mm", (0.5, 0.7, 1.0, 1.4, 2.0), 1.0,

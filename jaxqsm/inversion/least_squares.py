@@ -10,7 +10,11 @@ from jaxqsm.solvers import conjugate_gradient
 
 
 def least_squares(
-    given: Problem, weights: Float[Array, "X Y Z"], *, iterations: int
+    given: Problem,
+    weights: Float[Array, "X Y Z"],
+    *,
+    iterations: int,
+    start: Float[Array, "X Y Z"] | None = None,
 ) -> Float[Array, "X Y Z"]:
     """χ of small Σ weights (Dχ − field)², by conjugate gradients on the normal equations.
 
@@ -20,13 +24,16 @@ def least_squares(
         given: the problem.
         weights: of the squares, on the padded grid.
         iterations: the fewer, the smoother χ is in the directions that the kernel hardly sees.
+        start: χ in ppm on the padded grid; what it knows of those directions stays. Default: 0.
     """
 
     def convolve(image: Array) -> Array:
         return dipole_convolve(image, given.kernel, given.shape)
 
-    return conjugate_gradient(
+    unexplained = given.field if start is None else given.field - convolve(start)
+    change = conjugate_gradient(
         lambda chi: convolve(weights * convolve(chi)),
-        convolve(weights * given.field),
+        convolve(weights * unexplained),
         iterations=iterations,
     )
+    return change if start is None else start + change

@@ -56,6 +56,7 @@ class Variety:
         first_echo: s at 3 T, scaled inversely with the field as other times are; default 0.003 … 0.008.
         last_echo: s at 3 T; default 0.015 … 0.040.
         contrast: factor on the χ of all tissue within the skull; evenly in its logarithm. Default 0.5 … 2.
+        texture: factor on the variation of χ within tissues; evenly in its logarithm. Default 1.
         pathology: probability of each lesion. Default 0.15.
         vein_trees: number of them; default 2.
         erosion: mm taken off the mask, up to 7 voxels; default 0 … 5.
@@ -79,6 +80,7 @@ class Variety:
     first_echo: tuple[float, float] = (0.003, 0.008)
     last_echo: tuple[float, float] = (0.015, 0.040)
     contrast: tuple[float, float] = (0.5, 2.0)
+    texture: tuple[float, float] = (1.0, 1.0)
     pathology: float = 0.15
     vein_trees: int = 2
     erosion: tuple[float, float] = (0.0, 5.0)
@@ -201,6 +203,8 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     middle = head.places[jax.random.randint(next(keys), (), 0, len(head.places))]
     centre = (head.places.min(axis=0) + head.places.max(axis=0)) / 2
     middle = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), variety.whole), centre, middle)
+    low, high = jnp.log(jnp.array(variety.texture))
+    texture = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), minval=low, maxval=high))
     extent = jnp.array(shape) * voxel_size
     near = (middle - extent / 2, middle + extent / 2)
     subject = random_subject(
@@ -209,6 +213,7 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
         field_strength=field_strength,
         pathology=variety.pathology,
         contrast=contrast,
+        texture=texture,
         vein_trees=variety.vein_trees,
         near=near,
     )

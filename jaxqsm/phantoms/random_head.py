@@ -35,6 +35,7 @@ def random_head(
     age: float | None = None,
     pathology: float = 0.3,
     contrast: float = 1.0,
+    texture: float = 1.0,
     anisotropy: float = 0.0,
     vein_trees: int = 40,
 ) -> HeadPhantom:
@@ -51,6 +52,8 @@ def random_head(
         pathology: probability of each lesion and of each strong body outside the brain (metal at the
             teeth …); default 0.3, 0 for a healthy head.
         contrast: factor on the χ of all that is within the skull; default 1.
+        texture: factor on the variation of χ within tissues, whose standard deviation is otherwise 6 to 25
+            parts in a billion; default 1.
         anisotropy: ppm by which χ along white-matter fibres exceeds that across; default 0. Myelin's is
             near −0.02 (Wharton & Bowtell 2012, PNAS 109:18559, doi:10.1073/pnas.1211075109).
         vein_trees: vein trees beyond the template's own veins; default 40.
@@ -63,7 +66,7 @@ def random_head(
     """
     size = checked_voxel_size(voxel_size)
     anatomy = template()
-    subject = _subject(key, anatomy, field_strength, age, pathology, contrast, vein_trees)
+    subject = _subject(key, anatomy, field_strength, age, pathology, contrast, texture, vein_trees)
     first, last = _extent(subject, anatomy)
     shape = [int(np.ceil((last[i] - first[i]) / size[i] / 8)) * 8 for i in range(3)]
     slabs = -(-shape[2] // SLAB)
@@ -103,6 +106,7 @@ def _subject(
     age: float | None,
     pathology: float,
     contrast: float,
+    texture: float,
     vein_trees: int,
 ) -> Subject:
     return random_subject(
@@ -112,6 +116,7 @@ def _subject(
         age=age,
         pathology=pathology,
         contrast=contrast,
+        texture=texture,
         vein_trees=vein_trees,
     )
 

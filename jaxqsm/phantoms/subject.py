@@ -88,6 +88,7 @@ def random_subject(
     age: ArrayLike | None = None,
     pathology: ArrayLike = 0.3,
     contrast: ArrayLike = 1.0,
+    texture: ArrayLike = 1.0,
     vein_trees: int = 4,
     near: tuple[Array, Array] | None = None,
 ) -> Subject:
@@ -100,6 +101,7 @@ def random_subject(
         age: years, 5 to 90; default drawn evenly.
         pathology: probability of each lesion and of each strong body outside; 0 for none. Default 0.3.
         contrast: multiplies the χ of everything within the skull. Default 1.
+        texture: multiplies the variation of χ within tissues. Default 1.
         vein_trees: number of vein trees beyond the template's own veins. Default 4.
         near: low and high corner in mm: lesions and veins are placed between them where that is possible.
 
@@ -137,7 +139,7 @@ def random_subject(
         turn=turn,
         shift=shift,
         displacement=random_deformation(key_flow),
-        **values,
+        **values | {"texture": values["texture"] * texture},
         tract_chi=jnp.asarray(contrast) * 0.010 * jax.random.normal(key_tracts, (TRACTS,)),
         laminar=jnp.asarray(contrast)
         * jax.random.uniform(key_cortex, (2,), minval=jnp.array([-0.015, 0.0]), maxval=0.015),

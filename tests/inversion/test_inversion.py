@@ -78,7 +78,7 @@ def test_what_lies_outside_the_mask_is_ignored(truth, name):
 def test_a_start_shortens_the_way(truth, name):
     _, field, mask = truth
     options = inspect.signature(METHODS[name]).parameters
-    count = "iterations" if name in ("ndi", "hd_qsm") else "max_iterations"
+    count = "iterations" if name in ("ndi", "hd_qsm", "ilsqr") else "max_iterations"
     fixed = {"rounds": 0} if "rounds" in options else {}
 
     def after(iterations, start=None):

@@ -84,6 +84,15 @@ def test_person_differs_from_others_and_is_the_same_at_any_voxel_size(person):
     assert other.chi.shape != person.chi.shape or relative_error(other.chi, person.chi) > 0.05
 
 
+def test_texture_scales_the_variation_within_tissues_alone(person):
+    even, rough = (random_head(jax.random.key(1), SIZE, pathology=0.0, texture=t) for t in (0.0, 2.0))
+    once, twice = (np.asarray(p.chi) - np.asarray(even.chi) for p in (person, rough))
+    np.testing.assert_allclose(twice, 2 * once, atol=1e-5)
+    white = (person.labels == Tissue.WHITE_MATTER) & person.mask
+    assert 0.002 < once[white].std() < 0.02
+    np.testing.assert_array_equal(person.r2star, rough.r2star)
+
+
 def test_values_lie_in_published_ranges():
     anatomy = template()
     draw = jax.jit(jax.vmap(lambda k, age: random_subject(k, anatomy, age=age), in_axes=(0, None)))
