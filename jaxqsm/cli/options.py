@@ -51,7 +51,7 @@ class MethodOptions:
     reliability: float = Config.reliability
     "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
     background: str = Config.background
-    "Background removal method; naming one, or an inversion, asks for two stages. auto: v_sharp."
+    "Background removal method; naming one, or an inversion, asks for two stages. auto: residual_resharp."
     inversion: str = Config.inversion
     "Dipole inversion method. auto: tv."
     single_step: str = Config.single_step

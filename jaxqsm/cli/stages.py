@@ -201,7 +201,7 @@ def background(
     mask: Path,
     out: Path,
     out_mask: Path | None = None,
-    method: str = "v_sharp",
+    method: str = "residual_resharp",
     magnitude: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
@@ -220,7 +220,7 @@ def background(
     out_mask
         Also write the mask where the local field is valid.
     method
-        v_sharp, pdf, resharp, lbv, ismv, sharp, polynomial or learned_background (a network).
+        residual_resharp, v_sharp (fast), or another one that `jaxqsm methods` lists.
     magnitude
         Weights, for methods that take them.
     b0_dir

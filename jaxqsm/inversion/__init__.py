@@ -1,7 +1,7 @@
 """Dipole inversion: local field to susceptibility. Every function returns ppm, mean zero in the mask.
 
 `cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor. `ss_tv` takes a total
-field, and returns the mask where χ is valid as well.
+field, and returns the mask where χ is valid as well; `residual_resharp` makes a local field by it.
 """
 
 from jaxqsm.inversion.amp_pe import amp_pe
@@ -17,6 +17,7 @@ from jaxqsm.inversion.medi import medi
 from jaxqsm.inversion.ndi import ndi
 from jaxqsm.inversion.nltv import nltv
 from jaxqsm.inversion.qsmart import qsmart
+from jaxqsm.inversion.residual_resharp import residual_resharp
 from jaxqsm.inversion.rts import rts
 from jaxqsm.inversion.ss_tv import ss_tv
 from jaxqsm.inversion.star import star
@@ -44,6 +45,7 @@ __all__ = [
     "ndi",
     "nltv",
     "qsmart",
+    "residual_resharp",
     "rts",
     "ss_tv",
     "star",

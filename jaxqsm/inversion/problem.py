@@ -10,13 +10,16 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights, padded_shape, referenced
-from jaxqsm.operators import crop, erode, gradient, pad, spherical_kernel
+from jaxqsm.operators import crop, erode, gradient, pad, spherical_kernel, weighted_mean
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 
 SPACE = (-3, -2, -1)
 """Axes of space, whatever stands before them."""
+
+NEAR = 4.0
+"""mm: voxels without weight take the mean of those that have some within it."""
 
 Volume = Float[Array, "X Y Z"]
 
@@ -51,6 +54,12 @@ class Problem(NamedTuple):
     def trusted(self) -> Volume:
         """The field, zero where it has no weight: what is there would be forgotten slowly."""
         return jnp.where(self.weights > 0, self.field, 0)
+
+    def filled(self) -> Volume:
+        """The field, with a guess where it has no weight: what is there would enter every ball about it."""
+        trusted = (self.weights > 0).astype(self.field.dtype)
+        near = weighted_mean(self.field, trusted, NEAR, self.geometry)
+        return jnp.where(self.weights > 0, self.field, near * pad(self.mask, self.shape))
 
     def split(self, start: Array | None) -> tuple[Vectors, Volume]:
         """Gradient and field of χ to begin from, which may be of the scan's grid or of the padded one.

@@ -167,6 +167,7 @@ METHODS: dict[str, dict[str, Method]] = {
     "field_mapping": _stage("field_mapping", field_mapping.weighted_fit, field_mapping.nonlinear_fit),
     "background": _stage(
         "background",
+        inversion.residual_resharp,
         background.v_sharp,
         background.pdf,
         background.resharp,

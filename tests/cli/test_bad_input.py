@@ -9,7 +9,18 @@ import pytest
 from helpers import INVIVO, assert_refused, jaxqsm
 
 PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
-GIVEN = ("--echo-times", 0.004, 0.008, 0.012, "--field-strength", 7, "--inversion", "tkd")
+GIVEN = (
+    "--echo-times",
+    0.004,
+    0.008,
+    0.012,
+    "--field-strength",
+    7,
+    "--background",
+    "v_sharp",
+    "--inversion",
+    "tkd",
+)
 
 
 def _changed(path, source, change=lambda data: data, affine=None):
@@ -98,7 +109,7 @@ def test_truncated_file(tmp_path):
 def test_one_echo_where_two_are_needed(tmp_path):
     phase = _changed(tmp_path / "p.nii.gz", PHASE, lambda d: d[..., 0])
     magnitude = _changed(tmp_path / "m.nii.gz", MAGNITUDE, lambda d: d[..., 0])
-    given = ("--echo-times", 0.004, "--field-strength", 7, "--inversion", "tkd")
+    given = ("--echo-times", 0.004, "--field-strength", 7, "--background", "v_sharp", "--inversion", "tkd")
     files = {"phase": phase, "magnitude": magnitude, "given": given}
     done = _run(tmp_path / "out", "--phase-offset", "mcpc_3d_s", **files)
     assert_refused(done, "p.nii.gz", "two echoes")

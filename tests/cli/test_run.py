@@ -118,7 +118,7 @@ def test_one_bad_subject_does_not_stop_the_others(tmp_path):
         assert done.returncode == 0, done.stderr
     broken = data / "sub-1" / "anat" / "sub-1_echo-2_part-phase_MEGRE.nii.gz"
     broken.write_bytes(broken.read_bytes()[:5000])
-    done = jaxqsm("bids", data, out, "participant", "--inversion", "tkd")
+    done = jaxqsm("bids", data, out, "participant", "--background", "v_sharp", "--inversion", "tkd")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "sub-1_echo-2_part-phase_MEGRE.nii.gz" in done.stderr

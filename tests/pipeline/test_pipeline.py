@@ -75,7 +75,7 @@ def test_gradient_from_chi_to_complex_signal_and_field_direction(name, x64):
 
 def test_gradient_is_finite_where_there_is_no_signal():
     signal = _signal().at[0].set(0)
-    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    config = Config(background="v_sharp", inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
 
     def loss(s):
         maps = reconstruct(s, jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION), config)
@@ -87,7 +87,7 @@ def test_gradient_is_finite_where_there_is_no_signal():
 
 
 def test_jit_equals_plain_and_stages_are_told():
-    config = Config(inversion="tikhonov", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    config = Config(background="v_sharp", inversion="tikhonov", options={"v_sharp": {"radii": (3.0, 2.0)}})
     arguments = (_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION))
     seen = []
 
@@ -109,7 +109,7 @@ def test_jit_equals_plain_and_stages_are_told():
 
 
 def test_residual_is_what_chi_does_not_explain():
-    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    config = Config(background="v_sharp", inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
     maps = reconstruct(_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION), config)
     expected = np.asarray(maps.local_field - dipole_field(maps.chi, Geometry()))
     inside = np.asarray(maps.mask)
@@ -190,7 +190,7 @@ def test_second_pass_keeps_unreliable_voxels_from_the_others():
 def test_one_echo_works_and_two_are_asked_for_where_needed():
     one = _signal()[..., 1:2]
     acquisition = Acquisition((0.012,), 3.0)
-    config = Config(inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    config = Config(background="v_sharp", inversion="tkd", options={"v_sharp": {"radii": (3.0, 2.0)}})
     maps = reconstruct(one, jnp.asarray(MASK), Geometry(), acquisition, config)
     assert jnp.isfinite(maps.chi).all()
     for needs_two in (
