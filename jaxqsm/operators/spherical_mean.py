@@ -10,6 +10,9 @@ from jaxtyping import Array, ArrayLike, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators.padding import crop, fast_shape, pad
 
+LEAST_FACTOR = 0.2
+"""A ball whose weights would have to change by more, either way, is too small for its voxels."""
+
 
 def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry) -> Float[Array, "x y z"]:
     """Normalised ball of ``radius`` mm centred on voxel (0, 0, 0), wrapped around periodically.
@@ -18,13 +21,18 @@ def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry
     radius. So the kernel is continuous in ``radius`` and ``voxel_size`` (gradients exist) and its
     mean is that of a round ball even a few voxels wide.
 
+    What is summed of long voxels is not quite round. Weights are therefore brought to equal second moments
+    along the axes, so that harmonic functions keep their value through third order, as they do over a
+    ball: at 1 × 1 × 3 mm and a radius of 4 mm one that changes e-fold in 8 mm to 0.01 % instead of 0.65 %.
+    (A ball that hardly reaches the neighbours along some axis stays as it is.)
+
     Args:
         shape: shape ``(x, y, z)`` of the periodic grid.
         radius: radius in mm.
         geometry: voxel size in mm.
 
     Returns:
-        Shape ``shape``, non-negative, sum 1.
+        Shape ``shape``, not negative, sum 1.
     """
     axes = [
         jnp.fft.fftfreq(n, 1 / n).reshape([-1 if i == axis else 1 for i in range(3)]) * size
@@ -40,7 +48,22 @@ def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry
     width = jnp.where(squared > 0, jnp.sqrt(safe) / inverse_width, jnp.min(geometry.voxel_size))
     ball = jnp.clip((radius - distance) / width + 0.5, 0, 1)
     ball = ball.at[0, 0, 0].set(1)
-    return ball / ball.sum()
+    ball = ball / ball.sum()
+    return ball * _rounding(ball, [axis / radius for axis in axes])
+
+
+def _rounding(ball: Array, axes: Sequence[Array]) -> Array:
+    """1 + Σ aᵢ xᵢ² by which ``ball`` has the same mean, and equal second moments along ``axes``."""
+    moments = jnp.stack([jnp.sum(ball * x**2) for x in axes])
+    fourth = jnp.stack([jnp.stack([jnp.sum(ball * x**2 * y**2) for y in axes]) for x in axes])
+    # The ridge is for balls without extent along an axis, whose outcome is not used.
+    top = jnp.concatenate([fourth + 1e-5 * jnp.eye(3), -jnp.ones((3, 1))], axis=1)
+    bottom = jnp.append(moments, 0.0)[None]
+    change = jnp.linalg.solve(jnp.concatenate([top, bottom]), jnp.append(-moments, 0.0))
+    factor = 1 + sum(a * x**2 for a, x in zip(change[:3], axes, strict=True))
+    low = jnp.min(jnp.where(ball > 0, factor, 1))
+    high = jnp.max(jnp.where(ball > 0, factor, 1))
+    return jnp.where((low > LEAST_FACTOR) & (high < 1 / LEAST_FACTOR), factor, 1.0)
 
 
 def spherical_mean(

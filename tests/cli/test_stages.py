@@ -42,6 +42,8 @@ def test_stages_chain_to_the_same_map(tmp_path):
     _ok(
         "run",
         *common,
+        "--background",
+        "v_sharp",
         "--inversion",
         "tkd",
         "--set",
