@@ -29,9 +29,6 @@ class DataConfig:
         reuse: examples made of a patch on average, each turned in its own way. Default 8.
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
         left_over: part of the background field that is left in the local field, in half of the patches.
-        model_error: root mean square, as a part of the local field's, of a smooth random field that is added
-            to a third of the patches for ``inversion``, as the anisotropy of white matter adds one. Evenly
-            in its logarithm. Default: none.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
@@ -50,7 +47,6 @@ class DataConfig:
     reuse: int = 8
     contrast: tuple[float, float] = (0.5, 2.0)
     left_over: tuple[float, float] = (0.001, 0.03)
-    model_error: tuple[float, float] | None = None
     unweighted: float = 0.2
     noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5

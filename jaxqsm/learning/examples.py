@@ -16,7 +16,6 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.phantoms import Patch, Variety, patch_stream
-from jaxqsm.phantoms.random_shapes import random_field
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.unwrapping import laplacian
@@ -33,12 +32,6 @@ HIDDEN = 0.06
 
 RELAXATION_NOISE = (0.002, 0.02)
 """ppm. Standard deviation of R2′ over the relaxivity."""
-
-MODEL_ERROR_PART = 1 / 3
-"""Of the patches have a field that no χ explains, if any shall."""
-
-MODEL_ERROR_SMOOTHNESS = (1.0, 5.0)
-"""Voxels, standard deviation of the Gaussian that such a field is smoothed by."""
 
 
 class Example(NamedTuple):
@@ -146,11 +139,6 @@ class Examples:
             example = _mixed(key, patch, contrast, weighted, _logarithmic(random, RELAXATION_NOISE))
         else:
             example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
-            bounds = self._config.model_error
-            if bounds and self._task == "inversion" and random.random() < MODEL_ERROR_PART:
-                smoothness = _logarithmic(random, MODEL_ERROR_SMOOTHNESS)
-                error = _model_error(key, example, _logarithmic(random, bounds), smoothness)
-                example = example._replace(field=example.field + error)
         if self._start is not None:
             # Where there is a second measurement, such as R2′, the start is made of it too.
             second = () if example.start is None else (example.start,)
@@ -186,16 +174,6 @@ def _example(
         magnitude=jnp.where(weighted, magnitude, 1) * mask,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
     )
-
-
-@jax.jit
-def _model_error(key: PRNGKeyArray, example: Example, part: Volume, smoothness: Volume) -> Volume:
-    """A smooth random field, ``part`` as strong as that of χ."""
-    mask, geometry = example.mask, example.geometry
-    spread = smoothness * jnp.min(geometry.voxel_size)
-    error = random_field(jax.random.fold_in(key, 2), mask.shape, geometry, smoothness=spread) * mask
-    strength = jnp.linalg.norm(dipole_field(example.target, geometry) * mask)
-    return part * strength / jnp.maximum(jnp.linalg.norm(error), 1e-12) * error
 
 
 @jax.jit

@@ -300,7 +300,8 @@ def test_gradients_with_respect_to_field_and_direction(name, x64):
         "fansi_tv": converged | {"weight": 2e-3, "radians_per_ppm": 2.0},
         "fansi_tgv": converged | {"weight": 2e-3, "radians_per_ppm": 2.0},
         "l1_qsm": converged | {"weight": 0.05},
-        "wh_qsm": converged | {"weight": 2e-3, "radians_per_ppm": 2.0},
+        # Its harmonic field settles slowly where the weight is small.
+        "wh_qsm": converged | {"weight": 1e-2, "radians_per_ppm": 2.0},
         "star": converged | {"weight": 2e-3, "strong_weight": 1e-2},
         "rts": converged | {"weight": 2e-3, "first_iterations": 5},
         "heidi": converged | {"weight": 2e-3, "first_iterations": 5},

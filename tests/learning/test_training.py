@@ -40,19 +40,6 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
         np.testing.assert_array_equal(one, two)
 
 
-def test_a_model_error_is_as_strong_as_asked_and_in_a_third_of_the_patches():
-    wrong = Examples(dataclasses.replace(QUIET, model_error=(0.1, 0.1)), "inversion", seed=3)
-    right = Examples(QUIET, "inversion", seed=3)
-    parts = []
-    for number in range(0, 12 * QUIET.reuse, QUIET.reuse):
-        one, other = wrong[number], right[number]
-        np.testing.assert_array_equal(one.target, other.target)
-        parts.append(np.linalg.norm(one.field - other.field) / np.linalg.norm(other.field))
-    added = [part for part in parts if part > 0]
-    np.testing.assert_allclose(added, 0.1, rtol=0.02)
-    assert 1 <= len(added) <= 8
-
-
 @pytest.mark.slow
 def test_examples_that_are_not_turned_keep_their_geometry():
     fixed = {"tilt": (0.0, 0.0), "voxel_size": (1.0, 1.0), "anisotropy": (2.0, 2.0)}
