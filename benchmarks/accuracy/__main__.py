@@ -70,7 +70,10 @@ READING = """## Reading
   SNR 200 it has 27.6 %, the best weight of a grid 20.8 %.
 - Cylinders: even in pieces, and without edges in the magnitude. `medi` takes 30 % of the magnitude's noise
   for edges; with 2 % it is as good as `tv`. `learned` has never seen such a thing.
-- Background: compare `core`, and mind `valid`. The background is strongest on the border, where `resharp` and
+- Background: `residual_resharp` knows χ by `ss_tv`, so that only what that does not explain can be mistaken
+  for a background: a third to half of the error of the best that do not. Its truth is the field of χ in
+  the mask that it returns, while all are compared with that of χ in the whole brain.
+- Compare `core`, and mind `valid`. The background is strongest on the border, where `resharp` and
   `sharp` give up 6 mm, `pdf`, `v_sharp` and `lbv` 3 mm and four layers. `msmv` and `sdf` take local field off
   with the background (slopes 0.5 and 0.75): one ball of 5 mm, Gaussians of at most 10 mm. A `polynomial`
   cannot follow the field of the sinuses. `harperella` asks that no mean over any ball be left, which is not

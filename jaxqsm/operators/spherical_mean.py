@@ -49,16 +49,17 @@ def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry
     ball = jnp.clip((radius - distance) / width + 0.5, 0, 1)
     ball = ball.at[0, 0, 0].set(1)
     ball = ball / ball.sum()
-    return ball * _rounding(ball, [axis / radius for axis in axes])
+    scale = jnp.maximum(radius, jnp.min(geometry.voxel_size))
+    return ball * _rounding(ball, [axis / scale for axis in axes])
 
 
 def _rounding(ball: Array, axes: Sequence[Array]) -> Array:
     """1 + Σ aᵢ xᵢ² by which ``ball`` has the same mean, and equal second moments along ``axes``."""
     moments = jnp.stack([jnp.sum(ball * x**2) for x in axes])
     fourth = jnp.stack([jnp.stack([jnp.sum(ball * x**2 * y**2) for y in axes]) for x in axes])
-    # The ridge is for balls without extent along an axis, whose outcome is not used.
+    # The ridges are for balls without extent along an axis, whose outcome is not used.
     top = jnp.concatenate([fourth + 1e-5 * jnp.eye(3), -jnp.ones((3, 1))], axis=1)
-    bottom = jnp.append(moments, 0.0)[None]
+    bottom = jnp.append(moments, -1e-6)[None]
     change = jnp.linalg.solve(jnp.concatenate([top, bottom]), jnp.append(-moments, 0.0))
     factor = 1 + sum(a * x**2 for a, x in zip(change[:3], axes, strict=True))
     low = jnp.min(jnp.where(ball > 0, factor, 1))

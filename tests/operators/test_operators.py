@@ -110,6 +110,16 @@ def test_a_ball_too_small_for_its_voxels_stays_a_mean():
     assert kernel.max() < 0.5
 
 
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+def test_a_ball_within_its_voxel_is_the_voxel(radius):
+    def kernel(voxel_size):
+        return spherical_kernel((8, 8, 8), radius, Geometry(voxel_size))
+
+    size = jnp.array([4.0, 4.0, 5.0])
+    np.testing.assert_array_equal(kernel(size), jnp.zeros((8, 8, 8)).at[0, 0, 0].set(1.0))
+    assert np.isfinite(jax.grad(lambda v: jnp.sum(kernel(v) ** 2))(size)).all()
+
+
 def test_spherical_mean_self_adjoint(x64):
     geometry = Geometry((1.0, 1.5, 2.0))
 
