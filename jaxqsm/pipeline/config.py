@@ -38,7 +38,7 @@ class Config:
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
         background: ``"auto"`` (default) is ``"residual_resharp"``: on the head phantom at 1 mm the error of χ
-            by any inversion is 40 % less than after ``"v_sharp"``, which is the fast one.
+            by ``learned``, ``l1_qsm`` or ``medi`` is 40 % less than after ``"v_sharp"``, the fast one.
         inversion: ``"auto"`` (default) is ``"tv"``.
         single_step: from total field to χ in place of background removal and inversion. ``"auto"``
             (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
