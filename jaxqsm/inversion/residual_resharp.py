@@ -41,7 +41,7 @@ def residual_resharp(
             from the voxels about.
         start: χ in ppm to use instead of that of the single step. Default: none.
         radius: of the ball in mm; the mask loses as much. Default 3: on the oblique head phantom at 1 mm χ by
-            :func:`~jaxqsm.networks.learned` then has an error of 10.1 %; with 2 11.5 %, in a mask of 90
+            :func:`~jaxqsm.networks.learned` then has an error of 10.0 %; with 2 11.5 %, in a mask of 90
             instead of 87 %; by :func:`resharp` alone, in its mask of 76 %, 15.0 %.
         weight: of the size of the rest; default 1e-4, as in :func:`resharp`.
         iterations: of conjugate gradients for the rest; default 50.
