@@ -27,7 +27,7 @@ def residual_resharp(
     weight: float = 1e-4,
     iterations: int = 50,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
-    """The field of χ by :func:`ss_tv`, and what :func:`resharp` leaves of the rest.
+    """Field of the χ that ss_tv finds, and what RESHARP leaves of the rest.
 
     Background removal cannot tell the part of a local field that looks like a background from one, and takes
     it off. A single step knows that part, as χ makes it: where that is taken off before and put back after,
