@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,14 +96,14 @@ class Method:
     @property
     def summary(self) -> str:
         """First line of the docstring."""
-        return inspect.getdoc(self.function).splitlines()[0]  # type: ignore[union-attr]
+        return _plain(inspect.getdoc(self.function).splitlines()[0])  # type: ignore[union-attr]
 
     @property
     def source(self) -> str:
         """The references of the docstring, on one line."""
         text = inspect.getdoc(self.function) or ""
         block = text.partition("References:")[2].partition("\n\n")[0]
-        return " ".join(block.split())
+        return _plain(" ".join(block.split()))
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -147,6 +148,11 @@ class Method:
                 return option
         known = ", ".join(o.name for o in self.options) or "none"
         raise ValueError(f"{self.name} has no option {name!r}; it has: {known}")
+
+
+def _plain(text: str) -> str:
+    """Without the roles of cross-references, for a terminal."""
+    return re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", text)
 
 
 def _stage(stage: str, *functions: Callable[..., Any]) -> dict[str, Method]:

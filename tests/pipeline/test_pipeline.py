@@ -227,6 +227,7 @@ def test_every_method_documents_itself():
             assert method.name == name
             assert method.summary.endswith((".", ":"))
             assert "doi:" in method.source, name
+            assert ":`" not in method.summary + method.source, name
 
 
 @pytest.mark.parametrize("corner", [(0, 0, 0), (20, 3, 9)])
