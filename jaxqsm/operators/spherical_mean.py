@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxqsm.geometry import Geometry
@@ -55,16 +56,27 @@ def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry
 
 def _rounding(ball: Array, axes: Sequence[Array]) -> Array:
     """1 + Σ aᵢ xᵢ² by which ``ball`` has the same mean, and equal second moments along ``axes``."""
-    moments = jnp.stack([jnp.sum(ball * x**2) for x in axes])
-    fourth = jnp.stack([jnp.stack([jnp.sum(ball * x**2 * y**2) for y in axes]) for x in axes])
+    # The ball is its own mirror image along every axis: an octant of it tells all, at an eighth of the time.
+    part = ball[tuple(slice(n // 2 + 1) for n in ball.shape)]
+    near = [lax.slice_in_dim(x, 0, n, axis=i) for i, (x, n) in enumerate(zip(axes, part.shape, strict=True))]
+    whole = part
+    for axis, n in enumerate(ball.shape):
+        images = jnp.full(n // 2 + 1, 2.0).at[0].set(1.0)
+        images = images.at[-1].set(1.0) if n % 2 == 0 else images
+        whole = whole * images.reshape([-1 if i == axis else 1 for i in range(3)])
+    moments = jnp.stack([jnp.sum(whole * x**2) for x in near])
+    fourth = jnp.stack([jnp.stack([jnp.sum(whole * x**2 * y**2) for y in near]) for x in near])
     # The ridges are for balls without extent along an axis, whose outcome is not used.
     top = jnp.concatenate([fourth + 1e-5 * jnp.eye(3), -jnp.ones((3, 1))], axis=1)
     bottom = jnp.append(moments, -1e-6)[None]
     change = jnp.linalg.solve(jnp.concatenate([top, bottom]), jnp.append(-moments, 0.0))
-    factor = 1 + sum(a * x**2 for a, x in zip(change[:3], axes, strict=True))
-    low = jnp.min(jnp.where(ball > 0, factor, 1))
-    high = jnp.max(jnp.where(ball > 0, factor, 1))
-    return jnp.where((low > LEAST_FACTOR) & (high < 1 / LEAST_FACTOR), factor, 1.0)
+
+    def factor(axes: Sequence[Array]) -> Array:
+        return 1 + sum(a * x**2 for a, x in zip(change[:3], axes, strict=True))
+
+    within = jnp.where(part > 0, factor(near), 1)
+    fits = (jnp.min(within) > LEAST_FACTOR) & (jnp.max(within) < 1 / LEAST_FACTOR)
+    return jnp.where(fits, factor(axes), 1.0)
 
 
 def spherical_mean(
