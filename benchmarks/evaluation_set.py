@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,13 +31,17 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         sys.exit("usage: python -m benchmarks.evaluation_set DIR [METHOD ...]")
     folder, names = Path(arguments[0]), arguments[1:] or list(DEFAULT)
-    trials = {scan.name: partial(_trial, folder, scan) for scan in find_scans(folder)}
-    scores = fill(folder / "inversions.json", trials, names)
+    scores = fill(folder / "inversions.json", trials(folder), names)
     print("| scan | " + " | ".join(names) + " |")
     print("| --- |" + " --- |" * len(names))
     for label, row in scores.items():
         cells = [f"{row[n]['nrmse']:.1f} / {row[n]['xsim']:.2f}" for n in names]
         print(f"| {label} | " + " | ".join(cells) + " |")
+
+
+def trials(folder: Path) -> dict[str, Callable[[], Trial]]:
+    """By its name, how every scan of a set is made into a trial."""
+    return {scan.name: partial(_trial, folder, scan) for scan in find_scans(folder)}
 
 
 def _trial(folder: Path, files: BidsScan) -> Trial:

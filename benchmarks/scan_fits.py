@@ -1,20 +1,23 @@
-"""``python -m benchmarks.scan_fits [METHOD ...]``: fits to one scan beside classical and trained inversions.
+"""``python -m benchmarks.scan_fits [--set DIR] [METHOD ...]``: fits to one scan beside other inversions.
 
 The scans of the evaluation set with voxels twice as long, so that networks can be fitted to each of them on a
-CPU. Every method has its defaults, the true local field with the scan's noise, and the magnitude. Each runs
-in a process of its own, whose seconds hold compilation and whose peak of memory holds data, libraries and
-compiler. Writes ``scan_fits.json`` and ``scan_fits.md`` beside this file; finished cells are not done again.
+CPU; and, from the folder that ``jaxqsm evaluation-set`` wrote, the scans as they are, in the order of the set
+for as long as one waits. Every method has its defaults, the true local field with the scan's noise, and the
+magnitude; after some is written that they choose their weight. Each runs in a process of its own, whose
+seconds hold compilation and whose peak of memory holds data, libraries and compiler. Writes
+``scan_fits.json`` and ``scan_fits.md`` beside this file; finished cells are not done again.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from benchmarks import evaluation_set
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan, Trial, make_trial
 from jaxqsm.geometry import Geometry
@@ -34,10 +38,13 @@ from jaxqsm.uncertainty import cone_energy, coverage, diffusion
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
+COARSE, FULL = "Voxels twice as long", "The set as it is"
 NAMES = (
     "tv",
     "medi",
     "l1_qsm",
+    "medi, weight=auto",
+    "l1_qsm, weight=auto",
     "learned",
     "fine",
     "zero_shot",
@@ -55,7 +62,8 @@ magnitude. Made by `python -m benchmarks.scan_fits`, each in a process of its ow
 work; seconds (with compilation) and memory (with libraries) are those of the first scan.
 """
 
-READING = """
+READING = """## Reading
+
 - The network that was trained is the most accurate on all scans but the noisy one. Fitting it further to the
   scan, by all voxels (`fine`) or by those it was not shown (`zero_shot`), does not help where scans are like
   its training. (Both began at the weights before the last training, whose mean was 20.7 %.)
@@ -68,29 +76,49 @@ READING = """
 """
 
 Scores = dict[str, float]
+Table = dict[str, dict[str, Scores]]
+"""By scan, by method."""
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Fill the record for the methods, or for all, and write the page; or score one trial of a file."""
-    if arguments[:1] == ["--one"]:
-        print(json.dumps(_score(arguments[1], Path(arguments[2]))))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scan_fits", description=__doc__)
+    parser.add_argument(
+        "--set", type=Path, metavar="DIR", help="of jaxqsm evaluation-set: its scans as they are"
+    )
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("methods", nargs="*", default=list(NAMES))
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(_score(given.methods[0], given.one)))
         return
-    names = arguments or list(NAMES)
-    record: dict[str, dict[str, Scores]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    for scan in EVALUATION_SCANS:
-        row = record.setdefault(scan.name, {})
+    record: dict[str, Table] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    trials: dict[str, Callable[[], Trial]] = {scan.name: partial(_coarse, scan) for scan in EVALUATION_SCANS}
+    _fill(record, COARSE, trials, given.methods)
+    if given.set:
+        in_order = {f"sub-{scan.name}": scan.name for scan in EVALUATION_SCANS}
+        found = evaluation_set.trials(given.set)
+        _fill(record, FULL, {name: found[label] for label, name in in_order.items()}, given.methods)
+
+
+def _fill(
+    record: dict[str, Table], part: str, trials: Mapping[str, Callable[[], Trial]], names: Sequence[str]
+) -> None:
+    table = record.setdefault(part, {})
+    for label, make in trials.items():
+        row = table.setdefault(label, {})
         missing = [name for name in names if name not in row]
         if not missing:
             continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trial.npz"
-            _save(path, _coarse(scan))
+            _save(path, make())
             for name in missing:
-                command = [sys.executable, "-m", "benchmarks.scan_fits", "--one", name, str(path)]
+                command = [sys.executable, "-m", "benchmarks.scan_fits", "--one", str(path), name]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 row[name] = json.loads(done.stdout.splitlines()[-1])
                 save_json(RECORD, record)
-                print(scan.name, name, row[name], file=sys.stderr, flush=True)
+                print(part, label, name, row[name], file=sys.stderr, flush=True)
                 _write_page(record)
 
 
@@ -140,16 +168,31 @@ def _score(name: str, path: Path) -> Scores:
 def _function(name: str) -> Callable[..., Any]:
     if name == "diffusion":
         return partial(diffusion, key=jax.random.key(0))
-    return METHODS["inversion"][name].function
+    name, _, weight = name.partition(", weight=")
+    method = METHODS["inversion"][name]
+    if not weight:
+        return method.function
+
+    def weighed(field: Array, mask: Array, geometry: Geometry, *, magnitude: Array) -> Array:
+        keywords = method.settled(field, mask, geometry, {"magnitude": magnitude, "weight": weight})
+        return method.function(field, mask, geometry, **keywords)
+
+    return weighed
 
 
-def _write_page(record: dict[str, dict[str, Scores]]) -> None:
-    scans = list(record)
-    first = record[scans[0]]
+def _write_page(record: dict[str, Table]) -> None:
+    parts = [f"## {part}\n\n{_table(table)}" for part, table in record.items()]
+    PAGE.write_text("\n".join([INTRODUCTION, *parts, READING]), encoding="utf-8")
+
+
+def _table(table: Table) -> str:
+    """One row a method; cells that are not run yet are empty, scans of which none is are left out."""
+    scans = [scan for scan, row in table.items() if row]
+    first = table[scans[0]]
     heads = ["method", *scans, "mean NRMSE", "mean XSIM", "error near the cone", "seconds", "GiB"]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " --- |" * (len(heads) - 1)]
-    for name in first:
-        cells = [record[scan].get(name) for scan in scans]
+    for name in (name for name in dict.fromkeys((*NAMES, *first)) if name in first):
+        cells = [table[scan].get(name) for scan in scans]
         known = [cell for cell in cells if cell]
         mean = {key: np.mean([cell[key] for cell in known]) for key in ("nrmse", "xsim", "cone")}
         values = [f"{cell['nrmse']:.1f}" if cell else "" for cell in cells]
@@ -157,8 +200,8 @@ def _write_page(record: dict[str, dict[str, Scores]]) -> None:
         values += means if len(known) == len(cells) else ["", "", ""]
         values += [f"{first[name]['seconds']:.0f}", f"{first[name]['gib']:.1f}"]
         lines.append(f"| `{name}` | " + " | ".join(values) + " |")
-    PAGE.write_text(INTRODUCTION + "\n" + "\n".join(lines) + "\n" + READING, encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
