@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxqsm import Geometry
+from jaxqsm.physics import dipole_field
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 INVIVO = SHARED / "data" / "invivo_megre"
 
@@ -83,6 +86,18 @@ def brain_of_blocks() -> tuple[np.ndarray, np.ndarray]:
     chi[14:20, 14:20, 12:18] += 0.15
     chi[22:26, 16:22, 14:20] -= 0.1
     return mask, np.where(mask, chi, 0).astype(np.float32)
+
+
+def brain_beside_strong_sources(geometry: Geometry) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """χ and mask of :func:`brain_of_blocks`, and between them its total field by integrated voxels.
+
+    Much stronger sources lie beyond the mask, and the field has an offset.
+    """
+    mask, chi = (jnp.asarray(v) for v in brain_of_blocks())
+    outside = jnp.zeros(BRAIN_SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
+    local, background = (dipole_field(v, geometry, kernel="integrated") for v in (chi, outside))
+    assert float(jnp.std(background[mask])) > 5 * float(jnp.std(local[mask]))
+    return chi, (local + background + 0.7) * mask, mask
 
 
 def jaxqsm(*arguments: object, **options) -> subprocess.CompletedProcess[str]:

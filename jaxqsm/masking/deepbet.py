@@ -49,10 +49,9 @@ def deepbet(
     head = nibabel.Nifti1Image(first, np.eye(4) if affine is None else affine)
     try:
         _, found, _ = BrainExtraction().run(head)
-    except (AssertionError, ValueError) as error:  # an empty box or component
-        raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask") from error
-    mask = np.asarray(found.dataobj) > 0
-    mask = peeled(mask, erosion)
+        mask = peeled(np.asarray(found.dataobj) > 0, erosion)
+    except (AssertionError, ValueError):  # an empty box or component
+        mask = np.zeros(first.shape, bool)
     if not mask.any():
         raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask")
     return mask

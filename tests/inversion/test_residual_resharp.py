@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import BRAIN_SHAPE as SHAPE
-from helpers import assert_gradient, ball, brain_of_blocks, relative_error, smooth_blobs
+from helpers import assert_gradient, ball, brain_beside_strong_sources, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.background import resharp
@@ -16,12 +16,7 @@ GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 
 @pytest.fixture(scope="module")
 def fields():
-    """Blocks and a smooth part in a ball; beyond it much stronger sources, and an offset."""
-    mask, chi = brain_of_blocks()
-    chi, mask = jnp.asarray(chi), jnp.asarray(mask)
-    outside = jnp.zeros(SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
-    local, background = (dipole_field(v, GEOMETRY, kernel="integrated") for v in (chi, outside))
-    return chi, (local + background + 0.7) * mask, mask
+    return brain_beside_strong_sources(GEOMETRY)
 
 
 def _error(found, valid, chi):

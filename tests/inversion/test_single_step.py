@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import BRAIN_SHAPE as SHAPE
-from helpers import assert_gradient, ball, brain_of_blocks, jaxqsm, relative_error, smooth_blobs
+from helpers import assert_gradient, ball, brain_beside_strong_sources, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry, inversion
 from jaxqsm.inversion.common import referenced
@@ -29,14 +29,7 @@ WEAKEST = {"qsmart": 0.4}
 
 @pytest.fixture(scope="module")
 def truth():
-    """Blocks and a smooth part in a ball; beyond it much stronger sources, and an offset."""
-    mask, chi = brain_of_blocks()
-    chi = jnp.asarray(chi)
-    outside = jnp.zeros(SHAPE).at[2:6, 14:20, 2:6].set(30.0).at[30:36, 30:34, 10:16].set(-20.0)
-    local, background = (dipole_field(v, GEOMETRY, kernel="integrated") for v in (chi, outside))
-    mask = jnp.asarray(mask)
-    assert float(jnp.std(background[mask])) > 5 * float(jnp.std(local[mask]))
-    return chi, (local + background + 0.7) * mask, mask
+    return brain_beside_strong_sources(GEOMETRY)
 
 
 def _error(found, chi, valid):
