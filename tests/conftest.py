@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import pytest
 
-MANY_MAPPINGS = 20_000
-"""Of memory. Linux allows a process 65 530, and every compiled function takes some: beyond, XLA crashes."""
+from jaxqsm.cli.memory import forget_compiled_code
 
 
 @pytest.fixture
@@ -21,6 +18,4 @@ def x64():
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compiled_code():
     yield
-    mappings = Path("/proc/self/maps")
-    if mappings.exists() and mappings.read_bytes().count(b"\n") > MANY_MAPPINGS:
-        jax.clear_caches()
+    forget_compiled_code()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import jaxqsm
 from jaxqsm.cli import console
+from jaxqsm.cli.memory import forget_compiled_code
 from jaxqsm.cli.options import MethodOptions, Overwrite, ReadingOptions, Several
 from jaxqsm.cli.run import reconstruct_and_tell
 from jaxqsm.io import (
@@ -77,6 +78,7 @@ def bids(
         except Exception as error:  # one bad scan must not stop a night's work
             console.fail(f"{found.name}: {type(error).__name__}: {error}")
             failed.append(found.name)
+        forget_compiled_code()
     done = len(scans) - len(failed)
     console.note(f"{done} of {len(scans)} scans are in {out_dir}")
     if failed:
