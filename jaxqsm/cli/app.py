@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cyclopts
 import jax
@@ -29,11 +30,20 @@ from jaxqsm.cli.swi import swi
 from jaxqsm.cli.train import train
 from jaxqsm.io import InputError
 
+
+def _shown(default: Any) -> str | None:
+    """A default as a person would write it; nothing where an option is off or not given."""
+    if default is None or default is False or default == ():
+        return None
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 app = cyclopts.App(
     name="jaxqsm",
     help="Quantitative susceptibility maps from multi-echo MRI phase.",
     version=jaxqsm.__version__,
-    help_format="plaintext",
+    help_format="markdown",
+    default_parameter=cyclopts.Parameter(negative="", show_default=_shown),
 )
 for command in (
     demo,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.memory import forget_compiled_code
-from jaxqsm.cli.options import MethodOptions, Overwrite, ReadingOptions, Several
+from jaxqsm.cli.options import MethodOptions, ReadingOptions, Several
 from jaxqsm.cli.run import reconstruct_and_tell
 from jaxqsm.io import (
     BidsScan,
@@ -36,7 +36,7 @@ def bids(
     masks: Path | None = None,
     methods: MethodOptions = MethodOptions(),
     reading: ReadingOptions = ReadingOptions(),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> int:
     """Every gradient-echo scan with phase of a BIDS dataset, to a BIDS derivative dataset.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from flax import nnx
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Settings
+from jaxqsm.cli.options import Settings
 from jaxqsm.io import InputError, refuse_existing, staging
 from jaxqsm.learning import CONVERTIBLE, convert_weights, read_checkpoint
 from jaxqsm.networks import NETWORKS, save_weights
@@ -24,7 +24,7 @@ def convert(
     network: str,
     out: Path,
     settings: Settings = (),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Published weights as a file for jaxqsm invert --method learned --set weights=FILE.
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxqsm import metrics
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite
 from jaxqsm.cli.run import reconstruct_and_tell, write_maps
 from jaxqsm.cli.simulate import simulate_into
 from jaxqsm.geometry import Geometry
@@ -24,7 +23,7 @@ EROSION = 2.0
 """mm taken off the true brain mask before scoring: background removal cannot serve its rim."""
 
 
-def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: Overwrite = False) -> None:
+def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool = False) -> None:
     """Simulate a head scan at 3 T, reconstruct it from its files, score it, write the report.
 
     Parameters

@@ -25,7 +25,7 @@ def evaluate(
     *,
     mask: Path,
     labels: Path | None = None,
-    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json_output: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Scores of a map against the truth, as the QSM-CI scorer defines them.
 

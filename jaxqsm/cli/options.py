@@ -12,12 +12,10 @@ from cyclopts import Parameter
 from jaxqsm.io import InputError
 from jaxqsm.pipeline import TWO_STAGE, Config, Method
 
-Several = Parameter(consume_multiple=True, negative="")
-Flag = Parameter(negative="")
-Overwrite = Annotated[bool, Flag]
-Direction = Annotated[tuple[float, float, float] | None, Parameter(allow_leading_hyphen=True, negative="")]
-Range = Annotated[tuple[float, float] | None, Parameter(allow_leading_hyphen=True, negative="")]
-Settings = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True, negative="")]
+Several = Parameter(consume_multiple=True)
+Direction = Annotated[tuple[float, float, float] | None, Parameter(allow_leading_hyphen=True)]
+Range = Annotated[tuple[float, float] | None, Parameter(allow_leading_hyphen=True)]
+Settings = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=True)]
 
 
 @Parameter(name="*")
@@ -29,25 +27,51 @@ class ReadingOptions:
     "Field direction in voxel axes, X Y Z. Default: from the NIfTI affine."
     phase_range: Range = None
     "Stored values that stand for −π and π. Default: recognised from data and sidecar."
-    invert_phase: Annotated[bool, Flag] = False
+    invert_phase: bool = False
     "Flip the sign of the phase (scanners whose phase falls where the field is higher)."
-    replace_nonfinite: Annotated[bool, Flag] = False
+    replace_nonfinite: bool = False
     "Treat NaN and infinite voxels as 0 instead of refusing the file."
 
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
-class MethodOptions:
-    """Which methods, with which options."""
+class FieldOptions:
+    """Which methods on the way to the total field, with which options."""
 
     signal: str = Config.signal
-    "signal_fit: from the complex signal to χ at once, in place of all other stages. Default: none."
+    "signal_fit: from the complex signal to χ at once, in place of all other stages."
     unwrapping: str = Config.unwrapping
     "Unwrapping method (jaxqsm methods lists all)."
     phase_offset: str = Config.phase_offset
     "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
     field_mapping: str = Config.field_mapping
     "Fit over echoes: weighted_fit or nonlinear_fit."
+    settings: Settings = ()
+    "Options of methods: METHOD.OPTION=VALUE, e.g. romeo.individual=true."
+
+    def config(self, **others: Any) -> Config:
+        """The pipeline's configuration, with ``others`` of its entries.
+
+        Raises:
+            InputError: unknown method or option, or a value that does not fit.
+        """
+        named = {setting.partition(".")[0] for setting in self.settings}
+        chosen = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "settings"}
+        empty: dict[str, dict[str, Any]] = {name: {} for name in named & set(TWO_STAGE.values())}
+        try:
+            bare = Config(**(chosen | others), options=empty)
+            used = {method.name: method for method in bare.used(2).values()}
+            options = settings_by_method(used, self.settings)
+            return dataclasses.replace(bare, options=options)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class MethodOptions(FieldOptions):
+    """Which methods from the signal to χ, with which options."""
+
     reliability: float = Config.reliability
     "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
     background: str = Config.background
@@ -56,39 +80,10 @@ class MethodOptions:
     "Dipole inversion method. auto: tv."
     single_step: str = Config.single_step
     "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
-    two_pass: Annotated[bool, Flag] = Config.two_pass
+    two_pass: bool = Config.two_pass
     "Invert a second time without the unreliable voxels, which keep χ of the first pass; two stages only."
     uncertainty: str = Config.uncertainty
     "Also write χ's standard deviation: by learned_deviation, laplace or another (jaxqsm methods), or none."
-    settings: Settings = ()
-    "Options of methods: METHOD.OPTION=VALUE, e.g. tv.weight=0.0001."
-
-    def config(self) -> Config:
-        """The pipeline's configuration.
-
-        Raises:
-            InputError: unknown method or option, or a value that does not fit.
-        """
-        named = {setting.partition(".")[0] for setting in self.settings}
-        try:
-            bare = Config(
-                signal=self.signal,
-                unwrapping=self.unwrapping,
-                phase_offset=self.phase_offset,
-                field_mapping=self.field_mapping,
-                reliability=self.reliability,
-                background=self.background,
-                inversion=self.inversion,
-                single_step=self.single_step,
-                two_pass=self.two_pass,
-                uncertainty=self.uncertainty,
-                options={name: {} for name in named & set(TWO_STAGE.values())},
-            )
-            used = {method.name: method for method in bare.used(2).values()}
-            options = settings_by_method(used, self.settings)
-            return dataclasses.replace(bare, options=options)
-        except ValueError as error:
-            raise InputError(str(error)) from error
 
 
 def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -> dict[str, dict[str, Any]]:

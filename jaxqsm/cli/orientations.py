@@ -12,12 +12,12 @@ from cyclopts import Parameter
 
 from jaxqsm import inversion
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Several
+from jaxqsm.cli.options import Several
 from jaxqsm.cli.volumes import check_output, load_field, mask_for, write_volumes
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import Image, InputError, geometry_from, require_same_grid
 
-Directions = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative="")]
+Directions = Annotated[tuple[float, ...], Parameter(consume_multiple=True)]
 
 
 def cosmos(
@@ -27,7 +27,7 @@ def cosmos(
     b0_dirs: Directions,
     mask: Path,
     out: Path,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Susceptibility in ppm from local fields in two or more head orientations (COSMOS).
 
@@ -60,7 +60,7 @@ def sti(
     mask: Path,
     out: Path,
     weight: float = 1e-3,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Susceptibility tensor in ppm from local fields in six or more head orientations.
 

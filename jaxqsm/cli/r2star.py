@@ -8,7 +8,7 @@ from typing import Annotated
 import jax.numpy as jnp
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Several
+from jaxqsm.cli.options import Several
 from jaxqsm.cli.volumes import check_output, chosen_method, mask_for, write_volumes
 from jaxqsm.geometry import Acquisition
 from jaxqsm.io import InputError, load_magnitude
@@ -23,7 +23,7 @@ def r2star(
     echo_times: Annotated[tuple[float, ...], Several] = (),
     method: str = "arlo",
     t2star: Path | None = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """R2* in 1/s from the magnitude of several echoes.
 

@@ -9,7 +9,6 @@ from typing import TextIO
 
 import numpy as np
 
-from jaxqsm.cli.options import Overwrite
 from jaxqsm.cli.volumes import mask_for
 from jaxqsm.io import InputError, label_names, load, refuse_existing, require_same_grid, staging
 from jaxqsm.metrics import RegionStatistics, region_statistics
@@ -24,7 +23,7 @@ def roi(
     names: Path | None = None,
     reference: int | None = None,
     out: Path | None = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Mean, standard deviation, median and number of voxels of a map in every region, as CSV.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import MethodOptions, Overwrite, ReadingOptions, Several
+from jaxqsm.cli.options import MethodOptions, ReadingOptions, Several
 from jaxqsm.io import ScanData, load_scan, refuse_existing, save, save_json, staging
 from jaxqsm.pipeline import Config, Result, reconstruct_scan
 from jaxqsm.report import write_report
@@ -23,7 +23,7 @@ def run(
     field_strength: float | None = None,
     methods: MethodOptions = MethodOptions(),
     reading: ReadingOptions = ReadingOptions(),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """One scan to a susceptibility map in ppm, with fields, mask, provenance and an HTML report.
 

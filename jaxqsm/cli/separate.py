@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Direction, Overwrite, Settings, settings_of
+from jaxqsm.cli.options import Direction, Settings, settings_of
 from jaxqsm.cli.volumes import (
     check_output,
     chosen_method,
@@ -42,7 +42,7 @@ def separate(
     method: str = "chi_separation",
     settings: Settings = (),
     b0_dir: Direction = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm from a local field and R2′ (χ-separation).
 

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 import jaxqsm
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Flag, Overwrite, Several
+from jaxqsm.cli.options import Several
 from jaxqsm.io import BidsScan, InputError, refuse_existing, staging, write_simulation
 from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head, random_head
 
@@ -33,9 +33,9 @@ def simulate(
     snr: float = Protocol.snr,
     oversampling: int | None = None,
     shim_order: int = Protocol.shim_order,
-    bipolar: Annotated[bool, Flag] = False,
+    bipolar: bool = False,
     partial_fourier: float = Protocol.partial_fourier,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Simulated multi-echo gradient-echo scans of heads, with their truth, as a BIDS dataset.
 

@@ -12,8 +12,7 @@ import numpy as np
 from jaxqsm.cli import console
 from jaxqsm.cli.options import (
     Direction,
-    MethodOptions,
-    Overwrite,
+    FieldOptions,
     Range,
     ReadingOptions,
     Settings,
@@ -34,7 +33,7 @@ def mask(
     erosion: int | None = None,
     neck: float = 18.0,
     phase_range: Range = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Mask of brain (or of all signal, in phantoms and crops) from a magnitude image, or from a phase image.
 
@@ -91,7 +90,7 @@ def unwrap(
     method: str = "romeo",
     settings: Settings = (),
     phase_range: Range = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Unwrapped phase in rad.
 
@@ -147,9 +146,9 @@ def field(
     out_mask: Path | None = None,
     echo_times: Annotated[tuple[float, ...], Several] = (),
     field_strength: float | None = None,
-    methods: MethodOptions = MethodOptions(),
+    methods: FieldOptions = FieldOptions(),
     reading: ReadingOptions = ReadingOptions(),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Total field in ppm from multi-echo phase: offset removal, unwrapping, weighted fit.
 
@@ -186,7 +185,7 @@ def field(
     for text in (*scan.notes, *scan.warnings):
         console.note(text)
     # The cheapest later stages: only the total field is kept.
-    config = dataclasses.replace(methods, background="v_sharp", inversion="tkd").config()
+    config = methods.config(background="v_sharp", inversion="tkd")
     result = reconstruct_scan(scan, config, announce=console.stage)
     outputs: dict[Path, np.ndarray] = {out: result.maps.total_field}
     if out_mask is not None:
@@ -205,7 +204,7 @@ def background(
     magnitude: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Local field in ppm from a total field in ppm.
 
@@ -259,7 +258,7 @@ def invert(
     csf_mask: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Susceptibility in ppm from a local field in ppm, or from a total field in a single step.
 

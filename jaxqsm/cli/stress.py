@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Flag, Overwrite, Settings, Several, settings_by_method
+from jaxqsm.cli.options import Settings, Several, settings_by_method
 from jaxqsm.cli.simulate import simulate_into
 from jaxqsm.evaluation import EVALUATION_SCANS, SCORES, SWEEPS, Outcome, draw_sweeps, sweep_tables
 from jaxqsm.evaluation import stress as run_stress
@@ -38,11 +38,11 @@ def stress(
     out: Path,
     sweeps: Annotated[tuple[str, ...], Several] = (),
     voxel_size: float = 1.0,
-    quick: Annotated[bool, Flag] = False,
+    quick: bool = False,
     settings: Settings = (),
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
-    """Run methods of one stage through sweeps of χ, voxels, tilt, noise, left-over field, mask and lesion.
+    """Run methods of one stage through sweeps of χ, texture, voxels, tilt, noise, mask and lesion.
 
     Writes stress.md (tables), stress.png (scores against each factor) and stress.json. About a quarter of an
     hour a method at 1 mm on two cores. A run that was stopped goes on when the command is given again: until
@@ -56,8 +56,8 @@ def stress(
     out
         Folder for the results.
     sweeps
-        Some of chi_scale, voxel_size, anisotropy, tilt, snr, left_over (only inversion and uncertainty),
-        erosion, lesion. Default: all.
+        Some of chi_scale, texture, voxel_size, anisotropy, tilt, snr, left_over (only inversion and
+        uncertainty), erosion, lesion. Default: all.
     voxel_size
         mm, isotropic, of the reference scan; 2 is quick.
     quick
@@ -171,7 +171,7 @@ def evaluation_set(
     *,
     out: Path,
     scans: Annotated[tuple[str, ...], Several] = ALL_SCANS,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """The fixed evaluation set: eight simulated scans that differ in one factor each, as a BIDS dataset.
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxqsm import unwrapping, weighting
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Overwrite, Range, Several
+from jaxqsm.cli.options import Range, Several
 from jaxqsm.cli.volumes import check_output, mask_for, write_volumes
 from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, require_same_grid, to_radians
 
@@ -27,7 +27,7 @@ def swi(
     thickness: float = 8.0,
     smoothing: float | None = None,
     phase_range: Range = None,
-    overwrite: Overwrite = False,
+    overwrite: bool = False,
 ) -> None:
     """Susceptibility-weighted image: from phase (SWI; CLEAR-SWI of several echoes), or from χ (true SWI).
 
