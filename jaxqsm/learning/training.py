@@ -26,6 +26,7 @@ from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
 from jaxqsm.learning.objective import judged, network_inputs, objective, without_mean
 from jaxqsm.networks import build, load_network, save_weights
+from jaxqsm.networks.error_deviation import key_of
 from jaxqsm.networks.layers import share_statistics
 from jaxqsm.networks.pretrained import trained_network
 
@@ -113,7 +114,7 @@ def train(
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, adversary)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     step = _step_function(graph, config, mesh, optimiser, game)
-    start = _first_estimate(network, config.estimates)
+    start = first_estimate(network, config.estimates)
     validate = _validation(graph, config, start, announce)
     examples = Examples(config.data, config.task, config.seed, start)
     spread = NamedSharding(mesh, PartitionSpec(BATCH))
@@ -208,7 +209,7 @@ def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
     )
 
 
-def _first_estimate(network: nnx.Module, estimates: str | None) -> Callable[..., Any] | None:
+def first_estimate(network: nnx.Module, estimates: str | None) -> Callable[..., Any] | None:
     """What the network begins with: of its own making or, of half of the fields, another network's map.
 
     Raises:
@@ -223,10 +224,8 @@ def _first_estimate(network: nnx.Module, estimates: str | None) -> Callable[...,
 
     def either(field: Array, mask: Array, geometry: Geometry, magnitude: Array) -> Array:
         given = field, mask, geometry, magnitude
-        # The field draws: the same one has the same estimate, however often a run was stopped.
-        bits = jax.lax.bitcast_convert_type(jnp.sum(field * mask).astype(jnp.float32), jnp.uint32)
         return jax.lax.cond(
-            bits % 2 == 0,
+            jax.random.bernoulli(jax.random.fold_in(key_of(field, mask), 1)),
             lambda: own(*given),
             lambda: without_mean(nnx.merge(graph, parameters)(*given), mask),
         )
