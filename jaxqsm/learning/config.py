@@ -78,8 +78,6 @@ class TrainingConfig:
         validate_every: steps between validations. Default 200.
         validation: number of examples held out, from a stream of their own. Default 16.
         start: weights to start from (safetensors), as a path beside the configuration's; none by default.
-        estimates: weights of an inversion, by name or path, whose maps are half of the estimates that the
-            network is shown, for networks that judge estimates; none by default.
     """
 
     network: str
@@ -99,7 +97,6 @@ class TrainingConfig:
     validate_every: int = 200
     validation: int = 16
     start: str | None = None
-    estimates: str | None = None
 
 
 def read_config(path: Path) -> TrainingConfig:

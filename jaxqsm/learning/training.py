@@ -19,16 +19,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jaxqsm.geometry import Geometry
 from jaxqsm.learning.adversarial import Adversary, Game
 from jaxqsm.learning.config import TrainingConfig
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
 from jaxqsm.learning.objective import judged, network_inputs, objective, without_mean
 from jaxqsm.networks import build, load_network, save_weights
-from jaxqsm.networks.error_deviation import key_of
 from jaxqsm.networks.layers import share_statistics
-from jaxqsm.networks.pretrained import trained_network
 
 VALIDATION_SEED = 10_000_019
 """Added to a run's seed: the stream that validation draws from and training does not."""
@@ -114,7 +111,7 @@ def train(
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, adversary)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     step = _step_function(graph, config, mesh, optimiser, game)
-    start = first_estimate(network, config.estimates)
+    start = getattr(network, "start", None)
     validate = _validation(graph, config, start, announce)
     examples = Examples(config.data, config.task, config.seed, start)
     spread = NamedSharding(mesh, PartitionSpec(BATCH))
@@ -207,30 +204,6 @@ def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
         optax.clip_by_global_norm(config.clip),
         optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
     )
-
-
-def first_estimate(network: nnx.Module, estimates: str | None) -> Callable[..., Any] | None:
-    """What the network begins with: of its own making or, of half of the fields, another network's map.
-
-    Raises:
-        ValueError: there are no weights of that name, or the network does not begin with an estimate.
-    """
-    own = getattr(network, "start", None)
-    if estimates is None:
-        return own
-    if own is None:
-        raise ValueError(f"estimates is {estimates!r}, but the network is shown no estimate; leave it out")
-    graph, parameters = trained_network(estimates, "inversion")
-
-    def either(field: Array, mask: Array, geometry: Geometry, magnitude: Array) -> Array:
-        given = field, mask, geometry, magnitude
-        return jax.lax.cond(
-            jax.random.bernoulli(jax.random.fold_in(key_of(field, mask), 1)),
-            lambda: own(*given),
-            lambda: without_mean(nnx.merge(graph, parameters)(*given), mask),
-        )
-
-    return either
 
 
 def _validation(

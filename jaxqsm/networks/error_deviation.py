@@ -8,7 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.edges import sparing_edges
@@ -46,8 +46,7 @@ class ErrorDeviation(nnx.Module):
 
     It is told what an estimate leaves of the field, how that pulls at χ, and where χ is steep. The estimates
     of its training are total-variation inversions of all weights, of least squares and least absolute
-    misfits, with the magnitude's edges and without, and maps of another network (``estimates`` of
-    :class:`jaxqsm.learning.TrainingConfig`). Train it with the loss ``likelihood``, which is least
+    misfits, with the magnitude's edges and without. Train it with the loss ``likelihood``, which is least
     where the deviation is that of the errors: so it counts noise, what the field does not determine, and
     the bias of regularisation alike, as far as its examples are like the scan.
 
@@ -129,7 +128,8 @@ class ErrorDeviation(nnx.Module):
 def _drawn(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
     scale = root_mean_square(field, mask) / TYPICAL_FIELD
     given = problem(field / scale, mask, geometry, magnitude)
-    keys = jax.random.split(key_of(field, mask), 3)
+    bits = jax.lax.bitcast_convert_type(jnp.sum(field * mask).astype(jnp.float32), jnp.uint32)
+    keys = jax.random.split(jax.random.key(bits), 3)
     weight = jnp.exp(jax.random.uniform(keys[0], minval=jnp.log(5e-5), maxval=jnp.log(2e-3)))
     edges = jnp.where(jax.random.bernoulli(keys[1]), 0.3, 0.0)
     shrink = sparing_edges(magnitude, mask, geometry, given.shape, edges=edges)
@@ -140,12 +140,6 @@ def _drawn(field: Array, mask: Array, geometry: Geometry, magnitude: Array | Non
         absolute(given.field, misfit * jnp.sqrt(given.weights)), weight=100 * misfit * weight, start=smooth
     )
     return scale * given.finish(jnp.where(jax.random.bernoulli(keys[2]), robust, smooth))
-
-
-def key_of(field: Float[Array, "*batch x y z"], mask: Bool[Array, "*batch x y z"]) -> PRNGKeyArray:
-    """A random key that fields draw themselves: the same one has the same, however often a run is stopped."""
-    bits = jax.lax.bitcast_convert_type(jnp.sum(field * mask).astype(jnp.float32), jnp.uint32)
-    return jax.random.key(bits)
 
 
 def _misfit(chi: Float[Array, "x y z"], data: Measurement) -> tuple[Array, Array]:

@@ -19,8 +19,7 @@ from jaxqsm.learning.adversarial import Game
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
 from jaxqsm.learning.objective import equivariance, without_mean
-from jaxqsm.learning.training import first_estimate
-from jaxqsm.networks import Unrolled, build, learned
+from jaxqsm.networks import Unrolled
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
@@ -107,29 +106,6 @@ def test_examples_bring_where_a_network_begins():
     turned = jax.tree.map(lambda leaf: leaf[:, ::-1], example._replace(geometry=None))
     wrong = Unrolled.start(turned.field, turned.mask, example.geometry, turned.magnitude)
     assert relative_error(example.start.smooth, wrong.smooth, example.mask) > 0.3
-
-
-@pytest.mark.slow
-def test_half_of_the_estimates_are_those_of_another_network():
-    network = build("error_deviation", {"channels": 4}, seed=0)
-    start = jax.jit(first_estimate(network, "learned"))
-    batch = Examples(dataclasses.replace(DATA, batch_size=1), "inversion", seed=1).batch(0)
-    kinds = set()
-    for scale in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
-        given = scale * batch.field, batch.mask, batch.geometry, batch.magnitude
-        found = start(*given)
-        np.testing.assert_array_equal(found, start(*given))
-        one = jax.tree.map(lambda leaf: leaf[0], given)
-        other = learned(*one[:3], magnitude=one[3])
-        kinds.add(relative_error(found[0], other) < 1e-3)
-        if not relative_error(found[0], other) < 1e-3:
-            np.testing.assert_allclose(found, network.start(*given), atol=1e-6)
-    assert kinds == {True, False}
-
-
-def test_estimates_are_for_networks_that_are_shown_some():
-    with pytest.raises(ValueError, match="leave it out"):
-        first_estimate(build("spinet_qsm", {}, seed=0), "learned")
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):

@@ -1,5 +1,7 @@
 """The notebooks run from top to bottom, and carry the pictures of their last run."""
 
+import ast
+import importlib
 import json
 import os
 import subprocess
@@ -22,10 +24,22 @@ def test_has_its_pictures_and_no_error(path):
     assert not [output for output in outputs if output["output_type"] == "error"]
 
 
+def _code(path):
+    return "\n".join("".join(cell["source"]) for cell in _cells(path))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_it_imports_is_there(path):
+    for statement in ast.walk(ast.parse(_code(path))):
+        if isinstance(statement, ast.ImportFrom):
+            module = importlib.import_module(statement.module)
+            assert not [alias.name for alias in statement.names if not hasattr(module, alias.name)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs(path):
-    code = "\n".join("".join(cell["source"]) for cell in _cells(path))
+    code = _code(path)
     environment = os.environ | {"MPLBACKEND": "Agg"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=900, env=environment
