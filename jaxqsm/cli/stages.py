@@ -144,6 +144,8 @@ def field(
     magnitude: Annotated[tuple[Path, ...], Several] = (),
     mask: Path | None = None,
     out_mask: Path | None = None,
+    out_hertz: Path | None = None,
+    out_quality: Path | None = None,
     echo_times: Annotated[tuple[float, ...], Several] = (),
     field_strength: float | None = None,
     methods: FieldOptions = FieldOptions(),
@@ -164,6 +166,10 @@ def field(
         Where to fit. Default: made from the magnitude.
     out_mask
         Also write the mask that was used.
+    out_hertz
+        Also write the total field in Hz: a B0 map.
+    out_quality
+        Also write how far the echoes of a voxel agree on its field, 0 to 1.
     echo_times
         Seconds, one an echo. Default: EchoTime of the JSON sidecars.
     field_strength
@@ -172,8 +178,10 @@ def field(
         Replace the files.
     """
     check_output(out, overwrite)
-    if out_mask is not None:
-        check_output(out_mask, overwrite, option="--out-mask")
+    others = {"--out-mask": out_mask, "--out-hertz": out_hertz, "--out-quality": out_quality}
+    for option, path in others.items():
+        if path is not None:
+            check_output(path, overwrite, option=option)
     scan = load_scan(
         phase,
         magnitude,
@@ -187,9 +195,10 @@ def field(
     # The cheapest later stages: only the total field is kept.
     config = methods.config(background="v_sharp", inversion="tkd")
     result = reconstruct_scan(scan, config, announce=console.stage)
-    outputs: dict[Path, np.ndarray] = {out: result.maps.total_field}
-    if out_mask is not None:
-        outputs[out_mask] = result.mask
+    total = result.maps.total_field
+    hertz = total * float(scan.acquisition.hertz_per_ppm)
+    volumes = zip(others.values(), (result.mask, hertz, result.maps.reliability), strict=True)
+    outputs = {out: total} | {path: volume for path, volume in volumes if path is not None}
     write_volumes(outputs, scan.affine)
 
 

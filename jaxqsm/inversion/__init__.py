@@ -5,6 +5,7 @@ field, and returns the mask where χ is valid as well; `residual_resharp` makes 
 """
 
 from jaxqsm.inversion.amp_pe import amp_pe
+from jaxqsm.inversion.bilevel import Known, learn_weight
 from jaxqsm.inversion.cosmos import cosmos
 from jaxqsm.inversion.cross_validation import choose_weight
 from jaxqsm.inversion.fansi_tgv import fansi_tgv
@@ -32,6 +33,7 @@ from jaxqsm.inversion.tv import tv
 from jaxqsm.inversion.wh_qsm import wh_qsm
 
 __all__ = [
+    "Known",
     "amp_pe",
     "choose_weight",
     "cosmos",
@@ -41,6 +43,7 @@ __all__ = [
     "heidi",
     "ilsqr",
     "l1_qsm",
+    "learn_weight",
     "medi",
     "ndi",
     "nltv",

@@ -29,7 +29,18 @@ def test_stages_chain_to_the_same_map(tmp_path):
         tmp_path / "mask.nii.gz",
         "--out",
         tmp_path / "totalfield.nii.gz",
+        "--out-hertz",
+        tmp_path / "b0.nii.gz",
+        "--out-quality",
+        tmp_path / "quality.nii.gz",
     )
+    volumes = [
+        nib.load(tmp_path / f"{n}.nii.gz").get_fdata() for n in ("totalfield", "b0", "quality", "mask")
+    ]
+    total, hertz, quality, within = volumes
+    np.testing.assert_allclose(hertz, 42.577478 * 7 * total, atol=1e-3)
+    assert 0.9 < np.median(quality[within > 0]) <= quality.max() < 1.001
+    assert (quality[within == 0] == 0).all()
     _ok(
         "background", tmp_path / "totalfield.nii.gz", "--mask", tmp_path / "mask.nii.gz",
         "--method", "v_sharp", "--out", tmp_path / "localfield.nii.gz",

@@ -6,7 +6,7 @@ import pytest
 from helpers import ball, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.inversion import choose_weight, l1_qsm, medi, ss_tv, tikhonov, tkd, tv
+from jaxqsm.inversion import Known, choose_weight, l1_qsm, learn_weight, medi, ss_tv, tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.io import load, save
 from jaxqsm.physics import dipole_field
@@ -56,6 +56,31 @@ def test_is_near_the_best_of_a_grid_from_the_total_field():
 
     chosen = choose_weight(ss_tv, *scan, **options)
     assert error(chosen) < 1.1 * min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
+
+
+def test_with_a_truth_the_weight_descends_to_the_best_for_all_scans():
+    scans = []
+    for noise in (0.002, 0.01):
+        chi, field, mask, magnitude = _scan(noise)
+        scans.append(Known(field, mask, GEOMETRY, chi + 0.3, magnitude))  # no constant of χ matters
+    learned = learn_weight(tv, scans, start=1e-4)
+
+    def error(weight):
+        return sum(
+            relative_error(tv(*scan[:3], magnitude=scan.magnitude, weight=weight), chi, mask)
+            for scan in scans
+        )
+
+    assert learned > 5e-4
+    assert error(learned) < 1.02 * min(error(learned * factor) for factor in (0.25, 0.5, 2.0, 4.0))
+
+
+def test_a_truth_is_needed_and_a_weight():
+    chi, field, mask, _ = _scan(0.0)
+    with pytest.raises(ValueError, match="at least one scan"):
+        learn_weight(tv, [])
+    with pytest.raises(ValueError, match="tkd has no weight"):
+        learn_weight(tkd, [Known(field, mask, GEOMETRY, chi)])
 
 
 def test_follows_noise_and_unit_of_the_field():
