@@ -44,6 +44,8 @@ class FieldOptions:
     "Unwrapping method (jaxqsm methods lists all)."
     phase_offset: str = Config.phase_offset
     "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
+    bipolar: bool = Config.bipolar
+    "Echoes were read in alternating directions: bring every second one to the others first."
     field_mapping: str = Config.field_mapping
     "Fit over echoes: weighted_fit or nonlinear_fit."
     settings: Settings = ()

@@ -34,6 +34,9 @@ class Config:
         unwrapping: default ``"romeo"``: exact multiples of 2π.
         phase_offset: ``"mcpc_3d_s"``, ``"none"``, or ``"auto"`` (default: the former with two echoes
             or more).
+        bipolar: echoes are read in alternating directions: every second one is first brought to the others
+            (:func:`jaxqsm.field_mapping.bipolar_offset`). Needs three echoes at even intervals. Default
+            false.
         field_mapping: default ``"weighted_fit"``: closed form.
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
@@ -60,6 +63,7 @@ class Config:
     signal: str = "none"
     unwrapping: str = "romeo"
     phase_offset: str = "auto"
+    bipolar: bool = False
     field_mapping: str = "weighted_fit"
     reliability: float = 0.9
     background: str = "auto"

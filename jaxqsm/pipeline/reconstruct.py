@@ -7,10 +7,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Complex
 
 from jaxqsm.background import lbv
-from jaxqsm.field_mapping import precision, reliability
+from jaxqsm.field_mapping import bipolar_offset, evenly_spaced, precision, reliability
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.operators import peel
@@ -92,13 +93,16 @@ def reconstruct(
         The maps.
 
     Raises:
-        ValueError: a method needs two echoes and there is one.
+        ValueError: a method needs two echoes and there is one; a bipolar readout with fewer than three, or
+            at uneven intervals.
 
     Example:
         >>> loss = lambda s: jnp.sum(reconstruct(s, mask, geometry, acquisition).chi ** 2)
         >>> gradient = jax.grad(loss)(signal)  # doctest: +SKIP
     """
     echoes = signal.shape[-1]
+    if config.bipolar:
+        signal = stage("bipolar readout", lambda: _monopolar(signal, mask, geometry, acquisition))
     at_once = config.method("signal", echoes)
     if at_once is not None:
         options = config.options_of(at_once) | {"least_reliability": config.reliability}
@@ -222,6 +226,15 @@ def _chosen(config: Config, stage: str, echoes: int) -> Method:
 def _keywords(method: Method, config: Config, magnitude: Array) -> dict[str, Any]:
     keywords = config.options_of(method)
     return keywords | {"magnitude": magnitude} if method.takes_magnitude else keywords
+
+
+def _monopolar(signal: Array, mask: Array, geometry: Geometry, acquisition: Acquisition) -> Array:
+    times = acquisition.echo_times
+    if times.size > 2 and not isinstance(times, jax.core.Tracer) and not evenly_spaced(np.asarray(times)):
+        raise ValueError("bipolar: the first three echoes are not at even intervals, as it needs")
+    offset = bipolar_offset(signal, mask, geometry)
+    backwards = jnp.arange(signal.shape[-1]) % 2 == 1
+    return signal * jnp.where(backwards, jnp.exp(-1j * offset)[..., None], 1)
 
 
 def _phase_offset(

@@ -12,12 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm import masking
+from jaxqsm.field_mapping import bipolar_offset, evenly_spaced
 from jaxqsm.io import InputError, ScanData
 from jaxqsm.pipeline.box import box_around, cut, put_back
 from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.methods import AUTO, Method
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, Stage, reconstruct
+
+ALTERNATING = 0.3
+"""rad, root mean square, by which every second echo is off where a readout may be bipolar."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +102,8 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
             f"{100 * unreliable.sum() / mask.sum():.2g} % of the mask do not count: their echoes disagree"
         )
     warnings += _doubts(maps, mask)
+    if not config.bipolar:
+        warnings += _doubts_of_readout(signal, cut(mask, box), scan)
     return Result(
         maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds, chosen)
     )
@@ -128,6 +134,18 @@ def _doubts(maps: Maps[np.ndarray], mask: np.ndarray) -> list[str]:
     if misfit > 70:
         doubts.append(f"χ explains little of the local field: residual {misfit:.0f} %")
     return doubts
+
+
+def _doubts_of_readout(signal: np.ndarray, mask: np.ndarray, scan: ScanData) -> list[str]:
+    """Whether echoes look as if they were read in alternating directions, which nobody said."""
+    times = np.asarray(scan.acquisition.echo_times)
+    if times.size < 3 or not evenly_spaced(times):
+        return []
+    offset = bipolar_offset(jnp.asarray(signal, jnp.complex64), jnp.asarray(mask), scan.geometry)
+    size = np.sqrt(np.mean(np.asarray(offset)[mask] ** 2))
+    if size < ALTERNATING:
+        return []
+    return [f"every second echo is off by {size:.1f} rad: if echoes alternate in direction, use --bipolar"]
 
 
 def _residual_percent(maps: Maps[np.ndarray]) -> float:
@@ -161,6 +179,7 @@ def _provenance(
         "methods": methods,
         "least_reliability": config.reliability,
         "two_pass": config.two_pass,
+        "bipolar": config.bipolar,
         "voxel_size_mm": [round(float(v), 6) for v in scan.geometry.voxel_size],
         "b0_dir_voxel_axes": [round(float(v), 6) for v in scan.geometry.unit_b0_dir],
         "echo_times_s": [round(float(t), 7) for t in scan.acquisition.echo_times],

@@ -141,6 +141,29 @@ def test_simulate_any_geometry(tmp_path):
         assert f"sub-1_{suffix}.nii.gz" in names
 
 
+@pytest.mark.slow
+def test_a_bipolar_readout_is_suspected_and_mended_when_named(tmp_path):
+    times = ("--echo-times", 0.004, 0.012, 0.020)
+    _ok("simulate", "--out", tmp_path / "d", "--voxel-size", 4, 4, 4, *times, "--bipolar")
+    anat = tmp_path / "d" / "sub-1" / "anat"
+    phase, magnitude = (sorted(anat.glob(f"*part-{part}*.nii.gz")) for part in ("phase", "mag"))
+    truth = tmp_path / "d" / "derivatives" / "truth" / "sub-1" / "anat"
+    field = nib.load(truth / "sub-1_desc-total_fieldmap.nii.gz").get_fdata()
+    errors = []
+    for named in ((), ("--bipolar",)):
+        out = tmp_path / f"out{len(named)}"
+        done = _ok(
+            "run", "--phase", *phase, "--magnitude", *magnitude, "--out", out, "--background", "v_sharp",
+            "--inversion", "tkd", *named,
+        )  # fmt: skip
+        assert ("use --bipolar" in done.stderr) == (not named)
+        assert json.loads((out / "provenance.json").read_text())["bipolar"] == bool(named)
+        found = nib.load(out / "totalfield.nii.gz").get_fdata()
+        difference = (found - field)[found != 0]
+        errors.append(np.median(np.abs(difference - np.median(difference))))
+    assert errors[0] > 5 * errors[1]
+
+
 def test_simulate_random_persons(tmp_path):
     _ok(
         "simulate", "--phantom", "random", "--count", 2, "--out", tmp_path / "d", "--voxel-size", 3, 3, 6,

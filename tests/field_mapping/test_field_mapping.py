@@ -5,7 +5,15 @@ import pytest
 from helpers import assert_gradient, ball, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.field_mapping import mcpc_3d_s, nonlinear_fit, precision, reliability, weighted_fit
+from jaxqsm.field_mapping import (
+    bipolar_offset,
+    evenly_spaced,
+    mcpc_3d_s,
+    nonlinear_fit,
+    precision,
+    reliability,
+    weighted_fit,
+)
 from jaxqsm.physics import add_complex_noise, gre_signal, wrap_phase
 
 SHAPE = (24, 24, 20)
@@ -85,6 +93,48 @@ def test_offset_is_found_where_it_is_smooth():
     error = np.asarray(wrap_phase(found - offset))[np.asarray(ball(SHAPE, 6))]
     # Smoothing in a mask pulls a ramp to its mean near the border; the offset itself spans 1 rad.
     assert np.abs(error).max() < 0.1
+
+
+@pytest.mark.parametrize("readout", [0, 1])
+def test_what_backward_echoes_have_more_is_found_whatever_field_and_offset(readout):
+    """Also where it wraps: twice the phase spans three turns here, and a bend is no line."""
+    indices = np.indices(SHAPE)
+    along = indices[readout] - 12
+    ahead = -0.4 + 0.4 * along + 0.05 * (indices[2] - 10) + 0.2 * np.cos(along / 8)
+    field = jnp.asarray(0.3 * smooth_blobs(SHAPE), jnp.float32)
+    offset = jnp.asarray(1.5 + 0.05 * indices[1], jnp.float32)
+    clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=30.0, phase_offset=offset)
+    clean = clean.at[..., 1].multiply(jnp.exp(1j * ahead))
+    signal = add_complex_noise(jax.random.key(0), clean, 2.0)
+    found = bipolar_offset(signal, MASK, Geometry((2.0, 2.0, 2.0)))
+    error = np.asarray(found - ahead)[np.asarray(MASK)]
+    assert np.abs(error).max() < 0.12
+    assert abs(error.mean()) < 0.02
+    other_way = bipolar_offset(jnp.conj(signal), MASK, Geometry((2.0, 2.0, 2.0)))
+    np.testing.assert_allclose(other_way, -found, atol=1e-3)
+    nothing = bipolar_offset(jnp.zeros_like(signal), MASK, Geometry())
+    np.testing.assert_array_equal(nothing, 0)
+
+
+def test_a_bipolar_readout_needs_three_echoes_at_even_intervals():
+    with pytest.raises(ValueError, match="three echoes or more"):
+        bipolar_offset(jnp.ones((*SHAPE, 2), complex), MASK, Geometry())
+    assert evenly_spaced(np.array([0.004, 0.012, 0.020, 0.05]))
+    assert not evenly_spaced(np.array([0.004, 0.012, 0.024]))
+
+
+def test_derivative_of_the_bipolar_offset(x64):
+    shape = (6, 5, 4)
+    rng = np.random.default_rng(0)
+    phase = jnp.asarray(0.3 * rng.standard_normal((*shape, 3)))
+    weight = jnp.asarray(rng.standard_normal(shape))
+    mask = jnp.ones(shape, bool).at[0, 0, 0].set(False)
+
+    def loss(phase):
+        signal = jnp.exp(1j * phase).at[1, 1, 1].set(0)
+        return jnp.sum(weight * bipolar_offset(signal, mask, Geometry()))
+
+    assert_gradient(loss, phase)
 
 
 def _decaying(field, offset=0.0):
