@@ -13,7 +13,6 @@ from jaxqsm.operators import gaussian_mean
 SMOOTHING = 10.0
 """mm, standard deviation of the Gaussian that what is not linear is smoothed by: it bends slowly."""
 
-
 UNEVEN = 0.02
 """Part by which the intervals may differ."""
 
@@ -55,11 +54,12 @@ def bipolar_offset(
         raise ValueError(f"a bipolar readout shows in three echoes or more, not in {signal.shape[-1]}")
     # A voxel without signal has no phase, and the derivative of its angle would be NaN.
     present = mask & jnp.all(signal[..., :3] != 0, axis=-1)
-    first, second, third = (jnp.where(present, signal[..., echo], 1) for echo in range(3))
+    relative = signal / jnp.maximum(jax.lax.stop_gradient(jnp.abs(signal).max()), 1e-30)
+    first, second, third = (jnp.where(present, relative[..., echo], 1) for echo in range(3))
     product = second**2 * jnp.conj(first) * jnp.conj(third)
-    length = jnp.abs(product)
-    weight = present * jnp.sqrt(length)  # as a magnitude squared
-    turning = weight * product / length
+    present = present & (product != 0)  # nor has one whose fourth power is none in float32
+    length = jnp.abs(jnp.where(present, product, 1))
+    turning = present * product / jnp.sqrt(length)  # weighs as a magnitude squared
     line = jnp.zeros(mask.shape)
     for axis, count in enumerate(mask.shape):
         low, high = (jax.lax.slice_in_dim(turning, i, count - 1 + i, axis=axis) for i in (0, 1))

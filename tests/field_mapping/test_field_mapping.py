@@ -112,6 +112,10 @@ def test_what_backward_echoes_have_more_is_found_whatever_field_and_offset(reado
     assert abs(error.mean()) < 0.02
     other_way = bipolar_offset(jnp.conj(signal), MASK, Geometry((2.0, 2.0, 2.0)))
     np.testing.assert_allclose(other_way, -found, atol=1e-3)
+    for unit in (1e-12, 1e9):
+        np.testing.assert_allclose(
+            bipolar_offset(unit * signal, MASK, Geometry((2.0, 2.0, 2.0))), found, atol=1e-3
+        )
     nothing = bipolar_offset(jnp.zeros_like(signal), MASK, Geometry())
     np.testing.assert_array_equal(nothing, 0)
 
