@@ -72,13 +72,13 @@ class Geometry:
 
     @property
     def unit_b0_dir(self) -> Float[Array, 3]:
-        """``b0_dir`` scaled to length one, so that gradients are tangent to the sphere."""
-        return self.b0_dir / jnp.linalg.norm(self.b0_dir)
+        """``b0_dir`` scaled to length one, so that gradients are tangent to the sphere; each of a batch."""
+        return self.b0_dir / jnp.linalg.norm(self.b0_dir, axis=-1, keepdims=True)
 
     @property
     def voxel_volume(self) -> Float[Array, ""]:
-        """Volume of one voxel in mm³."""
-        return jnp.prod(self.voxel_size)
+        """Volume of one voxel in mm³; of each of a batch."""
+        return jnp.prod(self.voxel_size, axis=-1)
 
 
 @_pytree_of_arrays

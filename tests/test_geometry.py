@@ -10,6 +10,10 @@ def test_unit_direction_and_volume():
     geometry = Geometry((1.0, 2.0, 3.0), (0.0, 3.0, 4.0))
     np.testing.assert_allclose(geometry.unit_b0_dir, [0, 0.6, 0.8], rtol=1e-6)
     assert float(geometry.voxel_volume) == 6
+    # Networks are given a batch of them at once.
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), geometry, Geometry((2.0, 2.0, 2.0)))
+    np.testing.assert_allclose(batch.unit_b0_dir, [[0, 0.6, 0.8], [0, 0, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(batch.voxel_volume, [6, 8])
 
 
 def test_phase_per_ppm_is_larmor():

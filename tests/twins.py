@@ -419,7 +419,7 @@ class IQSM(nn.Module):
             net.DecodeConvs.append(Named(up=up, DecodeConv=_twice(2 * width, width, out)))
         net.FinalConv = nn.Conv3d(widths[0], 1, 1)
 
-    def forward(self, phase, mask, echo_time, field_strength):
+    def forward(self, phase, mask, echo_time, field_strength, *direction):
         """On (1, 1, x, y, z)."""
 
         def wrap_free(kernel):
@@ -430,7 +430,12 @@ class IQSM(nn.Module):
             return inner * mask / (field_strength * echo_time) * 0.06
 
         first = wrap_free(self.LoT_Layer.conv_x)
-        images, kept = torch.cat([first, wrap_free(self.LoT_Layer.conv_y)], dim=1), []
+        images = torch.cat([first, wrap_free(self.LoT_Layer.conv_y)], dim=1)
+        return (self.body(images, *direction) + first) / 4
+
+    def body(self, images):
+        """On (1, 16, x, y, z)."""
+        kept = []
         for level in self.Unet.EncodeConvs:
             images = level.EncodeConv(images)
             kept.append(images)
@@ -438,4 +443,63 @@ class IQSM(nn.Module):
         images = self.Unet.MidConv1.MidConv(images)
         for level in self.Unet.DecodeConvs:
             images = level.DecodeConv(torch.cat([level.up(images), kept.pop()], dim=1))
-        return (self.Unet.FinalConv(images) + first) / 4
+        return self.Unet.FinalConv(images)
+
+
+class Oriented(nn.Module):
+    """A layer of iQSM+, by its published names."""
+
+    def __init__(self, channels, out):
+        super().__init__()
+        self.embed_hwd, self.embed_c = (
+            Named(embd=nn.Sequential(nn.SiLU(), nn.Linear(5, 10), nn.SiLU(), nn.Linear(10, count)))
+            for count in (27, 2 * out)
+        )
+        self.EncodeConv = nn.Sequential(nn.Conv3d(channels, out, 3, padding=1))
+        self.BN_RELU = nn.Sequential(nn.BatchNorm3d(out), nn.ReLU())
+
+    def forward(self, images, code):
+        """On one scan."""
+        kernel = self.embed_hwd.embd(code).reshape(1, 1, 3, 3, 3)
+        found = functional.conv3d(images.sum(1, keepdim=True), kernel, padding=1)
+        scale, shift = self.embed_c.embd(code).reshape(2, -1, 1, 1, 1)
+        return self.BN_RELU(self.EncodeConv(images) + scale * found + shift)
+
+
+class IQSMPlus(IQSM):
+    def __init__(self, channels, depth):
+        super().__init__(channels, depth)
+        widths = [channels * 2**level for level in range(depth)]
+
+        def twice(a, b, c):
+            return {"embd_layer1": Oriented(a, b), "embd_layer2": Oriented(b, c)}
+
+        ups = [level.up for level in self.Unet.DecodeConvs]
+        net, leave = nn.Module(), self.Unet.FinalConv
+        net.Z_embed = nn.Sequential(nn.Linear(3, 3), nn.GELU(), nn.Linear(3, 5))
+        net.ini_embd_layer = Oriented(16, 16)
+        net.EncodeConvs = nn.ModuleList(
+            [Named(**twice(a, b, b)) for a, b in zip([16, *widths], widths, strict=False)]
+        )
+        net.MidConv1 = Named(**twice(widths[-1], 2 * widths[-1], widths[-1]))
+        ends = zip(ups, widths[::-1], [*widths[-2::-1], widths[0]], strict=True)
+        net.DecodeConvs = nn.ModuleList([Named(up=up, **twice(2 * w, w, out)) for up, w, out in ends])
+        net.FinalConv = leave
+        self.Unet = net
+
+    def body(self, images, direction):
+        """On (1, 16, x, y, z)."""
+        net, kept = self.Unet, []
+        code = net.Z_embed(direction)
+
+        def through(level, images):
+            return level.embd_layer2(level.embd_layer1(images, code), code)
+
+        images = net.ini_embd_layer(images, code)
+        for level in net.EncodeConvs:
+            kept.append(through(level, images))
+            images = functional.max_pool3d(kept[-1], 2)
+        images = through(net.MidConv1, images)
+        for level in net.DecodeConvs:
+            images = through(level, torch.cat([level.up(images), kept.pop()], dim=1))
+        return net.FinalConv(images)

@@ -35,8 +35,8 @@ def convert(
         TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz. For nextqsm two: that of the
         background's network and that of the variational network.
     network
-        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm and
-        nextqsm, which take a total field.
+        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm, iqsm_plus
+        and nextqsm, which take a total field.
     out
         File to write, .safetensors.
     settings
@@ -71,7 +71,7 @@ def convert(
     except ValueError as error:
         raise InputError(f"{names}: {error}") from error
     notes = {
-        "task": "single_step" if network in ("iqsm", "nextqsm") else "inversion",
+        "task": "single_step" if network in ("iqsm", "iqsm_plus", "nextqsm") else "inversion",
         "converted_from": " ".join(path.name for path in checkpoints),
         "sha256": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoints),
     }

@@ -61,6 +61,11 @@ class _Named:
             found[f"{ours}.bias"] = self.weights[f"{name}.bias"]
         return found
 
+    def torch_linear(self, name: str, ours: str) -> Weights:
+        """Matrix (out, in), with its bias."""
+        kernel, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        return {f"{ours}.kernel": kernel.T, f"{ours}.bias": bias}
+
     def torch_norm(self, name: str, ours: str) -> Weights:
         names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
         return {f"{ours}.{a}": self.weights[f"{name}.{b}"] for a, b in names.items()}
@@ -227,6 +232,44 @@ def _iqsm(named: _Named) -> Weights:
     return found | named.torch_layer(f"{prefix}FinalConv", "body.decoder.leave")
 
 
+def _iqsm_plus(named: _Named) -> Weights:
+    prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
+    layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
+
+    def oriented(theirs: str, ours: str) -> Weights:
+        found = named.torch_layer(f"{theirs}.EncodeConv.0", f"{ours}.convolution")
+        found |= named.torch_norm(f"{theirs}.BN_RELU.0", f"{ours}.norm")
+        for their_reader, reader in (("embed_hwd", "kernel"), ("embed_c", "style")):
+            for number, place in enumerate((1, 3)):
+                found |= named.torch_linear(
+                    f"{theirs}.{their_reader}.embd.{place}", f"{ours}.{reader}.{number}"
+                )
+        return found
+
+    def twice(theirs: str, ours: str) -> Weights:
+        layers = [oriented(f"{theirs}.embd_layer{i + 1}", f"{ours}.layers.{i}") for i in range(2)]
+        return layers[0] | layers[1]
+
+    found = {
+        "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
+        "filters": named.weights[f"{layer}conv_y"].transpose(2, 3, 4, 1, 0),
+    }
+    for number, place in enumerate((0, 2)):
+        found |= named.torch_linear(f"{prefix}Z_embed.{place}", f"body.coder.{number}")
+    found |= oriented(f"{prefix}ini_embd_layer", "body.enter")
+    depth = 0
+    while f"{prefix}EncodeConvs.{depth}.embd_layer1.EncodeConv.0.weight" in named.weights:
+        found |= twice(f"{prefix}EncodeConvs.{depth}", f"body.encoders.{depth}")
+        depth += 1
+    found |= twice(f"{prefix}MidConv1", f"body.encoders.{depth}")
+    for level in range(depth):
+        theirs = f"{prefix}DecodeConvs.{depth - 1 - level}"  # deepest first
+        found |= named.torch_layer(f"{theirs}.up.0", f"body.ups.{level}.convolution", transposed=True)
+        found |= named.torch_norm(f"{theirs}.up.1", f"body.ups.{level}.norm")
+        found |= twice(theirs, f"body.decoders.{level}")
+    return found | named.torch_layer(f"{prefix}FinalConv", "body.leave")
+
+
 def _nextqsm(named: _Named) -> Weights:
     """From two files: the background's network is the root of the one, the other's is ``nets``."""
 
@@ -258,6 +301,7 @@ CONVERTIBLE: Mapping[str, Callable[[_Named], Weights]] = {
     "spinet_qsm": _spinet_qsm,
     "modl_qsm": _modl_qsm,
     "iqsm": _iqsm,
+    "iqsm_plus": _iqsm_plus,
     "nextqsm": _nextqsm,
 }
 """Networks whose published weights can be read, by our names: of the authors' repositories SNU-LIST/QSMnet

@@ -26,6 +26,7 @@ from jaxqsm.networks.denoiser import Denoiser, DenoiserConfig
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
+from jaxqsm.networks.iqsm_plus import IQSMPlus
 from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
 from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
@@ -79,6 +80,7 @@ __all__ = [
     "HarmonicCorrection",
     "HarmonicCorrectionConfig",
     "IQSMConfig",
+    "IQSMPlus",
     "IR2QSMConfig",
     "LPCNNConfig",
     "LearnedNDIConfig",

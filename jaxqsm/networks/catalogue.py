@@ -23,6 +23,7 @@ from jaxqsm.networks.denoiser import Denoiser, DenoiserConfig
 from jaxqsm.networks.error_deviation import ErrorDeviation, ErrorDeviationConfig
 from jaxqsm.networks.harmonic_correction import HarmonicCorrection, HarmonicCorrectionConfig
 from jaxqsm.networks.iqsm import IQSM, IQSMConfig
+from jaxqsm.networks.iqsm_plus import IQSMPlus
 from jaxqsm.networks.ir2qsm import IR2QSM, IR2QSMConfig
 from jaxqsm.networks.lpcnn import LPCNN, LPCNNConfig
 from jaxqsm.networks.modl_qsm import MoDLQSM, MoDLQSMConfig
@@ -78,6 +79,7 @@ NETWORKS: Mapping[str, Family] = {
     "nextqsm": Family(NeXtQSM, NeXtQSMConfig),
     "chi_sepnet": Family(ChiSepnet, ChiSepnetConfig),
     "iqsm": Family(IQSM, IQSMConfig),
+    "iqsm_plus": Family(IQSMPlus, IQSMConfig),
 }
 """Networks by the names that configurations and weight files use."""
 

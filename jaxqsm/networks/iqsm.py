@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -11,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.networks.convolution import conv3d
 from jaxqsm.networks.layers import padded
-from jaxqsm.networks.u_net import UNet
+from jaxqsm.networks.u_net import Images, UNet
 
 CHI_PER_OUTPUT = 0.25
 """ppm: the published network's output is four times χ."""
@@ -58,8 +59,11 @@ class IQSM(nnx.Module):
         laplacian = _laplacian()[..., None, None]
         self.laplacian = nnx.Param(laplacian)
         self.filters = nnx.Param(jnp.tile(laplacian, (1, 1, 1, 1, config.filters)))
-        widths = [config.channels * 2**level for level in range(config.depth + 1)]
-        self.body = UNet(1 + config.filters, 1, widths, narrowing=True, rngs=rngs)
+        self.body: Any = UNet(1 + config.filters, 1, self.widths(), narrowing=True, rngs=rngs)
+
+    def widths(self) -> list[int]:
+        """Channels of the levels, finest first."""
+        return [self.config.channels * 2**level for level in range(self.config.depth + 1)]
 
     def __call__(
         self,
@@ -73,13 +77,15 @@ class IQSM(nnx.Module):
         ``geometry`` and ``magnitude`` are not used. For a scan's own phase use :meth:`from_phase`.
         """
         acquisition = Acquisition((self.config.echo_time,), self.config.field_strength)
-        return self.from_phase(total_field * mask * acquisition.phase_per_ppm[0], mask, acquisition)
+        phase = total_field * mask * acquisition.phase_per_ppm[0]
+        return self.from_phase(phase, mask, acquisition, geometry)
 
     def from_phase(
         self,
         phase: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         acquisition: Acquisition,
+        geometry: Geometry | None = None,
     ) -> Float[Array, "batch x y z"]:
         """χ in ppm, zero outside the mask.
 
@@ -87,12 +93,18 @@ class IQSM(nnx.Module):
             phase: wrapped or not, rad.
             mask: where it is valid.
             acquisition: of the one echo.
+            geometry: not used.
         """
         scale = TYPICAL / (acquisition.field_strength * acquisition.echo_times[0])
         kernels = jnp.concatenate([self.laplacian[...], self.filters[...]], axis=-1)
         images = scale * mask[..., None] * _wrap_free(phase, kernels)
-        out = padded(self.body, images, 2**self.config.depth)
+        out = padded(lambda v: self.through(v, geometry), images, 2**self.config.depth)
         return CHI_PER_OUTPUT * (out[..., 0] + images[..., 0]) * mask
+
+    def through(self, images: Images, geometry: Geometry | None) -> Images:
+        """What is to be added to the filtered phase."""
+        del geometry
+        return self.body(images)
 
 
 def _wrap_free(phase: Array, kernels: ArrayLike) -> Array:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import twins
 from flax import nnx
-from helpers import ball, smooth_blobs
+from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tkd
@@ -140,6 +140,30 @@ def test_iqsm():
     np.testing.assert_allclose(turned, out, atol=1e-4 * np.ptp(np.asarray(out)))
 
 
+def test_iqsm_plus():
+    """For one scan or several, each by its own direction."""
+    twin = twins.randomise(twins.IQSMPlus(4, 2), 7)
+    ours = convert_weights(twins.published(twin), "iqsm_plus", {"channels": 4, "depth": 2})
+    ours.eval()
+    rng = np.random.default_rng(0)
+    phase = rng.uniform(-np.pi, np.pi, (2, 12, 16, 20)).astype(np.float32)
+    mask = np.stack([ball(phase.shape[1:], 6)] * 2)
+    directions = np.array([[0.0, 0.0, 1.0], [0.6, 0.0, 0.8]], np.float32)
+    geometry, turned = (
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *[Geometry(b0_dir=d) for d in order])
+        for order in (directions, directions[::-1])
+    )
+    out = ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), Acquisition((0.015,), 7.0), geometry)
+    for own, p, m, direction in zip(out, phase, mask, directions, strict=True):
+        inside = torch.from_numpy(m.astype(np.float32))
+        scan = torch.from_numpy(p)[None, None], inside[None, None]
+        _close(own, twin(*scan, 0.015, 7.0, torch.from_numpy(direction)[None])[0, 0] * inside)
+    other = ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), Acquisition((0.015,), 7.0), turned)
+    assert relative_error(other, out) > 1e-2
+    with pytest.raises(ValueError, match="direction of the field"):
+        ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), Acquisition((0.015,), 7.0))
+
+
 def test_nextqsm_from_its_two_files(tmp_path):
     """By the command; and what pads it leaves what is scanned in the middle, as there."""
     weights = twins.nextqsm_weights(4, (3, 2), (0.001, 0.002), 6)
@@ -176,6 +200,7 @@ def test_nextqsm_from_its_two_files(tmp_path):
         ("xqsm", lambda: twins.XQSM(64), 5_215_681),
         ("qsmnet", None, 99_453_985),
         ("iqsm", lambda: twins.IQSM(16, 4), 4_305_409),
+        ("iqsm_plus", lambda: twins.IQSMPlus(16, 4), 4_347_780),
         ("nextqsm", None, 38_907_368),
     ],
 )

@@ -23,6 +23,7 @@ SMALL = {
     "error_deviation": {"channels": 4},
     "harmonic_correction": {"channels": 4},
     "iqsm": {"channels": 4, "depth": 2, "filters": 3},
+    "iqsm_plus": {"channels": 4, "depth": 2, "filters": 3},
     "ir2qsm": {"channels": 4, "depth": 2, "iterations": 2},
     "learned_ndi": {"iterations": 2, "width": 8, "depth": 3},
     "lpcnn": {"blocks": 1, "width": 8, "iterations": 2},
@@ -43,7 +44,7 @@ SMALL = {
     "xqsm": {"channels": 8},
 }
 MODEL_BASED = (
-    "adain_qsm", "error_deviation", "harmonic_correction", "learned_ndi", "lpcnn", "modl_qsm",
+    "adain_qsm", "error_deviation", "harmonic_correction", "iqsm_plus", "learned_ndi", "lpcnn", "modl_qsm",
     "neumann", "nextqsm", "proximal_vn", "single_step", "spinet_qsm", "unrolled", "vandi",
 )  # fmt: skip
 SIZES = {"modl_qsm": 447_235, "pdi": 31_027_490, "ir2qsm": 10_050_553}
