@@ -69,7 +69,8 @@ READING = """## Reading
 - The network that was trained is the most accurate on all scans but the noisy one. Fitting it further to the
   scan, by all voxels (`fine`) or by those it was not shown (`zero_shot`), does not help where scans are like
   its training.
-- `weight=auto` is as good as the defaults, which were chosen on heads like these.
+- `weight=auto` is as good as the defaults where voxels are long, and better at 1 mm: `medi` has 16.1 instead
+  of 19.5 %. Of the best of all classical rows `learned` has 0.91 of the error with long voxels, 0.81 at 1 mm.
 - `implicit_representation` has never seen another scan, and is as good as the best classical method.
 - `deep_image_prior` starts from a network that knows nothing, and stops where held-out voxels say so: on a
   CPU it is both the slowest and, of the fits, the least accurate.
