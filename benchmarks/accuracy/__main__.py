@@ -86,8 +86,8 @@ READING = """## Reading
   (`sdf` above: slope 0.75), which is as published. `learned_single_step`
   adds one to four points of error to `ss_tv`, where it begins, at 1 mm, with a higher XSIM; trained at 0.8 to
   3 mm, it gains at 2 mm.
-- XSIM of `tfi` in the page of single steps compares, on four of the first five scans (not the reference), with
-  a truth whose mean is not taken off; on the reference that made 0.004.
+- XSIM of `tfi` in the page of single steps compares, on four of the first five scans (not the reference),
+  with a truth whose mean is not taken off; on the reference that made 0.004.
 """
 
 
