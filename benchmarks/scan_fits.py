@@ -101,9 +101,9 @@ def main() -> None:
     trials: dict[str, Callable[[], Trial]] = {scan.name: partial(_coarse, scan) for scan in EVALUATION_SCANS}
     _fill(record, COARSE, trials, given.methods)
     if given.set:
-        in_order = {f"sub-{scan.name}": scan.name for scan in EVALUATION_SCANS}
         found = evaluation_set.trials(given.set)
-        _fill(record, FULL, {name: found[label] for label, name in in_order.items()}, given.methods)
+        whole = {scan.name: found[f"sub-{scan.name}"] for scan in EVALUATION_SCANS}
+        _fill(record, FULL, whole, given.methods)
 
 
 def _fill(

@@ -205,9 +205,18 @@ def _xqsm(named: _Named) -> Weights:
     return found | named.torch_layer("FinalOct.FinalConv", "leave.last")
 
 
-def _iqsm(named: _Named) -> Weights:
+def _phase_filters(named: _Named) -> tuple[str, Weights]:
+    """What precedes the names of the U-Net's weights, and the filters before it."""
     prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
     layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
+    return prefix, {
+        "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
+        "filters": named.weights[f"{layer}conv_y"].transpose(2, 3, 4, 1, 0),
+    }
+
+
+def _iqsm(named: _Named) -> Weights:
+    prefix, found = _phase_filters(named)
 
     def twice(theirs: str, ours: str) -> Weights:
         found: Weights = {}
@@ -216,10 +225,6 @@ def _iqsm(named: _Named) -> Weights:
             found |= named.torch_norm(f"{theirs}.{3 * place + 1}", f"{ours}.{place}.norm")
         return found
 
-    found = {
-        "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
-        "filters": named.weights[f"{layer}conv_y"].transpose(2, 3, 4, 1, 0),
-    }
     level = 0
     while f"{prefix}EncodeConvs.{level}.EncodeConv.0.weight" in named.weights:
         up = f"{prefix}DecodeConvs.{level}.up"
@@ -233,8 +238,7 @@ def _iqsm(named: _Named) -> Weights:
 
 
 def _iqsm_plus(named: _Named) -> Weights:
-    prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
-    layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
+    prefix, found = _phase_filters(named)
 
     def oriented(theirs: str, ours: str) -> Weights:
         found = named.torch_layer(f"{theirs}.EncodeConv.0", f"{ours}.convolution")
@@ -250,10 +254,6 @@ def _iqsm_plus(named: _Named) -> Weights:
         layers = [oriented(f"{theirs}.embd_layer{i + 1}", f"{ours}.layers.{i}") for i in range(2)]
         return layers[0] | layers[1]
 
-    found = {
-        "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
-        "filters": named.weights[f"{layer}conv_y"].transpose(2, 3, 4, 1, 0),
-    }
     for number, place in enumerate((0, 2)):
         found |= named.torch_linear(f"{prefix}Z_embed.{place}", f"body.coder.{number}")
     found |= oriented(f"{prefix}ini_embd_layer", "body.enter")

@@ -59,11 +59,13 @@ class IQSM(nnx.Module):
         laplacian = _laplacian()[..., None, None]
         self.laplacian = nnx.Param(laplacian)
         self.filters = nnx.Param(jnp.tile(laplacian, (1, 1, 1, 1, config.filters)))
-        self.body: Any = UNet(1 + config.filters, 1, self.widths(), narrowing=True, rngs=rngs)
+        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+        self.body = self.make_body(1 + config.filters, widths, rngs)
 
-    def widths(self) -> list[int]:
-        """Channels of the levels, finest first."""
-        return [self.config.channels * 2**level for level in range(self.config.depth + 1)]
+    @staticmethod
+    def make_body(channels: int, widths: list[int], rngs: nnx.Rngs) -> Any:
+        """What follows the filters: from ``channels`` images to one, with levels of ``widths``."""
+        return UNet(channels, 1, widths, narrowing=True, rngs=rngs)
 
     def __call__(
         self,

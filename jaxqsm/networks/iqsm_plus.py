@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.convolution import conv3d
-from jaxqsm.networks.iqsm import IQSM, IQSMConfig
+from jaxqsm.networks.iqsm import IQSM
 from jaxqsm.networks.layers import Convolution, TransposedConvolution
 from jaxqsm.networks.u_net import Images, down_and_up
 
@@ -30,16 +31,17 @@ class IQSMPlus(IQSM):
     layer; what that kernel finds in the sum of the layer's channels is added to what the layer itself finds.
 
     Args:
-        config: its size; ``IQSMConfig()`` is as published.
+        config: its size, a :class:`IQSMConfig`; by default as published.
         rngs: random state.
 
     References:
         Gao et al. 2024, Med Image Anal 94:103160, doi:10.1016/j.media.2024.103160.
     """
 
-    def __init__(self, config: IQSMConfig = IQSMConfig(), *, rngs: nnx.Rngs) -> None:
-        super().__init__(config, rngs=rngs)
-        self.body = _OrientedUNet(1 + config.filters, self.widths(), rngs=rngs)
+    @staticmethod
+    def make_body(channels: int, widths: list[int], rngs: nnx.Rngs) -> Any:
+        """As in :class:`IQSM`; the body takes the direction too."""
+        return _OrientedUNet(channels, widths, rngs=rngs)
 
     def through(self, images: Images, geometry: Geometry | None) -> Images:
         """What is to be added to the filtered phase.
