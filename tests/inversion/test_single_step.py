@@ -23,9 +23,7 @@ OPTIONS = {
 """For a head as small as this: balls that fit, enough iterations for its strong background."""
 
 QUICK = [n if n == "ss_tv" else pytest.param(n, marks=pytest.mark.slow) for n in METHODS["single_step"]]
-TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.3, "qsmart": 0.9, "learned_single_step": 0.4}
-WEAKEST = {"qsmart": 0.4}
-"""Part of the contrast that is to be left, where it is less than of other methods."""
+TOLERANCES = {"ss_tv": 0.4, "tfi": 0.4, "tgv_qsm": 0.3, "qsmart": 0.5, "learned_single_step": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +42,31 @@ def test_recovers_the_truth_beside_strong_sources(truth, name):
     assert _error(found, chi, valid) < TOLERANCES[name]
     relative = referenced(chi, valid)
     # Balls as small as these see little of what varies slowly: it is weak.
-    assert WEAKEST.get(name, 0.65) < float(jnp.vdot(found, relative) / jnp.vdot(relative, relative)) < 1.15
+    assert 0.6 < float(jnp.vdot(found, relative) / jnp.vdot(relative, relative)) < 1.15
     assert bool((mask | ~valid).all())
-    assert float(valid.sum() / mask.sum()) > 0.5
+    assert float(valid.sum() / mask.sum()) > 0.35
     assert float(jnp.abs(jnp.where(valid, 0, found)).max()) == 0
     assert abs(float(jnp.mean(found[valid]))) < 1e-5
+
+
+@pytest.mark.slow
+def test_qsmart_by_either_filter_and_with_vessels(truth):
+    """The published filter takes contrast off that the default keeps; dark tubes get a stage of their own."""
+    chi, total, mask = truth
+    slopes = {}
+    for name in ("v_sharp", "sdf"):
+        found, valid = inversion.qsmart(total, mask, GEOMETRY, background=name)
+        slopes[name] = float(jnp.vdot(found, chi) / jnp.vdot(referenced(chi, valid), chi))
+    assert 0.4 < slopes["sdf"] < slopes["v_sharp"]
+
+    bright = jnp.ones(SHAPE).at[:, SHAPE[1] // 2, SHAPE[2] // 2].set(0.3)
+    for name in slopes:
+        found, valid = inversion.qsmart(total, mask, GEOMETRY, background=name, magnitude=bright)
+        whole, _ = inversion.qsmart(total, mask, GEOMETRY, background=name)
+        assert _error(found, chi, valid) < _error(whole, chi, valid) + 0.1
+        assert float(jnp.abs(found - whole).max()) > 1e-4
+    with pytest.raises(ValueError, match="no background removal 'pdf'"):
+        inversion.qsmart(total, mask, GEOMETRY, background="pdf")
 
 
 @pytest.mark.parametrize("name", QUICK)

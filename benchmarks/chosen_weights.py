@@ -1,0 +1,125 @@
+"""``python -m benchmarks.chosen_weights [METHOD ...]``: ``weight=auto`` beside the best weight of a grid.
+
+Every inversion and single step with a weight, on simulated heads of 2 mm: the atlas head, 20° oblique, at two
+noises, and another person, 45° oblique, at 7 T. The grid is the default times powers of 1.6, walked downhill
+from the chosen weight, so the best is the one whose neighbours are both worse. Writes
+``chosen_weights.json`` and ``chosen_weights.md`` beside this file; finished cells are not done again (about
+an hour on one core when none is).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
+from jaxqsm.evaluation.scans import tilted
+from jaxqsm.io import save_json
+from jaxqsm.phantoms import HeadPhantom, Protocol, head
+from jaxqsm.pipeline import METHODS, Method
+
+RECORD = Path(__file__).with_suffix(".json")
+PAGE = Path(__file__).with_suffix(".md")
+STEP = 1.6
+COARSE = Protocol(voxel_size=(2.0, 2.0, 2.0), b0_dir=tilted(20), oversampling=1)
+NOISY = dataclasses.replace(COARSE, snr=30.0)
+OTHER = dataclasses.replace(COARSE, b0_dir=tilted(45), field_strength=7.0, snr=60.0)
+STAGES = ("inversion", "single_step")
+FITS = ("fine", "zero_shot", "deep_image_prior", "implicit_representation")
+"""Networks at work for minutes a weight: not compared."""
+
+INTRODUCTION = """# Weights that choose themselves
+
+NRMSE of χ in percent with `weight=auto`, with the best weight of a grid in steps of 1.6, and with the
+default. The automatic choice sees the field alone, the grid is judged by the truth. Heads of 2 mm; inversions
+are given the true local field with the scan's noise, single steps (`ss_tv`, `tfi`, `tgv_qsm`) the total field.
+Made by `python -m benchmarks.chosen_weights`.
+"""
+
+Cell = dict[str, float]
+Record = dict[str, dict[str, Cell]]
+"""By scan, by method."""
+
+
+def main(names: list[str]) -> None:
+    """Fill the record for the methods, or for all, and write the page."""
+    methods = [m for m in _weighed() if not names or m.name in names]
+    record: Record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for label, (protocol, person) in _scans().items():
+        row = record.setdefault(label, {})
+        missing = [m for m in methods if m.name not in row]
+        if not missing:
+            continue
+        scan = protocol.scan(jax.random.key(0), person())
+        trials = {s: make_trial(jax.random.key(1), scan, protocol, stage=s) for s in STAGES}
+        for method in missing:
+            row[method.name] = _compare(method, trials[method.stage])
+            save_json(RECORD, record)
+            print(label, method.name, row[method.name], file=sys.stderr, flush=True)
+    PAGE.write_text(_page(record), encoding="utf-8")
+
+
+def _weighed() -> list[Method]:
+    every = [method for stage in STAGES for method in METHODS[stage].values()]
+    return [m for m in every if any(o.automatic for o in m.options) and m.name not in FITS]
+
+
+def _scans() -> dict[str, tuple[Protocol, Callable[[], HeadPhantom]]]:
+    def other() -> HeadPhantom:
+        return dataclasses.replace(EVALUATION_SCANS[0], protocol=OTHER).phantom()
+
+    atlas = partial(head, COARSE.phantom_voxel_size)
+    return {
+        "atlas head, 3 T, SNR 100": (COARSE, atlas),
+        "atlas head, 3 T, SNR 30": (NOISY, atlas),
+        "another person, 7 T, SNR 60": (OTHER, other),
+    }
+
+
+def _compare(method: Method, trial: Trial) -> Cell:
+    def error(weight: float) -> float:
+        scores, _ = score(method, trial, {"weight": weight})
+        return scores["nrmse"]
+
+    scan = trial.field, trial.mask, trial.geometry
+    keywords = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
+    chosen = method.settled(*scan, keywords | {"weight": "auto"})["weight"]
+    default = method.option("weight").default
+    known = {0: error(default)}
+
+    def on_grid(step: int) -> float:
+        if step not in known:
+            known[step] = error(default * STEP**step)
+        return known[step]
+
+    best = round(math.log(chosen / default, STEP))
+    while (lowest := min((best - 1, best, best + 1), key=on_grid)) != best:
+        best = lowest
+    cell = {"chosen": error(chosen), "best": known[best], "default": known[0]}
+    return {key: round(value, 2) for key, value in cell.items()} | {
+        "chosen_weight": chosen,
+        "best_weight": default * STEP**best,
+    }
+
+
+def _page(record: Record) -> str:
+    heads = [f"{label}: auto / best / default" for label in record]
+    lines = [INTRODUCTION, "| method | " + " | ".join(heads) + " | auto over best |"]
+    lines.append("| --- |" + " --- |" * (len(heads) + 1))
+    for method in _weighed():
+        cells = [row.get(method.name) for row in record.values()]
+        values = [f"{c['chosen']:.1f} / {c['best']:.1f} / {c['default']:.1f}" if c else "" for c in cells]
+        ratios = [f"{c['chosen'] / c['best']:.2f}" for c in cells if c]
+        lines.append(f"| `{method.name}` | " + " | ".join(values) + f" | {', '.join(ratios)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
