@@ -190,11 +190,13 @@ def field(
         field_strength=field_strength,
         **dataclasses.asdict(reading),
     )
-    for text in (*scan.notes, *scan.warnings):
+    for text in scan.notes:
         console.note(text)
     # The cheapest later stages: only the total field is kept.
     config = methods.config(background="v_sharp", inversion="tkd")
     result = reconstruct_scan(scan, config, announce=console.stage)
+    for text in result.field_warnings:
+        console.warn(text)
     total = result.maps.total_field
     hertz = total * float(scan.acquisition.hertz_per_ppm)
     volumes = zip(others.values(), (result.mask, hertz, result.maps.reliability), strict=True)
@@ -287,8 +289,8 @@ def invert(
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, amp_pe, ndi, rts, heidi, star, ilsqr,
         tikhonov, tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
     uncertainty
-        What --out-std is by: learned_deviation, laplace, noise_propagation, bootstrap (inverts eight times),
-        gibbs or diffusion (both slow).
+        What --out-std is by: learned_deviation, deep_ensemble (four networks), laplace, noise_propagation,
+        bootstrap (inverts eight times), gibbs or diffusion (both slow).
     magnitude
         Weights, for methods that take them.
     csf_mask

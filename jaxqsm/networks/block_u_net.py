@@ -25,16 +25,25 @@ class BlockUNet(nnx.Module):
 
     Args:
         channels: of a block of the input.
-        out: of a block of the output. It starts small.
+        out: of a block of the output.
         width: channels of the upper level; the lower one has twice as many.
         numbers: how many it is told.
+        gain: of the output at first. Default 0.1; where it corrects something that is good already, 0.
         slab: blocks along x, an even number, that it works on at a time in longer volumes; the result is
             the same.
         rngs: random state.
     """
 
     def __init__(
-        self, channels: int, out: int, *, width: int, numbers: int, slab: int, rngs: nnx.Rngs
+        self,
+        channels: int,
+        out: int,
+        *,
+        width: int,
+        numbers: int,
+        slab: int,
+        gain: float = 0.1,
+        rngs: nnx.Rngs,
     ) -> None:
         self.slab = slab
         self.enter = Convolution(channels, width, rngs=rngs)
@@ -43,7 +52,7 @@ class BlockUNet(nnx.Module):
         self.low = nnx.List([_Block(2 * width, numbers, rngs=rngs) for _ in range(2)])
         self.up = Convolution(2 * width, 8 * width, size=1, rngs=rngs)
         self.last = _Block(width, numbers, rngs=rngs)
-        self.leave = Convolution(width, out, gain=0.1, rngs=rngs)
+        self.leave = Convolution(width, out, gain=gain, rngs=rngs)
 
     def __call__(
         self, blocks: Float[Array, "batch X Y Z c"], numbers: Float[Array, "batch number"]

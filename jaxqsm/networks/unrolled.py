@@ -229,6 +229,7 @@ class _Image(BlockUNet):
             width=config.channels,
             numbers=NUMBERS + config.iterations,
             slab=config.slab // 2,
+            gain=0.0,
             rngs=rngs,
         )
 

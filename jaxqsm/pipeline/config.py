@@ -51,9 +51,9 @@ class Config:
             of noise in the others throws far; the others keep that of the first pass. In two stages, for
             inversions that do not weigh voxels: with a bleed at 2 mm, 7 T (0.1 % unreliable), ``tkd`` has
             100.1 instead of 102.1 %, ``ilsqr`` 71.3 instead of 71.4 %, ``tv`` the same. Default false.
-        uncertainty: ``"learned_deviation"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"`` or, in two stages,
-            ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation of χ. Default
-            ``"none"``.
+        uncertainty: ``"learned_deviation"``, ``"deep_ensemble"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"``
+            or, in two stages, ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation
+            of χ. Default ``"none"``.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
 
     Raises:

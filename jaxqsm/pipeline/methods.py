@@ -227,6 +227,7 @@ METHODS: dict[str, dict[str, Method]] = {
     "uncertainty": _stage(
         "uncertainty",
         networks.learned_deviation,
+        uncertainty.deep_ensemble,
         uncertainty.laplace,
         uncertainty.noise_propagation,
         uncertainty.bootstrap,

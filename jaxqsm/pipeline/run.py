@@ -34,6 +34,7 @@ class Result:
         seconds: time of every stage.
         notes: see :class:`~jaxqsm.io.ScanData`; more may be added.
         warnings: likewise.
+        field_warnings: those of them that matter to who wants the total field alone.
         provenance: methods, options, geometry, versions …: what the JSON beside the map says.
     """
 
@@ -42,6 +43,7 @@ class Result:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    field_warnings: tuple[str, ...]
     provenance: dict[str, Any]
 
 
@@ -101,11 +103,16 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         notes.append(
             f"{100 * unreliable.sum() / mask.sum():.2g} % of the mask do not count: their echoes disagree"
         )
-    warnings += _doubts(maps, mask)
     if not config.bipolar:
         warnings += _doubts_of_readout(signal, cut(mask, box), scan)
     return Result(
-        maps, mask, seconds, tuple(notes), tuple(warnings), _provenance(scan, config, maps, seconds, chosen)
+        maps=maps,
+        mask=mask,
+        seconds=seconds,
+        notes=tuple(notes),
+        warnings=(*warnings, *_doubts(maps, mask)),
+        field_warnings=tuple(warnings),
+        provenance=_provenance(scan, config, maps, seconds, chosen),
     )
 
 

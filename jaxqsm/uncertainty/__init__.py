@@ -3,6 +3,7 @@
 from jaxqsm.uncertainty.bootstrap import bootstrap
 from jaxqsm.uncertainty.conformal import conformal_factor
 from jaxqsm.uncertainty.coverage import cone_energy, coverage
+from jaxqsm.uncertainty.deep_ensemble import deep_ensemble
 from jaxqsm.uncertainty.diffusion import diffusion
 from jaxqsm.uncertainty.ensemble import Ensemble, ensemble
 from jaxqsm.uncertainty.gibbs import Draws, gibbs
@@ -17,6 +18,7 @@ __all__ = [
     "cone_energy",
     "conformal_factor",
     "coverage",
+    "deep_ensemble",
     "diffusion",
     "ensemble",
     "gibbs",

@@ -158,6 +158,9 @@ def test_a_bipolar_readout_is_suspected_and_mended_when_named(tmp_path):
         )  # fmt: skip
         assert ("use --bipolar" in done.stderr) == (not named)
         assert json.loads((out / "provenance.json").read_text())["bipolar"] == bool(named)
+        total = tmp_path / f"field{len(named)}.nii.gz"
+        done = _ok("field", "--phase", *phase, "--magnitude", *magnitude, "--out", total, *named)
+        assert ("use --bipolar" in done.stderr) == (not named)
         found = nib.load(out / "totalfield.nii.gz").get_fdata()
         difference = (found - field)[found != 0]
         errors.append(np.median(np.abs(difference - np.median(difference))))

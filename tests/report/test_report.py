@@ -36,7 +36,9 @@ def _result(shape=(12, 14, 10)):
         "residual_percent_of_local_field": 12.0,
         "versions": {"jaxqsm": "0.1.0"},
     }
-    return scan, Result(maps, mask, {"inversion (tv)": 1.0}, ("phase rescaled",), ("look here",), provenance)
+    return scan, Result(
+        maps, mask, {"inversion (tv)": 1.0}, ("phase rescaled",), ("look here",), (), provenance
+    )
 
 
 def test_page_is_whole_self_contained_and_escaped(tmp_path):

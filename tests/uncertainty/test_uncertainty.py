@@ -1,5 +1,7 @@
 """Deviations are what errors turn out to be: by explicit covariances, by repeated noise, by coverage."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from jaxqsm.inversion import tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.inversion.problem import problem
 from jaxqsm.io import load, save
-from jaxqsm.networks import learned_deviation
+from jaxqsm.networks import learned_deviation, learned_members
 from jaxqsm.operators import gradient, pad
 from jaxqsm.phantoms import head, random_head
 from jaxqsm.physics import dipole_convolve, dipole_field
@@ -21,6 +23,7 @@ from jaxqsm.uncertainty import (
     cone_energy,
     conformal_factor,
     coverage,
+    deep_ensemble,
     gibbs,
     laplace,
     noise_propagation,
@@ -196,6 +199,27 @@ def test_learned_deviation_scales_with_chi(crop):
     assert relative_error(twice, 2 * once, mask) < 1e-3
 
 
+def test_a_deep_ensemble_is_of_networks_that_differ_and_doubts_what_none_of_them_has(crop):
+    chi, field, mask, geometry = crop
+    members = learned_members(field, mask, geometry)
+    errors = [relative_error(member, chi, mask) for member in members]
+    differences = [relative_error(a, b, mask) for a, b in itertools.pairwise(members)]
+    assert max(errors) < 0.4
+    assert min(differences) > 0.02
+
+    estimate = members.mean(0)
+    deviation = deep_ensemble(estimate, field, mask, geometry)
+    assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
+    assert 0.8 < float(coverage(estimate - chi, deviation, mask)) < 0.98
+    # What the map has and the networks have not is doubted where it is.
+    spot = mask & (jnp.indices(mask.shape)[0] < 16) & (jnp.indices(mask.shape)[1] < 16)
+    doubted = deep_ensemble(estimate + 0.2 * spot, field, mask, geometry)
+    assert float(jnp.mean(doubted[spot])) > 3 * float(jnp.mean(deviation[spot]))
+    # Twice the field has twice the deviation.
+    twice = deep_ensemble(2 * estimate, 2 * field, mask, geometry)
+    assert relative_error(twice, 2 * deviation, mask) < 1e-3
+
+
 def test_coverage_and_cone_energy_on_what_is_known():
     mask = jnp.ones((40, 40, 40), bool)
     error = jax.random.normal(jax.random.key(0), mask.shape)
@@ -260,6 +284,7 @@ def _judged(phantom):
     ("name", "told"),
     [
         ("learned_deviation", 1.2),
+        ("deep_ensemble", 1.2),
         ("laplace", 1.2),
         ("noise_propagation", 1.2),
         ("bootstrap", 1.05),  # eight members and samples know a voxel's deviation to 27 %
@@ -291,7 +316,9 @@ def _files(folder, shape, radius):
     return mask
 
 
-@pytest.mark.parametrize("name", ["laplace", "noise_propagation", "bootstrap", "gibbs", "diffusion"])
+@pytest.mark.parametrize(
+    "name", ["deep_ensemble", "laplace", "noise_propagation", "bootstrap", "gibbs", "diffusion"]
+)
 def test_command_writes_the_deviation_of_every_method(tmp_path, name):
     mask = _files(tmp_path, (16, 14, 12), 5)
     done = jaxqsm(
