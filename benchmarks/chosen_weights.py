@@ -1,8 +1,8 @@
 """``python -m benchmarks.chosen_weights [METHOD ...]``: ``weight=auto`` beside the best weight of a grid.
 
-Every inversion and single step with a weight, on simulated heads of 2 mm: the atlas head, 20° oblique, at two
-noises, and another person, 45° oblique, at 7 T. The grid is the default times powers of 1.6, walked downhill
-from the chosen weight, so the best is the one whose neighbours are both worse. Writes
+Every inversion and single step with a weight (or threshold), on simulated heads of 2 mm: the atlas head, 20°
+oblique, at two noises, and another person, 45° oblique, at 7 T. The grid is the default times powers of 1.6,
+walked downhill from the chosen weight, so the best is the one whose neighbours are both worse. Writes
 ``chosen_weights.json`` and ``chosen_weights.md`` beside this file; finished cells are not done again (about
 an hour on one core when none is).
 """
@@ -23,7 +23,7 @@ from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
 from jaxqsm.phantoms import HeadPhantom, Protocol, head
-from jaxqsm.pipeline import METHODS, Method
+from jaxqsm.pipeline import AUTO, METHODS, Method
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
@@ -37,10 +37,11 @@ FITS = ("fine", "zero_shot", "deep_image_prior", "implicit_representation")
 
 INTRODUCTION = """# Weights that choose themselves
 
-NRMSE of χ in percent with `weight=auto`, with the best weight of a grid in steps of 1.6, and with the
-default. The automatic choice sees the field alone, the grid is judged by the truth. Heads of 2 mm; inversions
-are given the true local field with the scan's noise, single steps (`ss_tv`, `tfi`, `tgv_qsm`) the total
-field. Made by `python -m benchmarks.chosen_weights`.
+NRMSE of χ in percent with `weight=auto` (`tkd`, `tsvd`: `threshold=auto`), with the best weight of a grid in
+steps of 1.6, and with the default. The automatic choice sees the field alone, the grid is judged by the truth.
+Heads of 2 mm, simulated at that resolution, so that noise is nearly all that is wrong with their fields;
+inversions are given the true local field with the scan's noise, single steps (`ss_tv`, `tfi`, `tgv_qsm`) the
+total field. Made by `python -m benchmarks.chosen_weights`.
 """
 
 Cell = dict[str, float]
@@ -84,14 +85,16 @@ def _scans() -> dict[str, tuple[Protocol, Callable[[], HeadPhantom]]]:
 
 
 def _compare(method: Method, trial: Trial) -> Cell:
+    option = method.regularised_by
+
     def error(weight: float) -> float:
-        scores, _ = score(method, trial, {"weight": weight})
+        scores, _ = score(method, trial, {option: weight})
         return scores["nrmse"]
 
     scan = trial.field, trial.mask, trial.geometry
     keywords = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
-    chosen = method.settled(*scan, keywords | {"weight": "auto"})["weight"]
-    default = method.option("weight").default
+    chosen = method.settled(*scan, keywords | {option: AUTO})[option]
+    default = method.option(option).default
     known = {0: error(default)}
 
     def on_grid(step: int) -> float:

@@ -44,6 +44,7 @@ def choose_weight(
     *,
     magnitude: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
+    option: str = "weight",
     **options: Any,
 ) -> float:
     """The weight whose χ best predicts the field of voxels that the inversion was not shown.
@@ -63,17 +64,20 @@ def choose_weight(
         geometry: voxel size and field direction.
         magnitude: optional, any unit.
         key: of the draw; default ``jax.random.key(0)``.
+        option: which keyword argument of the method the weight is. Default ``"weight"``; ``"threshold"`` of
+            :func:`tkd` and :func:`tsvd`.
         options: further keyword arguments of the method.
 
     Returns:
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
-        before tracing. On the head phantom the error of χ with it is within 2 % of that with the best weight
-        of a grid; on twelve simulated patches of 48³ voxels, of many voxel sizes, noises and strengths, 2 %
-        above it on average with :func:`tv` and 4 % with :func:`l1_qsm`, at worst 8 % and 23 %. It judges
-        noise alone: where the field has other errors, as of wrong turns, the weight is too small.
+        before tracing. On whole heads the error of χ with it is within 5 % of that with the best weight of a
+        grid, with few exceptions (``benchmarks/chosen_weights.md``); on twelve simulated patches of 48³ voxels,
+        of many voxel sizes, noises and strengths, 2 % above it on average with :func:`tv` and 4 % with
+        :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise alone: where the field has other errors, as of
+        wrong turns, the weight is too small.
 
     Raises:
-        ValueError: the method has no ``weight``.
+        ValueError: the method has no such option.
 
     References:
         Stone 1974, J R Stat Soc B 36:111, doi:10.1111/j.2517-6161.1974.tb00994.x (cross-validation).
@@ -83,8 +87,8 @@ def choose_weight(
         >>> chi = tv(field, mask, geometry, weight=weight)  # doctest: +SKIP
     """
     parameters = inspect.signature(method).parameters
-    if "weight" not in parameters:
-        raise ValueError(f"{getattr(method, '__name__', method)} has no weight")
+    if option not in parameters:
+        raise ValueError(f"{getattr(method, '__name__', method)} has no {option}")
     sure = data_weights(mask, magnitude)
     key = jax.random.key(0) if key is None else key
     held_out = mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
@@ -95,10 +99,10 @@ def choose_weight(
 
     def solved(weight: float) -> Any:
         if "magnitude" in parameters:
-            return method(field, mask, geometry, magnitude=shown, weight=weight, **options)
+            return method(field, mask, geometry, magnitude=shown, **{option: weight}, **options)
         filled = jnp.where(held_out, 0, field)
         for _ in range(FILLINGS):
-            chi = method(filled, mask, geometry, weight=weight, **options)
+            chi = method(filled, mask, geometry, **{option: weight}, **options)
             predicted = dipole_field(chi, geometry)
             offset = jnp.sum(shown * (field - predicted)) / jnp.maximum(jnp.sum(shown), 1e-30)
             filled = jnp.where(held_out, predicted + offset, field)
@@ -117,7 +121,7 @@ def choose_weight(
         return known[step]
 
     def weight(step: float) -> float:
-        return parameters["weight"].default * STEP**step
+        return parameters[option].default * STEP**step
 
     best = 0
     while len(known) < MOST:
