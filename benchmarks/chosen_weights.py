@@ -39,9 +39,9 @@ INTRODUCTION = """# Weights that choose themselves
 
 NRMSE of χ in percent with `weight=auto` (`tkd`, `tsvd`: `threshold=auto`), with the best weight of a grid in
 steps of 1.6, and with the default. The automatic choice sees the field alone, the grid is judged by the
-truth. Heads of 2 mm, simulated at that resolution, so that noise is nearly all that is wrong with their fields;
-inversions are given the true local field with the scan's noise, single steps (`ss_tv`, `tfi`, `tgv_qsm`) the
-total field. Made by `python -m benchmarks.chosen_weights`.
+truth. Heads of 2 mm, simulated at that resolution, so that noise is nearly all that is wrong with their
+fields; inversions are given the true local field with the scan's noise, single steps (`ss_tv`, `tfi`,
+`tgv_qsm`) the total field. Made by `python -m benchmarks.chosen_weights`.
 """
 
 Cell = dict[str, float]

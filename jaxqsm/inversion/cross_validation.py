@@ -72,9 +72,9 @@ def choose_weight(
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
         before tracing. On whole heads the error of χ with it is within 5 % of that with the best weight of a
         grid, with few exceptions (``benchmarks/chosen_weights.md``); on twelve simulated patches of 48³
-        voxels, of many voxel sizes, noises and strengths, 2 % above it on average with :func:`tv` and 4 % with
-        :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise alone: where the field has other errors, as of
-        wrong turns, the weight is too small.
+        voxels, of many voxel sizes, noises and strengths, 2 % above it on average with :func:`tv` and 4 %
+        with :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise alone: where the field has other errors,
+        as of wrong turns, the weight is too small.
 
     Raises:
         ValueError: the method has no such option.
