@@ -34,7 +34,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.io import save_json
 from jaxqsm.pipeline import METHODS
-from jaxqsm.uncertainty import cone_energy, coverage, diffusion
+from jaxqsm.uncertainty import cone_energy, coverage, deep_ensemble, diffusion
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
@@ -53,6 +53,7 @@ NAMES = (
     "plug_and_play",
     "red",
     "diffusion",
+    "deep_ensemble",
 )
 INTRODUCTION = """# Fits to one scan, beside classical and trained inversions
 
@@ -128,11 +129,9 @@ def _fill(
 
 
 def _coarse(scan: EvaluationScan) -> Trial:
-    x, y, z = (2 * length for length in scan.protocol.voxel_size)
-    protocol = dataclasses.replace(scan.protocol, voxel_size=(x, y, z), oversampling=2)
-    clean = dataclasses.replace(protocol, snr=float("inf"))
-    phantom = dataclasses.replace(scan, protocol=protocol).phantom()
-    return make_trial(jax.random.fold_in(scan.key, 1), clean.scan(scan.key, phantom), protocol)
+    coarse = evaluation_set.with_long_voxels(scan)
+    clean = dataclasses.replace(coarse.protocol, snr=float("inf")).scan(scan.key, coarse.phantom())
+    return make_trial(jax.random.fold_in(scan.key, 1), clean, coarse.protocol)
 
 
 def _save(path: Path, trial: Trial) -> None:
@@ -173,6 +172,8 @@ def _score(name: str, path: Path) -> Scores:
 def _function(name: str) -> Callable[..., Any]:
     if name == "diffusion":
         return partial(diffusion, key=jax.random.key(0))
+    if name == "deep_ensemble":
+        return deep_ensemble
     name, _, weight = name.partition(", weight=")
     method = METHODS["inversion"][name]
     if not weight:

@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
+from benchmarks import evaluation_set
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.inversion.common import referenced
-from jaxqsm.io import find_scans, load, load_scan, save_json
+from jaxqsm.io import find_scans, load_scan, save_json
 from jaxqsm.pipeline import Config, box_around, cut, reconstruct
 
 RECORD = Path(__file__).with_suffix(".json")
@@ -94,18 +95,16 @@ def _scans(folder: Path | None) -> Iterator[tuple[str, str, Callable[[], _Signal
 
 
 def _coarse(scan: EvaluationScan) -> _Signal:
-    x, y, z = (2 * length for length in scan.protocol.voxel_size)
-    protocol = dataclasses.replace(scan.protocol, voxel_size=(x, y, z), oversampling=2)
-    taken = protocol.scan(scan.key, dataclasses.replace(scan, protocol=protocol).phantom())
+    coarse = evaluation_set.with_long_voxels(scan)
+    taken = coarse.protocol.scan(scan.key, coarse.phantom())
     volumes = np.asarray(taken.signal), taken.mask, np.asarray(taken.chi)
-    return _cut(volumes, protocol.geometry, protocol.acquisition)
+    return _cut(volumes, coarse.protocol.geometry, coarse.protocol.acquisition)
 
 
 def _as_it_is(folder: Path, label: str) -> _Signal:
     (files,) = (scan for scan in find_scans(folder) if scan.name == label)
     scan = load_scan(files.phase, files.magnitude)
-    truth = folder / "derivatives" / "truth" / label / "anat"
-    mask, chi = (load(truth / f"{label}_{suffix}.nii.gz").data for suffix in ("desc-brain_mask", "Chimap"))
+    mask, chi = evaluation_set.truth(folder, label, "desc-brain_mask", "Chimap")
     signal = scan.magnitude * np.exp(1j * scan.phase)
     return _cut((signal.astype(np.complex64), mask > 0, chi), scan.geometry, scan.acquisition)
 

@@ -207,16 +207,16 @@ def test_a_deep_ensemble_is_of_networks_that_differ_and_doubts_what_none_of_them
     assert max(errors) < 0.4
     assert min(differences) > 0.02
 
-    estimate = members.mean(0)
-    deviation = deep_ensemble(estimate, field, mask, geometry)
+    estimate, deviation, _ = deep_ensemble(field, mask, geometry)
+    np.testing.assert_allclose(estimate, members.mean(0), atol=1e-5)
     assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
     assert 0.8 < float(coverage(estimate - chi, deviation, mask)) < 0.98
     # What the map has and the networks have not is doubted where it is.
     spot = mask & (jnp.indices(mask.shape)[0] < 16) & (jnp.indices(mask.shape)[1] < 16)
-    doubted = deep_ensemble(estimate + 0.2 * spot, field, mask, geometry)
+    doubted = deep_ensemble(field, mask, geometry, estimate + 0.2 * spot).deviation
     assert float(jnp.mean(doubted[spot])) > 3 * float(jnp.mean(deviation[spot]))
     # Twice the field has twice the deviation.
-    twice = deep_ensemble(2 * estimate, 2 * field, mask, geometry)
+    twice = deep_ensemble(2 * field, mask, geometry).deviation
     assert relative_error(twice, 2 * deviation, mask) < 1e-3
 
 
