@@ -298,8 +298,7 @@ def invert(
     b0_dir
         Field direction in voxel axes. Default: from the affine.
     settings
-        Options of the method: OPTION=VALUE, e.g. weight=0.0001; weight=auto (tkd and tsvd: threshold=auto)
-        finds it by cross-validation.
+        Options of the method: OPTION=VALUE, e.g. weight=0.0001; weight=auto finds it by cross-validation.
     overwrite
         Replace the file.
     """
@@ -320,13 +319,11 @@ def invert(
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
     geometry = geometry_from(image.affine, b0_dir=b0_dir, path=field)
     values = jnp.asarray(image.data)
-    regularised_by = chosen.regularised_by
-    if keywords.get(regularised_by) == AUTO:
+    if keywords.get("weight") == AUTO:
         keywords = console.stage(
-            f"{regularised_by}, by cross-validation",
-            lambda: chosen.settled(values, inside, geometry, keywords),
+            "weight, by cross-validation", lambda: chosen.settled(values, inside, geometry, keywords)
         )
-        console.note(f"{regularised_by} {keywords[regularised_by]:.3g}")
+        console.note(f"weight {keywords['weight']:.3g}")
     try:
         chi = console.stage(method, lambda: chosen.function(values, inside, geometry, **keywords))
     except ValueError as error:  # such as a file of weights that is none

@@ -29,8 +29,9 @@ HELD_OUT = 0.1
 LITTLE = 1e-3
 """Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in balls around."""
 
-FILLINGS = 5
-"""Of held-out voxels by the prediction: a tenth of the voxels, so each leaves about a tenth of its error."""
+FILLINGS = 15
+"""Of held-out voxels by the prediction. Each leaves of its error the voxel's part in its own prediction, the
+larger, the smaller the weight: too few would make small weights look bad."""
 
 RADII = (8.0, 4.0, 2.0)
 """mm, of the balls behind which a single step is judged."""
@@ -44,7 +45,6 @@ def choose_weight(
     *,
     magnitude: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
-    option: str = "weight",
     **options: Any,
 ) -> float:
     """The weight whose χ best predicts the field of voxels that the inversion was not shown.
@@ -64,20 +64,18 @@ def choose_weight(
         geometry: voxel size and field direction.
         magnitude: optional, any unit.
         key: of the draw; default ``jax.random.key(0)``.
-        option: which keyword argument of the method the weight is. Default ``"weight"``; ``"threshold"`` of
-            :func:`tkd` and :func:`tsvd`.
         options: further keyword arguments of the method.
 
     Returns:
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
-        before tracing. On whole heads the error of χ with it is within 5 % of that with the best weight of a
-        grid, with few exceptions (``benchmarks/chosen_weights.md``); on twelve simulated patches of 48³
+        before tracing. On two whole heads the error of χ with it is within 5 % of that with the best weight
+        of a grid for every method (``benchmarks/chosen_weights.md``); on twelve simulated patches of 48³
         voxels, of many voxel sizes, noises and strengths, 2 % above it on average with :func:`tv` and 4 %
         with :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise alone: where the field has other errors,
         as of wrong turns, the weight is too small.
 
     Raises:
-        ValueError: the method has no such option.
+        ValueError: the method has no ``weight``.
 
     References:
         Stone 1974, J R Stat Soc B 36:111, doi:10.1111/j.2517-6161.1974.tb00994.x (cross-validation).
@@ -87,8 +85,8 @@ def choose_weight(
         >>> chi = tv(field, mask, geometry, weight=weight)  # doctest: +SKIP
     """
     parameters = inspect.signature(method).parameters
-    if option not in parameters:
-        raise ValueError(f"{getattr(method, '__name__', method)} has no {option}")
+    if "weight" not in parameters:
+        raise ValueError(f"{getattr(method, '__name__', method)} has no weight")
     sure = data_weights(mask, magnitude)
     key = jax.random.key(0) if key is None else key
     held_out = mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
@@ -99,10 +97,10 @@ def choose_weight(
 
     def solved(weight: float) -> Any:
         if "magnitude" in parameters:
-            return method(field, mask, geometry, magnitude=shown, **{option: weight}, **options)
+            return method(field, mask, geometry, magnitude=shown, weight=weight, **options)
         filled = jnp.where(held_out, 0, field)
         for _ in range(FILLINGS):
-            chi = method(filled, mask, geometry, **{option: weight}, **options)
+            chi = method(filled, mask, geometry, weight=weight, **options)
             predicted = dipole_field(chi, geometry)
             offset = jnp.sum(shown * (field - predicted)) / jnp.maximum(jnp.sum(shown), 1e-30)
             filled = jnp.where(held_out, predicted + offset, field)
@@ -121,7 +119,7 @@ def choose_weight(
         return known[step]
 
     def weight(step: float) -> float:
-        return parameters[option].default * STEP**step
+        return parameters["weight"].default * STEP**step
 
     best = 0
     while len(known) < MOST:

@@ -42,10 +42,7 @@ FROM_SCAN = frozenset(
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
 INVERTING = ("inversion", "single_step")
-"""Stages that end at χ, whose regularisation may be :data:`AUTO`."""
-
-REGULARISED_BY = {"tkd": "threshold", "tsvd": "threshold"}
-"""Option that regularises a method, where that is not its ``weight``."""
+"""Stages that end at χ, whose weight may be :data:`AUTO`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,16 +113,11 @@ class Method:
             Option(
                 p.name,
                 p.default,
-                automatic=p.name == self.regularised_by and self.stage in INVERTING,
+                automatic=p.name == "weight" and self.stage in INVERTING,
             )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
         )
-
-    @property
-    def regularised_by(self) -> str:
-        """Name of the option that may be :data:`AUTO`, if the method has it."""
-        return REGULARISED_BY.get(self.name, "weight")
 
     @property
     def takes_magnitude(self) -> bool:
@@ -139,13 +131,11 @@ class Method:
     def settled(
         self, field: Any, mask: Any, geometry: Geometry, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The keywords with a number where the regularisation is :data:`AUTO`: that of a cross-validation."""
-        chosen = self.regularised_by
-        if keywords.get(chosen) != AUTO:
+        """The keywords with a number where the weight is :data:`AUTO`: that of a cross-validation."""
+        if keywords.get("weight") != AUTO:
             return dict(keywords)
-        others = {name: value for name, value in keywords.items() if name != chosen}
-        found = inversion.choose_weight(self.function, field, mask, geometry, option=chosen, **others)
-        return others | {chosen: found}
+        others = {name: value for name, value in keywords.items() if name != "weight"}
+        return others | {"weight": inversion.choose_weight(self.function, field, mask, geometry, **others)}
 
     def option(self, name: str) -> Option:
         """The option of that name.

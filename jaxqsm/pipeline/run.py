@@ -67,14 +67,13 @@ def reconstruct_scan(scan: ScanData, config: Config = Config(), *, announce: Sta
         return result
 
     notes, warnings = list(scan.notes), list(scan.warnings)
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, float] = {}
 
     def settled(method: Method, keywords: Mapping[str, Any]) -> None:
-        option = method.regularised_by
-        if config.options_of(method).get(option) == AUTO:
-            chosen[method.name] = {option: keywords[option], f"{option}_chosen_by": "cross-validation"}
+        if config.options_of(method).get("weight") == AUTO:
+            chosen[method.name] = keywords["weight"]
             notes.append(
-                f"{option} of {method.name}: {keywords[option]:.3g}, by cross-validation of the field"
+                f"weight of {method.name}: {keywords['weight']:.3g}, by cross-validation of the field"
             )
 
     try:
@@ -171,7 +170,7 @@ def _provenance(
     config: Config,
     maps: Maps[np.ndarray],
     seconds: dict[str, float],
-    chosen: Mapping[str, Mapping[str, Any]],
+    chosen: Mapping[str, float],
 ) -> dict[str, Any]:
     echoes = int(scan.acquisition.echo_times.size)
     methods: dict[str, dict[str, Any]] = {
@@ -179,7 +178,8 @@ def _provenance(
         for stage, method in config.used(echoes).items()
     }
     for method in methods.values():
-        method["options"] |= chosen.get(method["method"], {})
+        if method["method"] in chosen:
+            method["options"] |= {"weight": chosen[method["method"]], "weight_chosen_by": "cross-validation"}
     return {
         "units": {"chi": "ppm", "total_field": "ppm", "local_field": "ppm"},
         "chi_reference": "mean of the valid mask is zero",
