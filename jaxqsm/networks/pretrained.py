@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ from jaxqsm.operators import block_interpolate, block_mean, erode
 
 WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
-
-MEMBERS = ("ensemble_1", "ensemble_2", "ensemble_3", "ensemble_4")
-"""Small networks like :func:`learned`'s, trained from first weights and on data of their own."""
 
 
 def learned(
@@ -61,42 +57,6 @@ def learned(
     graph, parameters = trained_network(weights, "inversion")
     chi = _call(graph, "__call__", parameters, local_field, mask, geometry, magnitude)
     return referenced(chi, jnp.asarray(mask))
-
-
-def learned_members(
-    local_field: Float[Array, "x y z"],
-    mask: Bool[Array, "x y z"],
-    geometry: Geometry,
-    *,
-    magnitude: Float[Array, "x y z"] | None = None,
-    weights: Sequence[str] = MEMBERS,
-) -> Float[Array, "member x y z"]:
-    """χ by several :class:`jaxqsm.networks.Unrolled`, whose classical start is found once for all.
-
-    Args:
-        local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
-        mask: where the field is valid.
-        geometry: voxel size and field direction.
-        magnitude: optional, any unit; voxels count by it.
-        weights: of each. Default :data:`MEMBERS`, see ``networks/weights/ensemble.md``.
-
-    Returns:
-        ppm, each with zero mean in the mask and zero outside.
-
-    Raises:
-        ValueError: there are no such weights, or they are of another task than inversion.
-
-    References:
-        Lakshminarayanan, Pritzel & Blundell 2017, NeurIPS, arXiv:1612.01474 (deep ensembles);
-        :class:`jaxqsm.networks.Unrolled`.
-    """
-    networks = [trained_network(name, "inversion") for name in weights]
-    inside = jnp.asarray(mask)
-    scan = local_field, inside, geometry, magnitude
-    graph, parameters = networks[0]
-    start = _call(graph, "start", parameters, *scan)
-    each = [_call(graph, "__call__", parameters, *scan, start) for graph, parameters in networks]
-    return jnp.stack([referenced(chi, inside) for chi in each])
 
 
 def qsmnet_plus(

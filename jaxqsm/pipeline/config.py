@@ -41,12 +41,12 @@ class Config:
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
         background: ``"auto"`` (default) is ``"residual_resharp"``: on the head phantom at 1 mm the error of χ
-            by ``learned``, ``l1_qsm`` or ``medi`` is 40 % less than after ``"v_sharp"``, the fast one.
+            by ``learned``, ``l1_qsm`` or ``medi`` is 40 to 50 % less than after ``"v_sharp"``, the fast one.
         inversion: ``"auto"`` (default) is ``"tv"``.
         single_step: from total field to χ in place of background removal and inversion. ``"auto"``
             (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
-            options. On the head phantom at 1 mm, oblique, ``ss_tv`` leaves an error of 11 %,
-            ``residual_resharp`` and ``learned`` 10 %, ``v_sharp`` and ``medi`` 27 %.
+            options. On the head phantom at 1 mm, oblique, ``ss_tv`` leaves an error of 13 %,
+            ``residual_resharp`` and ``learned`` 10 %, ``v_sharp`` and ``medi`` 24 %.
         two_pass: invert a second time, within the reliable voxels alone, whose χ is then free of what a field
             of noise in the others throws far; the others keep that of the first pass. In two stages, for
             inversions that do not weigh voxels: with a bleed at 2 mm, 7 T (0.1 % unreliable), ``tkd`` has

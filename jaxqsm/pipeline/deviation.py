@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights
 from jaxqsm.pipeline.methods import Method
-from jaxqsm.uncertainty.perturbation import shown_noise
-
-LEAST_WEIGHT = 0.05
-"""Of the field of a voxel, where noise is taken to be at its worst."""
+from jaxqsm.uncertainty.perturbation import noise_of_voxels
 
 SEED = 0
 """Of methods that draw: the same scan has the same deviation."""
@@ -61,8 +56,7 @@ def deviation_of(
     if method.takes("method"):
         if inversion is None:
             raise ValueError(f"{method.name} follows noise through an inversion of the local field")
-        weights = jnp.maximum(data_weights(mask, magnitude), LEAST_WEIGHT)
-        keywords["noise"] = shown_noise(local_field, mask, magnitude) / weights * mask
+        keywords["noise"] = noise_of_voxels(local_field, mask, magnitude)
         keywords = dict(inversion_options or {}) | keywords | {"method": inversion.function}
     found = method.function(**keywords)
     return found if isinstance(found, jax.Array) else found.deviation

@@ -18,6 +18,9 @@ FIRST_WEIGHT = 3e-4
 LEAST_NOISE = 1e-6
 """ppm, of a field that shows none."""
 
+LEAST_WEIGHT = 0.05
+"""Of the field of a voxel, where noise is taken to be at its worst."""
+
 
 def draw(
     key: PRNGKeyArray,
@@ -83,3 +86,11 @@ def shown_noise(
 ) -> Float[Array, ""]:
     """Noise of a local field where its weight is 1, ppm, as the field itself shows it; never 0."""
     return jnp.maximum(field_noise(local_field * mask, data_weights(mask, magnitude), mask), LEAST_NOISE)
+
+
+def noise_of_voxels(
+    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+) -> Float[Array, "x y z"]:
+    """Noise of a local field in each voxel, ppm, zero outside: :func:`shown_noise` where its weight is 1."""
+    weights = jnp.maximum(data_weights(mask, magnitude), LEAST_WEIGHT)
+    return shown_noise(local_field, mask, magnitude) / weights * mask
