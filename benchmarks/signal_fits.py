@@ -50,6 +50,13 @@ all. Seconds include compilation and are those of the first scan, on one core be
 """
 
 READING = """## Reading
+
+- Each stage that is left out takes its error along. On every scan, at both resolutions, `signal_fit` has a
+  smaller detrended NRMSE than any way of three stages.
+- What is gained is the background: `ss_tv` has most of it, as it undoes no filter. From the signal on,
+  `signal_fit` gains over it what the model knows of whole turns: at 7 T with long voxels 1.4 points, nothing
+  where turns are easily counted.
+- XSIM at 1 mm is higher by `residual_resharp` and `medi`, which smooths less than the weight of `ss_tv`.
 """
 
 Table = dict[str, dict[str, dict[str, float]]]
