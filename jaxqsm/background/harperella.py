@@ -44,8 +44,8 @@ def harperella(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 10. On the head phantom at 2 mm the error is 53 %, with 5 mm 87 %
-            (:func:`iharperella` 47 %, :func:`jaxqsm.background.v_sharp` 40 %).
+        radius: of the ball in mm; default 10. On the head phantom at 2 mm the error is 49 %, with 5 mm 84 %
+            (:func:`iharperella` 42 %, :func:`jaxqsm.background.v_sharp` 27 %).
         iterations: conjugate-gradient steps; default 40, as published.
 
     Returns:
