@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from jaxqsm.pipeline import METHODS, Config
+from jaxqsm.pipeline import COMMANDS, METHODS, Config, Method
 
 
 def methods() -> None:
@@ -14,8 +14,15 @@ def methods() -> None:
         optional = getattr(Config, stage, "") == "none"
         console.print(f"\n[bold]{stage}[/bold]")
         for number, method in enumerate(members.values()):
-            default = " (default)" if number == 0 and not optional else ""
-            console.print(f"  [cyan]{method.name}[/cyan]{default}: {method.summary}")
-            for option in method.options:
-                console.print(f"      {option.name} = {option.default}", markup=False)
-            console.print(f"      {method.source}", style="dim", markup=False)
+            _show(console, method, " (default)" if number == 0 and not optional else "")
+    for command, members in COMMANDS.items():
+        console.print(f"\n[bold]jaxqsm {command}[/bold]")
+        for method in members.values():
+            _show(console, method)
+
+
+def _show(console: Console, method: Method, remark: str = "") -> None:
+    console.print(f"  [cyan]{method.name}[/cyan]{remark}: {method.summary}")
+    for option in method.options:
+        console.print(f"      {option.name} = {option.default}", markup=False)
+    console.print(f"      {method.source}", style="dim", markup=False)

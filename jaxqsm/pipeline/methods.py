@@ -20,6 +20,7 @@ from jaxqsm import (
     separation,
     uncertainty,
     unwrapping,
+    weighting,
 )
 from jaxqsm.geometry import Geometry
 
@@ -29,6 +30,7 @@ AUTO = "auto"
 FROM_SCAN = frozenset(
     {
         "magnitude",
+        "magnitudes",
         "echo_times",
         "relaxivity",
         "csf_mask",
@@ -238,6 +240,14 @@ METHODS: dict[str, dict[str, Method]] = {
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry.log_linear, relaxometry.nonlinear),
 }
 """Methods by stage; the first of each is the default."""
+
+COMMANDS: dict[str, dict[str, Method]] = {
+    "run --bipolar": _stage("bipolar", field_mapping.bipolar_offset),
+    "cosmos": _stage("cosmos", inversion.cosmos),
+    "sti": _stage("sti", inversion.sti),
+    "swi": _stage("swi", weighting.swi, weighting.clear_swi, weighting.true_swi, weighting.minimum_intensity),
+}
+"""Methods that are not chosen by name, by the command that uses them."""
 
 
 def find_method(stage: str, name: str) -> Method:

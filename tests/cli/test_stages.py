@@ -88,7 +88,20 @@ def test_unwrap_adds_whole_turns(tmp_path):
 
 def test_methods_lists_every_method():
     listed = _ok("methods").stdout
-    for name in ("romeo", "laplacian", "v_sharp", "pdf", "tkd", "tikhonov", "tv", "ndi", "doi:"):
+    for name in (
+        "romeo",
+        "laplacian",
+        "v_sharp",
+        "pdf",
+        "tkd",
+        "tikhonov",
+        "tv",
+        "ndi",
+        "cosmos",
+        "sti",
+        "clear_swi",
+        "doi:",
+    ):
         assert name in listed
 
 

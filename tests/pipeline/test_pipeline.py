@@ -10,7 +10,7 @@ from scipy import ndimage
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.phantoms import head, simulate_scan
 from jaxqsm.physics import dipole_field, gre_signal
-from jaxqsm.pipeline import METHODS, Config, Option, box_around, cut, put_back, reconstruct
+from jaxqsm.pipeline import COMMANDS, METHODS, Config, Option, box_around, cut, put_back, reconstruct
 
 SHAPE = (16, 16, 14)
 ACQUISITION = ((0.004, 0.012, 0.020), 3.0)
@@ -222,7 +222,7 @@ def test_options_are_parsed_by_their_default():
 
 
 def test_every_method_documents_itself():
-    for members in METHODS.values():
+    for members in (*METHODS.values(), *COMMANDS.values()):
         for name, method in members.items():
             assert method.name == name
             assert method.summary.endswith((".", ":"))
