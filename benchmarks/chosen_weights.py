@@ -19,6 +19,7 @@ from pathlib import Path
 
 import jax
 
+from benchmarks.scoring import LONG
 from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
@@ -31,8 +32,6 @@ STEP = 1.6
 ATLAS = Protocol(voxel_size=(2.0, 2.0, 2.0), b0_dir=tilted(20))
 OTHER = dataclasses.replace(ATLAS, b0_dir=tilted(45), field_strength=7.0, snr=50.0)
 STAGES = ("inversion", "single_step")
-FITS = ("fine", "zero_shot", "deep_image_prior", "implicit_representation")
-"""Networks at work for minutes a weight: not compared."""
 
 INTRODUCTION = """# Weights that choose themselves
 
@@ -67,7 +66,7 @@ def main(names: list[str]) -> None:
 
 def _weighed() -> list[Method]:
     every = [method for stage in STAGES for method in METHODS[stage].values()]
-    return [m for m in every if any(o.automatic for o in m.options) and m.name not in FITS]
+    return [m for m in every if any(o.automatic for o in m.options) and m.name not in LONG]
 
 
 def _scans() -> dict[str, tuple[Protocol, Callable[[], HeadPhantom]]]:

@@ -14,6 +14,9 @@ from jaxqsm.pipeline import find_method
 Scores = dict[str, dict[str, dict[str, float]]]
 """By trial, by method, by metric; ``seconds`` include compilation."""
 
+LONG = ("fine", "zero_shot", "deep_image_prior", "implicit_representation", "plug_and_play", "red")
+"""Inversions by a network at work on each scan for minutes: :mod:`benchmarks.scan_fits` compares them."""
+
 
 def fill(
     record: Path, trials: Mapping[str, Callable[[], Trial]], names: Sequence[str], *, stage: str = "inversion"

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from qsm_forward import generate_field, generate_susceptibility_phantom
 
-from benchmarks.scoring import Scores, fill
+from benchmarks.scoring import LONG, Scores, fill
 from jaxqsm.evaluation import Trial, make_trial
 from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head
 from jaxqsm.phantoms.tissues import AIR_CHI
@@ -55,8 +55,6 @@ STAGES = {
     "background": "Local field by background removal from the true total field",
     "single_step": "χ from the true total field in a single step",
 }
-LONG = ("fine", "zero_shot", "deep_image_prior", "implicit_representation", "plug_and_play", "red")
-"""Inversions by a network at work on each scan for minutes: :mod:`benchmarks.scan_fits` compares them."""
 COLUMNS = ("nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "core", "valid", "seconds")
 READING = """## Reading
 

@@ -71,7 +71,7 @@ def qsmart(
     tissue = valid & ~tubes
     if background == "sdf":
         local_field, tissue = sdf(total_field, mask, geometry, excluded=tubes)
-    without = invert(local_field * tissue, tissue, geometry)
+    without = invert(local_field, tissue, geometry)
     count = jnp.maximum(tissue.sum(), 1)
     offset = jnp.sum(jnp.where(tissue, whole - without, 0)) / count
     return referenced(jnp.where(tissue, without, whole - offset), valid), valid
