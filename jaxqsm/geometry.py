@@ -75,6 +75,14 @@ class Geometry:
         """``b0_dir`` scaled to length one, so that gradients are tangent to the sphere; each of a batch."""
         return self.b0_dir / jnp.linalg.norm(self.b0_dir, axis=-1, keepdims=True)
 
+    def scaled(self, factor: ArrayLike) -> Geometry:
+        """The geometry of an object as many times as large, on as many voxels.
+
+        Dipole fields do not depend on size, so a method whose lengths are meant for another size of object
+        can be called with this geometry instead of other lengths.
+        """
+        return Geometry(self.voxel_size * factor, self.b0_dir)
+
     @property
     def voxel_volume(self) -> Float[Array, ""]:
         """Volume of one voxel in mm³; of each of a batch."""

@@ -117,17 +117,23 @@ def star(given: Problem, iterations: int) -> np.ndarray:
     return referenced(strong + _first_order(rest, rest.linear(), 3e-4, iterations), given.mask)
 
 
+def _mean(half: np.ndarray, shape: Shape) -> float:
+    """Mean over all frequencies of an even function on the half spectrum."""
+    again = half[..., 1 : half.shape[-1] - (1 - shape[-1] % 2)]
+    return (half.sum(dtype=np.float64) + again.sum(dtype=np.float64)) / np.prod(shape)
+
+
 def tkd(given: Problem, iterations: int) -> np.ndarray:
     """Division by the kernel, bounded; no iteration."""
     kernel = given.kernel
     back = 1 / np.where(kernel < 0, np.minimum(kernel, -0.19), np.maximum(kernel, 0.19))
-    return _filtered(given, back / np.mean(kernel * back, dtype=np.float64))
+    return _filtered(given, back / _mean(kernel * back, given.shape))
 
 
 def tsvd(given: Problem, iterations: int) -> np.ndarray:
     """Division by the kernel where it is strong; no iteration."""
     kept = np.abs(given.kernel) > 0.1
-    return _filtered(given, np.where(kept, 1 / np.where(kept, given.kernel, 1), 0) / kept.mean())
+    return _filtered(given, np.where(kept, 1 / np.where(kept, given.kernel, 1), 0) / _mean(kept, given.shape))
 
 
 def tikhonov(given: Problem, iterations: int) -> np.ndarray:
@@ -151,11 +157,10 @@ def nltv(given: Problem, iterations: int) -> np.ndarray:
     """Total variation, then three times weighted by the gradients found."""
     chi = _first_order(given, given.linear(), 4e-4, iterations)
     for _ in range(3):
-        steepness = np.sqrt(sum(g**2 for g in gradient(chi)) + 1e-20)
-        part = 1 / (1 + steepness / np.float32(0.02))
+        parts = [1 / (1 + np.abs(g) / np.float32(0.02)) for g in gradient(chi)]
 
-        def weighted(vectors: State, threshold: Any, part: np.ndarray = part) -> State:
-            return shrink(vectors, threshold * part)
+        def weighted(vectors: State, threshold: Any, parts: State = parts) -> State:
+            return [shrink([v], threshold * part)[0] for v, part in zip(vectors, parts, strict=True)]
 
         chi = _first_order(given, given.linear(), 4e-4, iterations, weighted, start=chi)
     return referenced(chi, given.mask)
@@ -352,6 +357,8 @@ def smooth_directions(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
     """For each direction, where the image's difference is none of the steepest 30 % in the mask."""
     differences = [np.abs(g) for g in gradient(image.astype(np.float32))]
     joined = [mask & np.roll(mask, -1, axis) for axis in range(3)]
+    for axis, pairs in enumerate(joined):
+        pairs[(*[slice(None)] * axis, -1)] = False
     steep = np.quantile(np.concatenate([d[j] for d, j in zip(differences, joined, strict=True)]), 0.7)
     return [~j | (d <= steep) for j, d in zip(joined, differences, strict=True)]
 
@@ -417,10 +424,7 @@ def _second_order(
     bend = (across - along) / np.where(energy > 0, energy, 1) / along
 
     def proximal(state: State) -> State:
-        root = np.float32(np.sqrt(2))
-        matrix = state[3:6] + [root * m for m in state[6:9]]
-        matrix = shrink(matrix, 1 / (TIGHTNESS * ratio))
-        curvatures = matrix[:3] + [m / root for m in matrix[3:]]
+        curvatures = shrink(state[3:9], 1 / (TIGHTNESS * ratio))
         sources = [] if harmonic_in is None else [np.where(harmonic_in, 0, state[10])]
         return [*shrink(state[:3], 1 / TIGHTNESS), *curvatures, fidelity(state[9]), *sources]
 
@@ -490,18 +494,19 @@ def _falling(values: np.ndarray, inside: np.ndarray, low: float, high: float) ->
 
 
 def _symmetric_gradient(vectors: State) -> State:
-    def difference(component: int, axis: int) -> np.ndarray:
+    def along(axis: int) -> np.ndarray:
+        return vectors[axis] - np.roll(vectors[axis], 1, axis)
+
+    def across(component: int, axis: int) -> np.ndarray:
         return np.roll(vectors[component], -1, axis) - vectors[component]
 
-    return [
-        difference(i, i) if i == j else np.float32(0.5) * (difference(j, i) + difference(i, j))
-        for i, j in PAIRS
-    ]
+    return [along(i) if i == j else np.float32(0.5) * (across(j, i) + across(i, j)) for i, j in PAIRS]
 
 
 def _symmetric_gradient_adjoint(matrix: State) -> State:
     vectors = [np.zeros_like(matrix[0]) for _ in range(3)]
     for (i, j), entry in zip(PAIRS, matrix, strict=True):
         for component, axis in ((i, j),) if i == j else ((i, j), (j, i)):
-            vectors[component] -= entry - np.roll(entry, 1, axis)
+            back = np.roll(entry, -1, axis) - entry if i == j else entry - np.roll(entry, 1, axis)
+            vectors[component] -= back
     return vectors

@@ -48,7 +48,5 @@ def douglas_rachford(
 
 
 def shrink(vectors: State, threshold: Any) -> State:
-    """Vectors shortened by the threshold."""
-    length = np.sqrt(sum(v**2 for v in vectors))
-    factor = np.maximum(0, 1 - threshold / np.maximum(length, np.float32(1e-20)))
-    return [factor * v for v in vectors]
+    """Every value nearer to zero by the threshold, a number or one a voxel."""
+    return [v - np.clip(v, -threshold, threshold) for v in vectors]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.memory import forget_compiled_code
-from jaxqsm.cli.options import MethodOptions, ReadingOptions, Several
+from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, Several
 from jaxqsm.cli.run import reconstruct_and_tell
 from jaxqsm.io import (
     BidsScan,
@@ -22,7 +22,7 @@ from jaxqsm.io import (
     staging,
     write_dataset_description,
 )
-from jaxqsm.pipeline import Config, Result
+from jaxqsm.pipeline import Config, MaskConfig, Result
 from jaxqsm.report import write_report
 
 
@@ -34,6 +34,7 @@ def bids(
     *,
     participant_label: Annotated[tuple[str, ...], Several] = (),
     masks: Path | None = None,
+    masking: MaskOptions = MaskOptions(),
     methods: MethodOptions = MethodOptions(),
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
@@ -59,7 +60,7 @@ def bids(
         Reconstruct and replace maps that exist.
     """
     del level
-    config = methods.config()
+    config, mask_config = methods.config(), masking.config()
     scans = find_scans(bids_dir, participant_label)
     if not (out_dir / "dataset_description.json").exists():
         with staging(out_dir) as partial:
@@ -71,7 +72,7 @@ def bids(
             console.note("  exists already, passed over (--overwrite reconstructs it)")
             continue
         try:
-            _reconstruct(found, out_dir, masks, config, reading)
+            _reconstruct(found, bids_dir, out_dir, masks, config, mask_config, reading)
         except InputError as error:
             console.fail(f"{found.name}: {error}")
             failed.append(found.name)
@@ -87,7 +88,13 @@ def bids(
 
 
 def _reconstruct(
-    found: BidsScan, out_dir: Path, masks: Path | None, config: Config, reading: ReadingOptions
+    found: BidsScan,
+    bids_dir: Path,
+    out_dir: Path,
+    masks: Path | None,
+    config: Config,
+    masking: MaskConfig,
+    reading: ReadingOptions,
 ) -> None:
     mask = None
     if masks is not None:
@@ -95,8 +102,9 @@ def _reconstruct(
         if mask is None:
             raise InputError(f"{masks / found.folder}: has no *_mask.nii[.gz] for {found.name}")
     with staging(out_dir / found.folder) as partial:
-        scan = load_scan(found.phase, found.magnitude, mask=mask, **dataclasses.asdict(reading))
-        result = reconstruct_and_tell(scan, config)
+        options = dataclasses.asdict(reading) | {"echo_times": reading.echo_times or None}
+        scan = load_scan(**found.files, mask=mask, dataset=bids_dir, **options)
+        result = reconstruct_and_tell(scan, config, masking)
         _write(partial, found.name, scan, result)
         write_report(partial / f"{found.name}_report.html", scan, result, title=found.name)
 
@@ -114,7 +122,7 @@ def _write(folder: Path, name: str, scan: ScanData, result: Result) -> None:
         maps["desc-std_Chimap"] = result.maps.deviation
         save_json(folder / f"{name}_desc-std_Chimap.json", {"Units": "ppm", "Sources": sidecar["sources"]})
     for suffix, volume in maps.items():
-        save(folder / f"{name}_{suffix}.nii.gz", volume, scan.affine)
+        save(folder / f"{name}_{suffix}.nii.gz", volume, scan.grid)
     save_json(folder / f"{name}_Chimap.json", sidecar)
     for suffix in ("desc-local_fieldmap", "desc-total_fieldmap"):
         save_json(folder / f"{name}_{suffix}.json", {"Units": "ppm", "Sources": sidecar["sources"]})

@@ -16,7 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
 from jaxqsm.operators import erode
 from jaxqsm.phantoms import Protocol, Scan, head
-from jaxqsm.pipeline import Config, Maps, Method, box_around, cut, find_method
+from jaxqsm.pipeline import Config, MaskConfig, Maps, Method, box_around, cut, find_method
 from jaxqsm.report import write_report
 
 EROSION = 2.0
@@ -45,7 +45,7 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool =
         scan = load_scan(files.phase, files.magnitude)
         # Provenance names the files where they will be when this block ends.
         scan = dataclasses.replace(scan, files=tuple(out / f.relative_to(partial) for f in scan.files))
-        result = reconstruct_and_tell(scan, Config())
+        result = reconstruct_and_tell(scan, Config(), MaskConfig())
         write_maps(partial, scan, result)
         whole = _end_to_end(result.maps, simulated, scan.geometry)
         alone = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from jaxqsm.io import InputError
-from jaxqsm.pipeline import TWO_STAGE, Config, Method
+from jaxqsm.pipeline import TWO_STAGE, Config, MaskConfig, Method
 
 Several = Parameter(consume_multiple=True)
 Direction = Annotated[tuple[float, float, float] | None, Parameter(allow_leading_hyphen=True)]
@@ -20,17 +20,62 @@ Settings = Annotated[tuple[str, ...], Parameter(name="--set", consume_multiple=T
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
+class SignalOptions:
+    """Files of the multi-echo signal: phase and magnitude, or complex images, or their two parts."""
+
+    phase: Annotated[tuple[Path, ...], Several] = ()
+    "One 4-D NIfTI file, or one 3-D file an echo. The scale is recognised."
+    magnitude: Annotated[tuple[Path, ...], Several] = ()
+    "Likewise; needed unless a mask is given."
+    complex_images: Annotated[tuple[Path, ...], Parameter(name="--complex", consume_multiple=True)] = ()
+    "Likewise, complex NIfTI files in place of both."
+    real: Annotated[tuple[Path, ...], Several] = ()
+    "Likewise, real part; with --imaginary in place of all others."
+    imaginary: Annotated[tuple[Path, ...], Several] = ()
+    "Likewise, imaginary part."
+    dicom: Path | None = None
+    "Folder of DICOM files of one scan, in place of all others; needs the extra jaxqsm[dicom]."
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class MaskOptions:
+    """Where to reconstruct, and how that is found where no mask is given."""
+
+    mask_method: str = MaskConfig.method
+    "Where no mask is given: magnitude (brain, or all signal of phantoms), phase_quality, or deepbet (an extra)."
+    erode: float = MaskConfig.erosion
+    "Taken off the border of the mask, given or made, mm."
+
+    def config(self) -> MaskConfig:
+        """The pipeline's configuration.
+
+        Raises:
+            InputError: unknown method, or a length below zero.
+        """
+        try:
+            return MaskConfig(self.mask_method, self.erode)
+        except ValueError as error:
+            raise InputError(f"--mask-method or --erode: {error}") from error
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
 class ReadingOptions:
     """How stored values are to be understood."""
 
+    echo_times: Annotated[tuple[float, ...], Several] = ()
+    "Seconds, one an echo, in the order of the files. Default: EchoTime of the JSON sidecars."
+    field_strength: float | None = None
+    "Tesla. Default: MagneticFieldStrength of a JSON sidecar."
     b0_dir: Direction = None
-    "Field direction in voxel axes, X Y Z. Default: from the NIfTI affine."
+    "Field direction in voxel axes, X Y Z. Default: B0_dir of a sidecar, or from the NIfTI header."
     phase_range: Range = None
     "Stored values that stand for −π and π. Default: recognised from data and sidecar."
     invert_phase: bool = False
     "Flip the sign of the phase (scanners whose phase falls where the field is higher)."
     replace_nonfinite: bool = False
-    "Treat NaN and infinite voxels as 0 instead of refusing the file."
+    "Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter."
 
 
 @Parameter(name="*")

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import MethodOptions, ReadingOptions, Several
-from jaxqsm.io import ScanData, load_scan, refuse_existing, save, save_json, staging
-from jaxqsm.pipeline import Config, Result, reconstruct_scan
+from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, SignalOptions
+from jaxqsm.io import InputError, ScanData, converted, load_scan, refuse_existing, save, save_json, staging
+from jaxqsm.pipeline import Config, MaskConfig, Result, reconstruct_scan
 from jaxqsm.report import write_report
 
 
 def run(
     *,
-    phase: Annotated[tuple[Path, ...], Several],
     out: Path,
-    magnitude: Annotated[tuple[Path, ...], Several] = (),
+    signal: SignalOptions = SignalOptions(),
     mask: Path | None = None,
-    echo_times: Annotated[tuple[float, ...], Several] = (),
-    field_strength: float | None = None,
+    masking: MaskOptions = MaskOptions(),
     methods: MethodOptions = MethodOptions(),
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
@@ -29,50 +26,45 @@ def run(
 
     Parameters
     ----------
-    phase
-        One 4-D NIfTI file, or one 3-D file an echo. The scale is recognised.
     out
         Folder for chimap, localfield, totalfield, mask (.nii.gz), provenance.json, report.html; and
         chimap_std with --uncertainty.
-    magnitude
-        Likewise; needed unless a mask is given.
     mask
-        Where to reconstruct. Default: made from the magnitude.
-    echo_times
-        Seconds, one an echo. Default: EchoTime of the JSON sidecars.
-    field_strength
-        Tesla. Default: MagneticFieldStrength of a JSON sidecar.
+        Where to reconstruct: 0 and 1, or probabilities. Default: made from the magnitude.
     overwrite
         Replace results that are in the folder.
     """
-    config = methods.config()
+    config, mask_config = methods.config(), masking.config()
     refuse_existing([out], overwrite=overwrite)
     with staging(out) as partial:
-        scan = console.stage(
-            "reading",
-            lambda: load_scan(
-                phase,
-                magnitude,
-                mask=mask,
-                echo_times=echo_times or None,
-                field_strength=field_strength,
-                **dataclasses.asdict(reading),
-            ),
-        )
-        result = reconstruct_and_tell(scan, config)
+        scan = read_scan(signal, mask, reading)
+        result = reconstruct_and_tell(scan, config, mask_config)
         write_maps(partial, scan, result)
         console.stage(
             "report",
-            lambda: write_report(partial / "report.html", scan, result, title=phase[0].name),
+            lambda: write_report(partial / "report.html", scan, result, title=scan.files[0].name),
         )
     console.note(f"wrote {out}: open {out / 'report.html'}")
 
 
-def reconstruct_and_tell(scan: ScanData, config: Config) -> Result:
+def read_scan(signal: SignalOptions, mask: Path | None, reading: ReadingOptions) -> ScanData:
+    """Read the files of a scan under a spinner; DICOM is converted first."""
+    files = {field.name: getattr(signal, field.name) for field in dataclasses.fields(signal)}
+    dicom = files.pop("dicom")
+    options = dataclasses.asdict(reading) | {"echo_times": reading.echo_times or None}
+    if dicom is None:
+        return console.stage("reading", lambda: load_scan(**files, mask=mask, **options))
+    if any(files.values()):
+        raise InputError("--dicom: give either this or image files, not both")
+    with converted(dicom) as found:
+        return console.stage("reading", lambda: load_scan(**found, mask=mask, **options))
+
+
+def reconstruct_and_tell(scan: ScanData, config: Config, masking: MaskConfig) -> Result:
     """Reconstruct with progress; say what was recognised and what to look at."""
     for text in scan.notes:
         console.note(text)
-    result = reconstruct_scan(scan, config, announce=console.stage)
+    result = reconstruct_scan(scan, config, masking, announce=console.stage)
     for text in result.notes[len(scan.notes) :]:
         console.note(text)
     for text in result.warnings:
@@ -92,6 +84,6 @@ def write_maps(folder: Path, scan: ScanData, result: Result) -> None:
     if maps.deviation is not None:
         named["chimap_std"] = maps.deviation
     for name, volume in named.items():
-        save(folder / f"{name}.nii.gz", volume, scan.affine)
+        save(folder / f"{name}.nii.gz", volume, scan.grid)
     history = {"notes": result.notes, "warnings": result.warnings}
     save_json(folder / "provenance.json", result.provenance | history)

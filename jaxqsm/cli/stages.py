@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +12,28 @@ from jaxqsm.cli import console
 from jaxqsm.cli.options import (
     Direction,
     FieldOptions,
+    MaskOptions,
     Range,
     ReadingOptions,
     Settings,
     Several,
+    SignalOptions,
     settings_of,
 )
-from jaxqsm.cli.volumes import check_output, chosen_method, load_field, magnitude_for, mask_for, write_volumes
-from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, to_radians
-from jaxqsm.pipeline import AUTO, Method, deviation_of, reconstruct_scan
+from jaxqsm.cli.run import read_scan
+from jaxqsm.cli.volumes import (
+    at_scale,
+    check_output,
+    chosen_method,
+    geometry_of,
+    load_field,
+    magnitude_for,
+    mask_for,
+    refuse_if_nothing_is_left,
+    write_volumes,
+)
+from jaxqsm.io import Image, InputError, finite_within, load, sidecar_of, to_radians
+from jaxqsm.pipeline import AUTO, Method, deviation_of, map_field
 
 
 def mask(
@@ -31,7 +43,7 @@ def mask(
     out: Path,
     method: str = "magnitude",
     erosion: int | None = None,
-    neck: float = 18.0,
+    neck: float | None = None,
     phase_range: Range = None,
     overwrite: bool = False,
 ) -> None:
@@ -49,7 +61,8 @@ def mask(
     erosion
         Layers of voxels taken off the border, which hold part bone or air. Default: 1, of deepbet's masks 0.
     neck
-        Half width in mm of the bridges to skull and neck that are cut (magnitude).
+        Half width in mm of the bridges to skull and neck that are cut (magnitude). Default: two fifths of the
+        brain's own half width.
     phase_range
         Stored values that stand for −π and π (phase_quality). Default: recognised.
     overwrite
@@ -57,17 +70,15 @@ def mask(
     """
     check_output(out, overwrite)
     chosen = chosen_method("mask", method)
-    stored = load(image)
-    geometry = geometry_from(stored.affine, path=image)
-
+    stored = load(image, replace_nonfinite=True)
+    geometry = stored.grid.geometry(path=image)
     values = stored.data
     keywords: dict[str, Any] = {} if erosion is None else {"erosion": erosion}
     if chosen.name == "phase_quality":
-        values, recognised = to_radians(stored.data, phase_range=phase_range, name=str(image))
-        console.note(recognised)
+        values = _radians(stored, phase_range)
     elif chosen.takes("affine"):
         keywords["affine"] = stored.affine
-    else:
+    elif neck is not None:
         keywords["neck"] = neck
 
     def find() -> np.ndarray:
@@ -76,7 +87,7 @@ def mask(
         except ValueError as error:
             raise InputError(f"{image}: {error}") from error
 
-    write_volumes({out: console.stage("mask", find)}, stored.affine)
+    write_volumes({out: console.stage("mask", find)}, stored.grid)
 
 
 def unwrap(
@@ -90,6 +101,7 @@ def unwrap(
     method: str = "romeo",
     settings: Settings = (),
     phase_range: Range = None,
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Unwrapped phase in rad.
@@ -112,16 +124,18 @@ def unwrap(
         Options of the method: OPTION=VALUE.
     phase_range
         Stored values that stand for −π and π. Default: recognised.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, as 0. Outside they never matter.
     overwrite
         Replace the file.
     """
     chosen = chosen_method("unwrapping", method)
     keywords = settings_of(chosen, settings)
     check_output(out, overwrite)
-    image = load(phase)
-    radians, recognised = to_radians(image.data, phase_range=phase_range, name=str(phase))
-    console.note(recognised)
+    image = load(phase, keep_nonfinite=True)
     inside = mask_for(image, mask)
+    image = finite_within(image, inside, replace=replace_nonfinite)
+    radians = _radians(image, phase_range)
     if chosen.takes_magnitude:
         keywords |= {"magnitude": magnitude_for(image, magnitude, same_echoes=True)}
         if image.data.ndim == 4 and chosen.takes("echo_times"):
@@ -130,24 +144,22 @@ def unwrap(
                     f"{phase}: has {image.data.shape[-1]} echoes; pass as many --echo-times in seconds"
                 )
             keywords["echo_times"] = jnp.asarray(echo_times)
-    geometry = geometry_from(image.affine, path=phase)
+    geometry = image.grid.geometry(path=phase)
     unwrapped = console.stage(
         method, lambda: chosen.function(jnp.asarray(radians), inside, geometry, **keywords)
     )
-    write_volumes({out: unwrapped}, image.affine)
+    write_volumes({out: unwrapped}, image.grid)
 
 
 def field(
     *,
-    phase: Annotated[tuple[Path, ...], Several],
     out: Path,
-    magnitude: Annotated[tuple[Path, ...], Several] = (),
+    signal: SignalOptions = SignalOptions(),
     mask: Path | None = None,
     out_mask: Path | None = None,
     out_hertz: Path | None = None,
     out_quality: Path | None = None,
-    echo_times: Annotated[tuple[float, ...], Several] = (),
-    field_strength: float | None = None,
+    masking: MaskOptions = MaskOptions(),
     methods: FieldOptions = FieldOptions(),
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
@@ -156,12 +168,8 @@ def field(
 
     Parameters
     ----------
-    phase
-        One 4-D NIfTI file, or one 3-D file an echo.
     out
         Total field to write.
-    magnitude
-        Likewise; needed unless a mask is given.
     mask
         Where to fit. Default: made from the magnitude.
     out_mask
@@ -170,10 +178,6 @@ def field(
         Also write the total field in Hz: a B0 map.
     out_quality
         Also write how far the echoes of a voxel agree on its field, 0 to 1.
-    echo_times
-        Seconds, one an echo. Default: EchoTime of the JSON sidecars.
-    field_strength
-        Tesla. Default: MagneticFieldStrength of a JSON sidecar.
     overwrite
         Replace the files.
     """
@@ -182,26 +186,20 @@ def field(
     for option, path in others.items():
         if path is not None:
             check_output(path, overwrite, option=option)
-    scan = load_scan(
-        phase,
-        magnitude,
-        mask=mask,
-        echo_times=echo_times or None,
-        field_strength=field_strength,
-        **dataclasses.asdict(reading),
-    )
+    config, mask_config = methods.config(), masking.config()
+    scan = read_scan(signal, mask, reading)
     for text in scan.notes:
         console.note(text)
-    # The cheapest later stages: only the total field is kept.
-    config = methods.config(background="v_sharp", inversion="tkd")
-    result = reconstruct_scan(scan, config, announce=console.stage)
-    for text in result.field_warnings:
+    result = map_field(scan, config, mask_config, announce=console.stage)
+    for text in result.notes[len(scan.notes) :]:
+        console.note(text)
+    for text in result.warnings:
         console.warn(text)
     total = result.maps.total_field
     hertz = total * float(scan.acquisition.hertz_per_ppm)
     volumes = zip(others.values(), (result.mask, hertz, result.maps.reliability), strict=True)
     outputs = {out: total} | {path: volume for path, volume in volumes if path is not None}
-    write_volumes(outputs, scan.affine)
+    write_volumes(outputs, scan.grid)
 
 
 def background(
@@ -215,6 +213,7 @@ def background(
     magnitude: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Local field in ppm from a total field in ppm.
@@ -237,22 +236,24 @@ def background(
         Field direction in voxel axes. Default: from the affine.
     settings
         Options of the method: OPTION=VALUE.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter.
     overwrite
         Replace the files.
     """
     chosen = chosen_method("background", method)
-    keywords = settings_of(chosen, settings)
+    given = settings_of(chosen, settings)
     check_output(out, overwrite)
     if out_mask is not None:
         check_output(out_mask, overwrite, option="--out-mask")
-    image, inside, keywords = _field_inputs(chosen, total_field, mask, magnitude, keywords)
-    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=total_field)
-    local, valid = console.stage(
-        method, lambda: chosen.function(jnp.asarray(image.data), inside, geometry, **keywords)
-    )
-    if not valid.any():
-        raise InputError(f"{mask}: background removal left no valid voxel; pass a larger --mask")
-    write_volumes({out: local} | ({} if out_mask is None else {out_mask: valid}), image.affine)
+    image, inside = load_field(total_field, mask, replace_nonfinite=replace_nonfinite)
+    true_geometry = geometry_of(image, b0_dir)
+    keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
+    keywords |= _weights(chosen, image, magnitude)
+    values = jnp.asarray(centred(image.data, inside))
+    local, valid = console.stage(method, lambda: chosen.function(values, inside, geometry, **keywords))
+    refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
+    write_volumes({out: local} | ({} if out_mask is None else {out_mask: valid}), image.grid)
 
 
 def invert(
@@ -269,6 +270,7 @@ def invert(
     csf_mask: Path | None = None,
     b0_dir: Direction = None,
     settings: Settings = (),
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Susceptibility in ppm from a local field in ppm, or from a total field in a single step.
@@ -299,12 +301,14 @@ def invert(
         Field direction in voxel axes. Default: from the affine.
     settings
         Options of the method: OPTION=VALUE, e.g. weight=0.0001; weight=auto finds it by cross-validation.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter.
     overwrite
         Replace the file.
     """
     chosen = chosen_method(["inversion", "single_step"], method)
     of_chi = chosen_method("uncertainty", uncertainty, option="--uncertainty")
-    keywords = settings_of(chosen, settings)
+    given = settings_of(chosen, settings)
     check_output(out, overwrite)
     if out_mask is not None:
         check_output(out_mask, overwrite, option="--out-mask")
@@ -312,40 +316,56 @@ def invert(
         check_output(out_std, overwrite, option="--out-std")
         if chosen.stage == "single_step":
             raise InputError(f"--out-std: {method} takes a total field; use jaxqsm run --uncertainty")
-    image, inside, keywords = _field_inputs(chosen, field, mask, magnitude, keywords)
+    image, inside = load_field(field, mask, replace_nonfinite=replace_nonfinite)
+    true_geometry = geometry_of(image, b0_dir)
+    keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
+    keywords |= _weights(chosen, image, magnitude)
     if csf_mask is not None:
         if not chosen.takes("csf_mask"):
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
-    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=field)
-    values = jnp.asarray(image.data)
+    values = jnp.asarray(centred(image.data, inside) if chosen.stage == "single_step" else image.data)
     if keywords.get("weight") == AUTO:
         keywords = console.stage(
             "weight, by cross-validation", lambda: chosen.settled(values, inside, geometry, keywords)
         )
-        console.note(f"weight {keywords['weight']:.3g}")
+        console.note(f"weight {chosen.option('weight').times(keywords['weight'], scale):.3g}")
     try:
         chi = console.stage(method, lambda: chosen.function(values, inside, geometry, **keywords))
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
     chi, valid = chi if chosen.stage == "single_step" else (chi, inside)
-    if not valid.any():
-        raise InputError(f"{mask}: {method} left no valid voxel; pass a larger --mask")
+    refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     outputs = {out: chi} | ({} if out_mask is None else {out_mask: valid})
     if out_std is not None:
         weights = magnitude_for(image, magnitude, same_echoes=False)
-        given = (chi, values, jnp.asarray(inside), geometry, chosen, keywords)
+        known = (chi, values, jnp.asarray(inside), geometry, chosen, keywords)
         outputs[out_std] = console.stage(
             f"uncertainty ({uncertainty})",
-            lambda: deviation_of(of_chi, *given, magnitude=weights, options={}),
+            lambda: deviation_of(of_chi, *known, magnitude=weights, options={}),
         )
-    write_volumes(outputs, image.affine)
+    write_volumes(outputs, image.grid)
 
 
-def _field_inputs(
-    method: Method, field_path: Path, mask: Path, magnitude: Path | None, keywords: dict[str, Any]
-) -> tuple[Image, np.ndarray, dict[str, Any]]:
-    image = load_field(field_path)
-    if method.takes_magnitude and magnitude is not None:
-        keywords = keywords | {"magnitude": magnitude_for(image, magnitude, same_echoes=False)}
-    return image, mask_for(image, mask), keywords
+def centred(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A total field without its mean in the mask, which no source makes, and zero outside."""
+    mean = field[mask].mean() if mask.any() else 0.0
+    return np.where(mask, field - mean, 0)
+
+
+def _weights(method: Method, image: Image, magnitude: Path | None) -> dict[str, Any]:
+    """The magnitude, for methods that take it."""
+    if magnitude is None or not method.takes_magnitude:
+        return {}
+    return {"magnitude": magnitude_for(image, magnitude, same_echoes=False)}
+
+
+def _radians(image: Image, phase_range: tuple[float, float] | None) -> np.ndarray:
+    """Phase in rad; what was recognised is told."""
+    units = sidecar_of(image.path).text("Units")
+    unscaled = np.nan_to_num(image.unscaled)
+    radians, recognised = to_radians(
+        image.data, unscaled=unscaled, units=units, phase_range=phase_range, name=str(image.path)
+    )
+    console.note(recognised)
+    return radians

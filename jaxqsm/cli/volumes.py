@@ -11,8 +11,23 @@ import numpy as np
 
 from jaxqsm.cli import console
 from jaxqsm.cli.options import require_nifti_name
-from jaxqsm.io import Image, InputError, load, load_mask, refuse_existing, require_same_grid, save, staging
-from jaxqsm.pipeline import METHODS, Method
+from jaxqsm.geometry import Geometry
+from jaxqsm.io import (
+    Grid,
+    Image,
+    InputError,
+    direction_of_field,
+    finite_within,
+    load,
+    load_mask,
+    refuse_existing,
+    require_same_grid,
+    save,
+    sidecar_of,
+    staging,
+)
+from jaxqsm.masking import object_scale
+from jaxqsm.pipeline import METHODS, Method, why_nothing_is_left
 
 
 def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:
@@ -36,16 +51,23 @@ def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:
     refuse_existing([out], overwrite=overwrite)
 
 
-def load_field(path: Path) -> Image:
-    """A field of one volume.
+def load_field(path: Path, mask: Path | None, *, replace_nonfinite: bool) -> tuple[Image, np.ndarray]:
+    """A field of one volume, and the mask on its grid; NaN outside the mask is 0.
 
     Raises:
-        InputError: it cannot be read, or is not 3-D.
+        InputError: it cannot be read, or is not 3-D; NaN within the mask unless it is to be replaced.
     """
-    image = load(path)
+    image = load(path, keep_nonfinite=True)
     if image.data.ndim != 3:
         raise InputError(f"{path}: a field needs 3 dimensions, this has {image.data.ndim}")
-    return image
+    inside = mask_for(image, mask)
+    broken = ~np.isfinite(image.data)
+    image = finite_within(image, inside, replace=replace_nonfinite)
+    if broken.any():
+        console.note(
+            f"{path}: {int(broken.sum())} voxels are NaN or infinite; they count as 0 and are not in the mask"
+        )
+    return image, inside & ~broken
 
 
 def mask_for(image: Image, mask: Path | None) -> np.ndarray:
@@ -57,23 +79,63 @@ def mask_for(image: Image, mask: Path | None) -> np.ndarray:
     return loaded.data
 
 
+def geometry_of(image: Image, b0_dir: tuple[float, float, float] | None = None) -> Geometry:
+    """Geometry of an image, by option, sidecar or header; doubts about it are told."""
+    geometry, doubts, origin = direction_of_field(image, [sidecar_of(image.path)], b0_dir)
+    for text in (*image.grid.said, f"field direction from {origin}"):
+        console.note(text)
+    for text in doubts:
+        console.warn(text)
+    return geometry
+
+
+def at_scale(
+    method: Method, settings: dict[str, Any], mask: np.ndarray, geometry: Geometry
+) -> tuple[dict[str, Any], Geometry, float]:
+    """Settings and geometry as for an object of an adult's size, and how large this one is relative to it."""
+    scale = object_scale(mask, geometry) if mask.any() else 1.0
+    converted = {name: method.option(name).times(value, 1 / scale) for name, value in settings.items()}
+    return converted, geometry.scaled(1 / scale), scale
+
+
+def refuse_if_nothing_is_left(
+    valid: Any,
+    mask: Path,
+    inside: np.ndarray,
+    geometry: Geometry,
+    method: Method,
+    settings: dict[str, Any],
+    scale: float,
+) -> None:
+    """Raises:
+    InputError: no voxel is valid; says why.
+    """
+    if valid.any():
+        return
+    options = {o.name: settings.get(o.name, o.times(o.default, scale)) for o in method.options}
+    cause = why_nothing_is_left(inside, np.zeros_like(inside), geometry, {method.name: options}, least=0)
+    raise InputError(f"{mask}: no voxel is valid: {cause}")
+
+
 def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
-    """The magnitude on the grid of the image; echoes are joined unless they must be the same."""
+    """The magnitude on the grid of the image, relative to its largest; echoes are joined unless they must be
+    the same. NaN counts as no signal."""
     if magnitude is None:
         return None
-    loaded = load(magnitude)
+    loaded = load(magnitude, replace_nonfinite=True)
     require_same_grid(image, loaded)
-    values = loaded.data
+    values = np.maximum(loaded.data, 0)
     if same_echoes and values.shape != image.data.shape:
         raise InputError(f"{magnitude}: shape {values.shape} differs from {image.data.shape} of {image.path}")
+    values = values / max(float(values.max()), 1e-30)
     if not same_echoes and values.ndim == 4:
         values = np.sqrt((values**2).sum(axis=-1))
-    return jnp.asarray(values)
+    return jnp.asarray(values, jnp.float32)
 
 
-def write_volumes(outputs: dict[Path, Any], affine: np.ndarray) -> None:
+def write_volumes(outputs: dict[Path, Any], grid: Grid) -> None:
     """Write each volume under a temporary name, then rename."""
     for path, volume in outputs.items():
         with staging(path.parent) as partial:
-            save(partial / path.name, np.asarray(volume), affine)
+            save(partial / path.name, np.asarray(volume), grid)
         console.note(f"wrote {path}")

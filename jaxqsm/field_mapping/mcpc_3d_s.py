@@ -6,11 +6,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.operators import gaussian_mean
+from jaxqsm.operators import gaussian_mean, spherical_mean
 from jaxqsm.physics import wrap_phase
+
+FINER = 1.5
+"""Times as narrow is the Gaussian about a phase pole."""
+
+ABOUT_POLES = 2.0
+"""Standard deviations of the wide Gaussian within which the narrow one is used too."""
+
+AT_POLES = 0.35
+"""Standard deviations of the wide Gaussian within which each voxel has its own offset."""
 
 
 @partial(jax.jit, static_argnames="passes")
@@ -51,17 +60,39 @@ def mcpc_3d_s(
     weight = mask * magnitude[..., 0] * magnitude[..., 1]
     weight = weight / jnp.maximum(weight.max(), 1e-30)
 
-    def smooth(image: Array) -> Array:
-        return gaussian_mean(image, smoothing, geometry)
-
-    def smooth_angle(angle: Array) -> Array:
-        real, imaginary = smooth(weight * jnp.cos(angle)), smooth(weight * jnp.sin(angle))
+    def smooth(angle: Array, deviation: ArrayLike) -> Array:
+        real, imaginary = (
+            gaussian_mean(weight * part, deviation, geometry) for part in (jnp.cos(angle), jnp.sin(angle))
+        )
         defined = real**2 + imaginary**2 > 0
         return jnp.arctan2(jnp.where(defined, imaginary, 0), jnp.where(defined, real, 1))
 
-    # What a pass leaves is smoothed and added: bent phase, and phase at the border of the mask,
-    # would be flattened by a single one.
-    smoothed = smooth_angle(offset)
-    for _ in range(passes - 1):
-        smoothed = smoothed + smooth_angle(offset - smoothed)
-    return wrap_phase(smoothed)
+    def smooth_often(deviation: ArrayLike) -> Array:
+        # What a pass leaves is smoothed and added: bent phase, and phase at the border of the mask,
+        # would be flattened by a single one.
+        smoothed = smooth(offset, deviation)
+        for _ in range(passes - 1):
+            smoothed = smoothed + smooth(offset - smoothed, deviation)
+        return smoothed
+
+    wide = smooth_often(smoothing)
+    # Smoothing displaces poles by its variance, and the phase between a pole and its displaced copy fades too
+    # slowly with distance for another pass to find. Near them the Gaussian is narrow, at them there is none.
+    at_poles = _poles(jax.lax.stop_gradient(wide), mask).astype(offset.dtype)
+    about, at = (spherical_mean(at_poles, r * smoothing, geometry) > 1e-5 for r in (ABOUT_POLES, AT_POLES))
+    near = jnp.where(at & (weight > 0), offset, smooth_often(smoothing / FINER))
+    return wrap_phase(jnp.where(about, near, wide))
+
+
+def _poles(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
+    """Voxels of the mask on a loop of four neighbours about which the phase grows by a turn."""
+    found = jnp.zeros_like(mask)
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        along, across = (wrap_phase(jnp.roll(phase, -1, axis) - phase) for axis in (first, second))
+        turn = along + jnp.roll(across, -1, first) - jnp.roll(along, -1, second) - across
+        corners = [(0, 0), (-1, 0), (0, -1), (-1, -1)]
+        within = jnp.stack([jnp.roll(mask, corner, (first, second)) for corner in corners]).all(axis=0)
+        loop = within & (jnp.abs(turn) > jnp.pi)
+        for a, b in corners:
+            found = found | jnp.roll(loop, (-a, -b), (first, second))
+    return found & mask

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.block_u_net import root_mean_square
 from jaxqsm.networks.data_consistency import Measurement, measurement
-from jaxqsm.operators import gradient
+from jaxqsm.operators import gradient, squared_steepness
 
 HELD_OUT = 0.1
 """Part of the voxels whose field the fit does not see."""
@@ -106,8 +106,7 @@ def descend(
     def loss(parameters: Any, number: Array) -> tuple[Array, tuple[Array, Array]]:
         chi = image(parameters, number)
         left = data.predict(chi) - data.field
-        slopes = gradient(chi, geometry)
-        steepness = jnp.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + slopes[2] ** 2 + 1e-12)
+        steepness = jnp.sqrt(squared_steepness(gradient(chi, geometry)) + 1e-12)
         misfit = jnp.where(counting[number], weighted(left) ** 2, 0)
         value = jnp.sum(misfit) / 2 + weight * jnp.sum(steepness * mask)
         return value / size, (chi, left)

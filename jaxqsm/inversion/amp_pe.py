@@ -17,7 +17,7 @@ from jaxqsm.inversion.fidelity import nonlinear
 from jaxqsm.inversion.problem import Problem, Volume, problem
 from jaxqsm.operators import haar, haar_inverse, pad
 from jaxqsm.physics import dipole_convolve
-from jaxqsm.solvers import douglas_rachford, shrink_vectors, splitting_step
+from jaxqsm.solvers import douglas_rachford, shrink, splitting_step
 
 IMAGE_TIGHTNESS = 25.0
 """Times the finest level's weight: how tightly the split wavelets follow χ."""
@@ -151,7 +151,7 @@ def _splitting(
 
     def proximal(pair: Pair) -> Pair:
         means, details = haar(pair[0], len(thresholds))
-        kept = [shrink_vectors((d,), t / tightness)[0] for d, t in zip(details, thresholds, strict=True)]
+        kept = [shrink((d,), t / tightness)[0] for d, t in zip(details, thresholds, strict=True)]
         return haar_inverse(means, kept), fidelity(pair[1])
 
     def nearest(pair: Pair) -> tuple[Volume, Pair]:

@@ -10,7 +10,7 @@ from jaxqsm.inversion.splitting import Shrink
 from jaxqsm.operators import gradient, pad
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
-from jaxqsm.solvers import shrink_vectors
+from jaxqsm.solvers import shrink as shrink_values
 
 Smooth = tuple[Bool[Array, "x y z"], Bool[Array, "x y z"], Bool[Array, "x y z"]]
 """For each direction, where there is no edge across it."""
@@ -31,11 +31,16 @@ def smooth_directions(
         Three masks, one a direction.
     """
     differences = [jnp.abs(g) for g in gradient(image, geometry)]
-    joined = [mask & jnp.roll(mask, -1, axis) for axis in range(3)]
+    # The last voxel of an axis has no neighbour beyond it.
+    joined = [mask & jnp.roll(mask, -1, axis).at[_last(axis)].set(False) for axis in range(3)]
     inside = [jnp.where(j, d, jnp.nan) for j, d in zip(joined, differences, strict=True)]
     steep = jnp.nanquantile(jnp.stack(inside), 1 - edges)
     x, y, z = (~j | (d <= steep) for j, d in zip(joined, differences, strict=True))
     return x, y, z
+
+
+def _last(axis: int) -> tuple[slice, ...]:
+    return (*[slice(None)] * axis, slice(-1, None))
 
 
 def sparing_edges(
@@ -46,7 +51,7 @@ def sparing_edges(
     *,
     edges: ArrayLike,
 ) -> Shrink:
-    """Proximal map of the sum of lengths of gradients off the edges of an image; none has none.
+    """Proximal map of the sum of sizes of differences, edge-weighted by an image (none: all are penalised).
 
     Args:
         image: any unit, or None.
@@ -60,12 +65,12 @@ def sparing_edges(
 
 
 def sparing(smooth: Smooth, shape: Shape) -> Shrink:
-    """Proximal map of the sum of lengths of what is no edge, on a padded grid."""
+    """Proximal map of the sum of sizes of the differences that are no edges, on a padded grid."""
     penalised = tuple(~pad(~s, shape) for s in smooth)  # beyond the array all is smooth
 
     def shrink(vectors: Vectors, threshold: ArrayLike) -> Vectors:
         within = tuple(jnp.where(p, v, 0) for p, v in zip(penalised, vectors, strict=True))
-        shorter = shrink_vectors(within, threshold)
+        shorter = shrink_values(within, threshold)
         x, y, z = (jnp.where(p, s, v) for p, s, v in zip(penalised, shorter, vectors, strict=True))
         return x, y, z
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.least_squares import least_squares
 from jaxqsm.inversion.problem import Problem, problem
-from jaxqsm.operators import divergence, gradient, laplacian, pad, spherical_kernel
+from jaxqsm.operators import all_frequencies, divergence, gradient, laplacian, pad, spherical_kernel
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient
 
@@ -65,7 +65,10 @@ def ilsqr(
     first = least_squares(given, believed**2 * given.weights, iterations=iterations, start=begin)
 
     estimate = _fast(given, inside, first)
-    smooth = [_falling(jnp.abs(g), inside, 0.5, 0.7) ** 2 for g in gradient(estimate, geometry)]
+    smooth = [
+        _falling(jnp.abs(g), inside & jnp.roll(inside, -1, axis), 0.5, 0.7) ** 2
+        for axis, g in enumerate(gradient(estimate, geometry))
+    ]
     cone = jnp.where(jnp.abs(kernel) < threshold, 1.0, 0.0)
 
     def roughness(image: Array) -> Array:
@@ -88,7 +91,7 @@ def ilsqr(
 def _fast(given: Problem, inside: Array, like: Array) -> Array:
     """χ by the sign of the kernel, smoothed near the cone, scaled to fit ``like``."""
     size = jnp.abs(given.kernel) ** 0.001
-    low, high = jnp.quantile(size, jnp.array([0.01, 0.3]))
+    low, high = jnp.quantile(all_frequencies(size, given.shape[-1]), jnp.array([0.01, 0.3]))
     trust = jnp.clip((size - low) / jnp.maximum(high - low, 1e-12), 0, 1)
     ball = jnp.fft.rfftn(spherical_kernel(given.shape, FAST_RADIUS, given.geometry)).real
     smoothed = trust + (1 - trust) * ball

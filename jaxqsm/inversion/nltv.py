@@ -14,7 +14,7 @@ from jaxqsm.inversion.problem import problem
 from jaxqsm.inversion.splitting import Shrink, first_order
 from jaxqsm.operators import gradient
 from jaxqsm.operators.differences import Vectors
-from jaxqsm.solvers import shrink_vectors
+from jaxqsm.solvers import shrink as shrink_values
 
 
 @partial(jax.jit, static_argnames=("reweightings", "max_iterations"))
@@ -70,13 +70,14 @@ def nltv(
     )
     chi = solve(start=start)
     for _ in range(reweightings):
-        steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, geometry)) + 1e-20)
-        chi = solve(shrink=_scaled(1 / (1 + steepness / knee)), start=chi)
+        x, y, z = (1 / (1 + jnp.abs(g) / knee) for g in gradient(chi, geometry))
+        chi = solve(shrink=_scaled((x, y, z)), start=chi)
     return given.finish(chi)
 
 
-def _scaled(part: Float[Array, "X Y Z"]) -> Shrink:
+def _scaled(parts: Vectors) -> Shrink:
     def shrink(vectors: Vectors, threshold: ArrayLike) -> Vectors:
-        return shrink_vectors(vectors, threshold * part)
+        x, y, z = (shrink_values((v,), threshold * p)[0] for v, p in zip(vectors, parts, strict=True))
+        return x, y, z
 
     return shrink

@@ -16,7 +16,6 @@ from jaxqsm.inversion.fidelity import Proximal
 from jaxqsm.inversion.prediction import Harmonic, prediction
 from jaxqsm.inversion.problem import Problem, Volume
 from jaxqsm.operators import (
-    SYMMETRIC_PAIRS,
     difference_symbols,
     divergence,
     gradient,
@@ -26,7 +25,8 @@ from jaxqsm.operators import (
     symmetric_gradient_adjoint,
 )
 from jaxqsm.operators.differences import Vectors
-from jaxqsm.solvers import douglas_rachford, shrink_vectors
+from jaxqsm.solvers import douglas_rachford
+from jaxqsm.solvers import shrink as shrink_values
 
 GRADIENT_TIGHTNESS = 100.0
 """Times the weight: how tightly the split gradient follows ∇χ. The published choice; any other has the same
@@ -46,7 +46,7 @@ def first_order(
     fidelity: Proximal,
     *,
     weight: ArrayLike,
-    shrink: Shrink = shrink_vectors,
+    shrink: Shrink = shrink_values,
     image: Proximal | None = None,
     field_tightness: ArrayLike = 1.0,
     harmonic: Harmonic | None = None,
@@ -55,14 +55,17 @@ def first_order(
     tolerance: float | None,
     max_iterations: int,
 ) -> Volume:
-    """χ of least data term + weight Σ |∇χ|, total variation, or a penalty like it.
+    """χ of least data term + weight Σ |∇χ|₁, total variation, or a penalty like it.
+
+    |∇χ|₁ is the sum of the sizes of the three differences, each between two neighbours, so that the solution is
+    the same however the axes are stored.
 
     Args:
         given: the problem.
         fidelity: proximal map of the data term at ``field_tightness``, see :mod:`jaxqsm.inversion.fidelity`.
         weight: ppm · mm.
         shrink: proximal map of the penalty at unit weight, from gradients and threshold; default that of the
-            sum of lengths.
+            sum of sizes.
         image: proximal map, at a tightness of :data:`IMAGE_TIGHTNESS`, of what else is known of χ itself.
         field_tightness: how tightly the split field follows Dχ; any has the same solution. The default 1, as
             published, moves χ at the pace of one measurement; several together can do with less.
@@ -114,12 +117,12 @@ def completed(
     given: Problem,
     *,
     weight: ArrayLike,
-    shrink: Shrink = shrink_vectors,
+    shrink: Shrink = shrink_values,
     start: Array | None = None,
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """χ of least ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|: the rest of k-space by total variation.
+    """χ of least ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|₁: the rest of k-space by total variation.
 
     Args:
         spectrum: of χ, on the half spectrum.
@@ -165,7 +168,7 @@ def second_order(
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """χ of least data term + weight Σ (|∇χ − w| + ratio |ℰw|) over χ and w: total generalised variation.
+    """χ of least data term + weight Σ (|∇χ − w|₁ + ratio |ℰw|₁) over χ and w: total generalised variation.
 
     ℰ is the symmetrised gradient. Where w = ∇χ costs nothing χ may have any constant slope.
 
@@ -194,8 +197,8 @@ def second_order(
     def proximal(state):
         gradients, curvatures, fields = state
         return (
-            shrink_vectors(gradients, 1 / GRADIENT_TIGHTNESS),
-            _shrink_symmetric(curvatures, 1 / (GRADIENT_TIGHTNESS * ratio)),
+            shrink_values(gradients, 1 / GRADIENT_TIGHTNESS),
+            shrink_values(curvatures, 1 / (GRADIENT_TIGHTNESS * ratio)),
             predicted.proximal(fidelity, fields),
         )
 
@@ -231,11 +234,3 @@ def second_order(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-
-
-def _shrink_symmetric(matrix: tuple[Volume, ...], threshold: ArrayLike) -> tuple[Volume, ...]:
-    """Shorten matrices by ``threshold`` in the Frobenius norm."""
-    root = jnp.sqrt(2.0)
-    vectors = tuple(m if i == j else root * m for (i, j), m in zip(SYMMETRIC_PAIRS, matrix, strict=True))
-    shorter = shrink_vectors(vectors, threshold)
-    return tuple(m if i == j else m / root for (i, j), m in zip(SYMMETRIC_PAIRS, shorter, strict=True))

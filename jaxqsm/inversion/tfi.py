@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import data_weights, referenced
 from jaxqsm.inversion.edges import smooth_directions
-from jaxqsm.operators import crop, divergence, fast_shape, gradient, pad
+from jaxqsm.operators import crop, divergence, fast_shape, gradient, pad, squared_steepness
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import conjugate_gradient
 
@@ -81,13 +81,14 @@ def tfi(
         return dipole_convolve(image, kernel, shape)
 
     def step(chi: Array, _: None) -> tuple[Array, None]:
-        slopes = [p * g for p, g in zip(penalised, gradient(chi, geometry), strict=True)]
-        steepness = jnp.sqrt(sum(s**2 for s in slopes) + FLAT**2)
+        x, y, z = (p * g for p, g in zip(penalised, gradient(chi, geometry), strict=True))
+        gentle = _between(1 / jnp.sqrt(squared_steepness((x, y, z)) + FLAT**2))
 
         def gradient_of(chi: Array, misfit: Array) -> Array:
             # Weighted mean of the misfit is free, as is the field's.
             misfit = weights * (misfit - jnp.sum(weights * misfit) / total)
-            x, y, z = (p * g / steepness for p, g in zip(penalised, gradient(chi, geometry), strict=True))
+            slopes = zip(penalised, gentle, gradient(chi, geometry), strict=True)
+            x, y, z = (p * s * g for p, s, g in slopes)
             return preconditioner * (convolve(misfit) - weight * divergence((x, y, z), geometry))
 
         def normal(y: Array) -> Array:
@@ -99,3 +100,8 @@ def tfi(
     first = jnp.zeros(shape, field.dtype) if start is None else pad(start, shape)
     chi, _ = jax.lax.scan(step, first, None, length=reweightings)
     return referenced(crop(chi, mask.shape), mask), mask
+
+
+def _between(image: Array) -> tuple[Array, ...]:
+    """Mean of every voxel and its next along each axis: the value on the face between them."""
+    return tuple(0.5 * (image + jnp.roll(image, -1, axis)) for axis in range(3))

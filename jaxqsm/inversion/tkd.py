@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import filtered, padded_shape
+from jaxqsm.operators import all_frequencies
 from jaxqsm.physics import dipole_kernel
 
 
@@ -46,5 +47,5 @@ def tkd(
     bounded = jnp.where(kernel < 0, jnp.minimum(kernel, -threshold), jnp.maximum(kernel, threshold))
     inverse = 1 / bounded
     if scale_correction:
-        inverse = inverse / jnp.mean(kernel * inverse)
+        inverse = inverse / jnp.mean(all_frequencies(kernel * inverse, shape[-1]))
     return filtered(local_field * mask, mask, inverse)

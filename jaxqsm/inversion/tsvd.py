@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.common import filtered, padded_shape
+from jaxqsm.operators import all_frequencies
 from jaxqsm.physics import dipole_kernel
 
 
@@ -46,5 +47,5 @@ def tsvd(
     kept = jnp.abs(kernel) > threshold
     inverse = jnp.where(kept, 1 / jnp.where(kept, kernel, 1), 0)
     if scale_correction:
-        inverse = inverse / jnp.mean(kept)
+        inverse = inverse / jnp.mean(all_frequencies(kept, shape[-1]))
     return filtered(local_field * mask, mask, inverse)

@@ -17,7 +17,7 @@ MAX_SHEAR = 0.02
 
 
 def geometry_from(
-    affine: np.ndarray, *, b0_dir: Sequence[float] | None = None, path: Path | str = "image"
+    affine: np.ndarray, *, b0_dir: Sequence[float] | np.ndarray | None = None, path: Path | str = "image"
 ) -> Geometry:
     """Voxel size and main-field direction: the scanner's z axis seen in voxel axes.
 
@@ -35,13 +35,20 @@ def geometry_from(
     rotation, stretch = polar(axes / voxel_size)
     if np.abs(stretch - np.eye(3)).max() > MAX_SHEAR:
         raise InputError(f"{path}: its affine is sheared; resample the image to right angles first")
-    if b0_dir is None:
-        direction = rotation.T @ np.array([0.0, 0.0, 1.0])
-    else:
-        direction = np.asarray(b0_dir, float)
-        if direction.shape != (3,) or not np.isfinite(direction).all() or not direction.any():
-            raise InputError(f"--b0-dir {b0_dir}: three numbers are needed, one of them non-zero")
+    direction = rotation.T @ np.array([0.0, 0.0, 1.0]) if b0_dir is None else direction_from(b0_dir)
     return Geometry(voxel_size, direction / np.linalg.norm(direction))
+
+
+def direction_from(b0_dir: Sequence[float] | np.ndarray, *, name: str = "--b0-dir") -> np.ndarray:
+    """Direction that a person or a sidecar gives, any length.
+
+    Raises:
+        InputError: it is not three finite numbers, one of them non-zero.
+    """
+    direction = np.asarray(b0_dir, float)
+    if direction.shape != (3,) or not np.isfinite(direction).all() or not direction.any():
+        raise InputError(f"{name} {b0_dir}: three numbers are needed, one of them non-zero")
+    return direction
 
 
 def affine_from(

@@ -1,34 +1,40 @@
-"""One multi-echo scan from its files."""
+"""Files of one multi-echo scan, brought to the units of the library."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.geometry import GYROMAGNETIC_RATIO, Acquisition, Geometry
 from jaxqsm.io.errors import InputError
-from jaxqsm.io.nifti import Image, load, load_mask, require_same_grid
-from jaxqsm.io.orientation import geometry_from
-from jaxqsm.io.phase import to_radians
+from jaxqsm.io.grid import Grid, angle_between
+from jaxqsm.io.nifti import Image, finite_within, load, load_mask, require_same_grid
+from jaxqsm.io.orientation import direction_from
+from jaxqsm.io.parts import doubts_of_order, require_phase_and_magnitude
+from jaxqsm.io.phase_files import radians_of
+from jaxqsm.io.sidecar import Sidecar, sidecar_of
 
 LONGEST_ECHO = 0.5
 """Seconds. Above it, an echo time must be in milliseconds by mistake."""
 
+SAME_TIME = 2e-5
+"""Seconds by which two statements of an echo time may differ."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ScanData:
-    """One scan in the units of the library.
+    """One scan in the units of the library; arrays as :class:`~jaxqsm.io.Grid` holds them.
 
     Attributes:
         phase: rad, wrapped, ``(x, y, z, echo)``, echoes in order of time.
-        magnitude: any unit, same shape.
+        magnitude: 0 to 1, relative to its largest value, same shape.
         mask: ``(x, y, z)``, or None when the user gave none.
-        affine: voxel to scanner coordinates.
+        nonfinite: where the files have NaN or infinity, ``(x, y, z)``; both images are 0 there.
+        replaced: whether these may lie within the mask.
+        grid: of the first file.
         geometry: voxel size and field direction.
         acquisition: echo times and field strength.
         files: every file read.
@@ -39,7 +45,9 @@ class ScanData:
     phase: np.ndarray
     magnitude: np.ndarray
     mask: np.ndarray | None
-    affine: np.ndarray
+    nonfinite: np.ndarray
+    replaced: bool
+    grid: Grid
     geometry: Geometry
     acquisition: Acquisition
     files: tuple[Path, ...]
@@ -47,10 +55,39 @@ class ScanData:
     warnings: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Files of one part of the signal, as given.
+
+    Attributes:
+        option: how it was given, for messages.
+        images: one 4-D image, or one 3-D image an echo.
+        sidecars: of each.
+    """
+
+    option: str
+    images: Sequence[Image]
+    sidecars: Sequence[Sidecar]
+
+    @property
+    def data(self) -> np.ndarray:
+        """``(x, y, z, echo)`` in the order of the files."""
+        return stacked(self.images)
+
+    @property
+    def times(self) -> list[float]:
+        """``EchoTime`` of its sidecars in that order; empty where one is missing."""
+        each = [sidecar.numbers("EchoTime") for sidecar in self.sidecars]
+        return [time for times in each for time in times] if all(each) else []
+
+
 def load_scan(
-    phase: Sequence[Path],
-    magnitude: Sequence[Path],
+    phase: Sequence[Path] = (),
+    magnitude: Sequence[Path] = (),
     *,
+    complex_images: Sequence[Path] = (),
+    real: Sequence[Path] = (),
+    imaginary: Sequence[Path] = (),
     mask: Path | None = None,
     echo_times: Sequence[float] | None = None,
     field_strength: float | None = None,
@@ -58,112 +95,164 @@ def load_scan(
     phase_range: tuple[float, float] | None = None,
     invert_phase: bool = False,
     replace_nonfinite: bool = False,
+    dataset: Path | None = None,
 ) -> ScanData:
-    """Read phase, magnitude and sidecars, check that they belong together, and convert units.
+    """Read images and sidecars, check that they belong together, and convert units.
 
     Args:
         phase: one 4-D file, or one 3-D file an echo.
         magnitude: likewise; empty for none (then ``mask`` is needed and weights are even).
+        complex_images: likewise, complex: in place of both.
+        real: likewise, the real part: with ``imaginary`` in place of all others.
+        imaginary: likewise.
         mask: optional mask file.
-        echo_times: seconds; else ``EchoTime`` of the sidecars.
+        echo_times: seconds, in the order of the files; else ``EchoTime`` of the sidecars.
         field_strength: tesla; else ``MagneticFieldStrength`` of a sidecar.
-        b0_dir: field direction in voxel axes; else from the affine.
+        b0_dir: field direction in voxel axes of the files; else ``B0_dir`` of a sidecar; else from the header.
         phase_range: see :func:`~jaxqsm.io.to_radians`.
         invert_phase: flip the sign, for scanners whose phase falls where the field is higher.
-        replace_nonfinite: voxels that are NaN or infinite count as 0 and leave the mask.
+        replace_nonfinite: voxels that are NaN or infinite within the mask count as 0 and leave the mask.
+        dataset: root of the BIDS dataset whose sidecars are inherited. Default: only those beside the files.
 
     Raises:
         InputError: anything missing, unreadable or at odds.
     """
-    if not phase:
-        raise InputError("--phase: no file given")
-    if not magnitude and mask is None:
-        raise InputError("--magnitude: none given; without it a --mask is needed")
     notes: list[str] = []
     warnings: list[str] = []
-    phases = [load(p, replace_nonfinite=replace_nonfinite) for p in phase]
-    magnitudes = [load(p, replace_nonfinite=replace_nonfinite) for p in magnitude]
+
+    def series(option: str, paths: Sequence[Path]) -> Series:
+        images = [load(p, keep_nonfinite=True, allow_complex=option == "--complex") for p in paths]
+        return Series(option, images, [sidecar_of(p, dataset) for p in paths])
+
+    groups = _groups(phase, magnitude, complex_images, real, imaginary, mask)
+    parts = [series(option, paths) for option, paths in groups.items()]
+    first = parts[0].images[0]
     masks = [] if mask is None else [load_mask(mask)]
-    for other in [*phases[1:], *magnitudes, *masks]:
-        require_same_grid(phases[0], other)
+    for other in [*(image for part in parts for image in part.images), *masks]:
+        require_same_grid(first, other)
+    require_phase_and_magnitude(parts)
 
-    sidecars = [_sidecar(p) for p in phase] or [{}]
-    magnitude_sidecars = [_sidecar(p) for p in magnitude]
-    stored = _stacked(phases)
-    echoes = stored.shape[-1]
-    if magnitudes:
-        brightness = np.abs(_stacked(magnitudes))
-        if brightness.shape[-1] != echoes:
-            raise InputError(
-                f"{magnitude[0]}: {brightness.shape[-1]} echoes of magnitude but {echoes} of phase "
-                f"in {phase[0]}; give one of each an echo"
-            )
+    inside = masks[0].data if masks else None
+    parts, nonfinite = _finite(parts, inside, replace_nonfinite, notes)
+    times, parts_data = _in_time(parts, echo_times, warnings)
+    strength = _field_strength(field_strength, parts, notes)
+    if complex_images:
+        signal = parts_data[0]
+        if signal.dtype.kind != "c":
+            raise InputError(f"{first.path}: holds no complex values; pass it as --phase or --magnitude")
+        radians, brightness = np.angle(signal).astype(np.float32), np.abs(signal)
+        notes.append("phase and magnitude are those of complex images")
+    elif real:
+        radians = np.arctan2(parts_data[1], parts_data[0])
+        brightness = np.hypot(parts_data[0], parts_data[1])
+        notes.append("phase and magnitude are those of real and imaginary images")
     else:
-        brightness = np.ones_like(stored)
-        warnings.append("no magnitude: all voxels and echoes are weighted alike")
+        radians, recognised, doubts = radians_of(parts[0], phase_range, inside)
+        radians = radians[..., _order(parts[0], times, echo_times)]
+        notes += recognised
+        warnings += doubts
+        if magnitude:
+            brightness = np.maximum(parts_data[1], 0)
+        else:
+            brightness = np.ones_like(radians)
+            warnings.append("no magnitude: all voxels and echoes are weighted alike")
+    warnings += doubts_of_order(brightness)
+    largest = float(brightness.max())
+    if not largest > 0:
+        raise InputError(f"{parts[-1].images[0].path}: the magnitude is zero everywhere; pass another file")
 
-    times = _echo_times(echo_times, [sidecars, magnitude_sidecars], phase, echoes)
-    order = np.argsort(times, kind="stable")
-    strength = _field_strength(field_strength, [*sidecars, *magnitude_sidecars], phase[0])
-    radians, recognised = to_radians(
-        stored, units=sidecars[0].get("Units"), phase_range=phase_range, name=str(phase[0])
-    )
-    notes.append(recognised)
-    if replace_nonfinite:
-        notes.append("voxels that are NaN or infinite were replaced by 0")
     notes.append(
         "phase sign inverted as asked (--invert-phase)"
         if invert_phase
         else "phase is taken to grow where the field is higher; if veins come out dark in χ, pass "
         "--invert-phase"
     )
-    geometry = geometry_from(phases[0].affine, b0_dir=b0_dir, path=phase[0])
-    direction = " ".join(f"{v:.4f}" for v in np.asarray(geometry.unit_b0_dir))
-    origin = "the NIfTI affine" if b0_dir is None else "--b0-dir"
+    notes += first.grid.said
+    sidecars = [sidecar for part in parts for sidecar in part.sidecars]
+    geometry, doubts, origin = direction_of_field(first, sidecars, b0_dir)
+    warnings += doubts
+    direction = " ".join(f"{v:.4f}" for v in first.grid.stored_direction(np.asarray(geometry.unit_b0_dir)))
     notes.append(f"field direction in voxel axes from {origin}: {direction}")
     return ScanData(
-        phase=(-radians if invert_phase else radians)[..., order],
-        magnitude=brightness[..., order],
-        mask=masks[0].data if masks else None,
-        affine=phases[0].affine,
+        phase=-radians if invert_phase else radians,
+        magnitude=(brightness / largest).astype(np.float32),
+        mask=None if inside is None else inside & ~nonfinite,
+        nonfinite=nonfinite,
+        replaced=replace_nonfinite,
+        grid=first.grid,
         geometry=geometry,
-        acquisition=Acquisition(np.asarray(times)[order], strength),
-        files=tuple(image.path for image in [*phases, *magnitudes, *masks]),
+        acquisition=Acquisition(np.asarray(times), strength),
+        files=tuple(image.path for image in [*(i for part in parts for i in part.images), *masks]),
         notes=tuple(notes),
         warnings=tuple(warnings),
     )
 
 
 def load_magnitude(
-    paths: Sequence[Path], *, echo_times: Sequence[float] | None = None
+    paths: Sequence[Path], *, echo_times: Sequence[float] | None = None, replace_nonfinite: bool = True
 ) -> tuple[Image, np.ndarray]:
     """Read the magnitude of several echoes alone, for fits of its decay.
 
     Args:
         paths: one 4-D file, or one 3-D file an echo.
         echo_times: seconds; else ``EchoTime`` of the sidecars.
+        replace_nonfinite: take NaN and infinity for no signal. Default true: without signal nothing decays.
 
     Returns:
-        The first image with the data of all echoes, ``(x, y, z, echo)`` in order of time, and the echo times
-        in seconds.
+        The first image with the data of all echoes relative to their largest, ``(x, y, z, echo)`` in order of
+        time, and the echo times in seconds.
 
     Raises:
         InputError: anything missing, unreadable or at odds; fewer than two echoes.
     """
     if not paths:
         raise InputError("no magnitude file given")
-    images = [load(path) for path in paths]
+    images = [load(path, replace_nonfinite=replace_nonfinite) for path in paths]
     for other in images[1:]:
         require_same_grid(images[0], other)
-    stored = np.abs(_stacked(images))
-    if stored.shape[-1] < 2:
+    part = Series("the magnitude", images, [sidecar_of(p) for p in paths])
+    require_phase_and_magnitude([part])
+    if part.data.shape[-1] < 2:
         raise InputError(f"{paths[0]}: has one echo; decay needs two at least")
-    times = _echo_times(echo_times, [[_sidecar(p) for p in paths]], paths, stored.shape[-1])
-    order = np.argsort(times, kind="stable")
-    return dataclasses.replace(images[0], data=stored[..., order]), np.asarray(times)[order]
+    times, (data,) = _in_time([part], echo_times, [])
+    brightness = np.maximum(data, 0)
+    brightness = brightness / max(float(brightness.max()), 1e-30)
+    return dataclasses.replace(images[0], data=brightness.astype(np.float32)), np.asarray(times)
 
 
-def _stacked(images: Sequence[Image]) -> np.ndarray:
+def direction_of_field(
+    image: Image, sidecars: Sequence[Sidecar], b0_dir: Sequence[float] | None
+) -> tuple[Geometry, tuple[str, ...], str]:
+    """Geometry of an image: field direction as asked, else of a sidecar's ``B0_dir``, else of the header.
+
+    Returns:
+        The geometry, doubts about it, and where the direction comes from.
+
+    Raises:
+        InputError: a direction that is none.
+    """
+    if b0_dir is not None:
+        return image.grid.geometry(b0_dir=b0_dir, path=image.path), (), "--b0-dir"
+    for sidecar in sidecars:
+        stated = sidecar.numbers("B0_dir")
+        if stated:
+            name = f"{sidecar.files['B0_dir']}: B0_dir"
+            geometry = image.grid.geometry(b0_dir=direction_from(stated, name=name), path=image.path)
+            header = image.grid.geometry(path=image.path)
+            angle = angle_between(np.asarray(geometry.unit_b0_dir), np.asarray(header.unit_b0_dir))
+            doubts = (
+                () if angle < 1 else (f"{name} and the header differ by {angle:.1f}°; the former is used",)
+            )
+            return geometry, doubts, "the sidecar's B0_dir"
+    return image.grid.geometry(path=image.path), image.grid.doubts, "the NIfTI header"
+
+
+def stacked(images: Sequence[Image]) -> np.ndarray:
+    """Data of one 4-D image or of one 3-D image an echo, ``(x, y, z, echo)``.
+
+    Raises:
+        InputError: several images of which one is 4-D.
+    """
     if len(images) == 1:
         data = images[0].data
         return data if data.ndim == 4 else data[..., None]
@@ -176,41 +265,70 @@ def _stacked(images: Sequence[Image]) -> np.ndarray:
     return np.stack([image.data for image in images], axis=-1)
 
 
-def _sidecar(image: Path) -> dict[str, Any]:
-    name = image.name.removesuffix(".gz").removesuffix(".nii")
-    path = image.with_name(name + ".json")
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: is not valid JSON ({error}); repair or remove it") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; repair or remove it")
-    return content
-
-
-def _echo_times(
-    given: Sequence[float] | None,
-    sidecar_sets: Sequence[Sequence[dict[str, Any]]],
+def _groups(
     phase: Sequence[Path],
-    echoes: int,
-) -> list[float]:
-    times, source = list(given or []), "--echo-times"
-    for sidecars in sidecar_sets:
-        if times:
-            break
-        entries = [s.get("EchoTime") for s in sidecars]
-        flat = [t for entry in entries for t in (entry if isinstance(entry, list) else [entry])]
-        found = [float(t) for t in flat if isinstance(t, int | float)]
-        if found and len(found) == len(flat):
-            times, source = found, f"EchoTime of {phase[0].name}'s JSON sidecar"
-    if not times:
-        raise InputError(f"{phase[0]}: no EchoTime in a JSON sidecar beside it; pass --echo-times in seconds")
-    if len(times) != echoes:
-        raise InputError(
-            f"{phase[0]}: {echoes} echoes but {len(times)} echo times ({source}); give one an echo"
+    magnitude: Sequence[Path],
+    complex_images: Sequence[Path],
+    real: Sequence[Path],
+    imaginary: Sequence[Path],
+    mask: Path | None,
+) -> dict[str, Sequence[Path]]:
+    """The series to read, by option; one way to give the signal."""
+    given = {"--complex": complex_images, "--real": real, "--imaginary": imaginary}
+    others = {option: paths for option, paths in given.items() if paths}
+    if others and (phase or magnitude):
+        raise InputError(f"{next(iter(others))}: give either this or --phase and --magnitude, not both")
+    if complex_images and (real or imaginary):
+        raise InputError("--complex: give either this or --real and --imaginary, not both")
+    if bool(real) != bool(imaginary):
+        raise InputError("--real and --imaginary: each needs the other")
+    if others:
+        return others
+    if not phase:
+        raise InputError("--phase: no file given (nor --complex, nor --real and --imaginary)")
+    if not magnitude and mask is None:
+        raise InputError("--magnitude: none given; without it a --mask is needed")
+    return {"--phase": phase} | ({"--magnitude": magnitude} if magnitude else {})
+
+
+def _finite(
+    parts: Sequence[Series], mask: np.ndarray | None, replace: bool, notes: list[str]
+) -> tuple[list[Series], np.ndarray]:
+    """The parts with 0 for NaN and infinity, and where those are; within a mask they must be allowed."""
+    nonfinite = np.zeros(parts[0].images[0].data.shape[:3], bool)
+    clean = []
+    for part in parts:
+        images = []
+        for image in part.images:
+            broken = ~np.isfinite(image.data)
+            nonfinite |= broken if broken.ndim == 3 else broken.any(axis=-1)
+            images.append(finite_within(image, mask, replace=replace or mask is None))
+        clean.append(dataclasses.replace(part, images=images))
+    if nonfinite.any():
+        share = 100 * nonfinite.mean()
+        notes.append(
+            f"{share:.2g} % of the voxels are NaN or infinite; they count as 0 and are not in the mask"
         )
+    return clean, nonfinite
+
+
+def _in_time(
+    parts: Sequence[Series], given: Sequence[float] | None, warnings: list[str]
+) -> tuple[list[float], list[np.ndarray]]:
+    """Echo times in order, and the data of every part in that order."""
+    first = parts[0]
+    echoes = first.data.shape[-1]
+    stated = [part.times for part in parts]
+    path = first.images[0].path
+    if given:
+        times, source = [float(t) for t in given], "--echo-times"
+    else:
+        times = next((t for t in stated if t), [])
+        source = f"EchoTime of {path.name}'s JSON sidecar"
+    if not times:
+        raise InputError(f"{path}: no EchoTime in a JSON sidecar beside it; pass --echo-times in seconds")
+    if len(times) != echoes:
+        raise InputError(f"{path}: {echoes} echoes but {len(times)} echo times ({source}); give one an echo")
     if not all(0 < t < LONGEST_ECHO for t in times):
         raise InputError(
             f"echo times {times} ({source}): seconds between 0 and {LONGEST_ECHO} are needed; "
@@ -218,16 +336,68 @@ def _echo_times(
         )
     if len(set(times)) != len(times):
         raise InputError(f"echo times {times} ({source}): two are equal; pass --echo-times")
-    return times
+    for part, own in zip(parts, stated, strict=True):
+        if part.data.shape[-1] != echoes:
+            raise InputError(
+                f"{part.images[0].path}: {part.data.shape[-1]} echoes of {part.option.strip('-')} but {echoes} of "
+                f"{first.option.strip('-')} in {path}; give one of each an echo"
+            )
+        if own and len(own) == echoes and not _alike(own, times):
+            same = _alike(sorted(own), sorted(times))
+            if given and same:
+                raise InputError(
+                    f"--echo-times {_listed(times)}: the sidecars of {part.option} say {_listed(own)} for these files; "
+                    "give the files in the order of the times, or leave --echo-times out"
+                )
+            if given:
+                warnings.append(
+                    f"--echo-times {_listed(times)} are used, but the sidecars of {part.option} say {_listed(own)}"
+                )
+            elif not same:
+                raise InputError(
+                    f"{part.images[0].path}: echo times {_listed(own)} of {part.option} differ from {_listed(times)} "
+                    f"of {first.option}; are both of one scan?"
+                )
+    return sorted(times), [part.data[..., _order(part, sorted(times), given)] for part in parts]
 
 
-def _field_strength(given: float | None, sidecars: Sequence[dict[str, Any]], path: Path) -> float:
-    values = [given] if given is not None else [s.get("MagneticFieldStrength") for s in sidecars]
-    for value in values:
-        if isinstance(value, int | float):
-            if not 0.01 < value < 30:
-                raise InputError(f"field strength {value}: tesla are needed; pass --field-strength")
-            return float(value)
-    raise InputError(
-        f"{path}: no MagneticFieldStrength in a JSON sidecar beside it; pass --field-strength in tesla"
-    )
+def _order(part: Series, times: Sequence[float], given: Sequence[float] | None) -> np.ndarray:
+    """Positions of the part's echoes in order of time: by its own sidecars, or as given."""
+    own = part.times
+    if not given and len(own) == len(times) and _alike(sorted(own), times):
+        return np.argsort(own, kind="stable")
+    return np.argsort(given if given else times, kind="stable")
+
+
+def _alike(first: Sequence[float], second: Sequence[float]) -> bool:
+    return np.allclose(first, second, rtol=0, atol=SAME_TIME)
+
+
+def _listed(times: Sequence[float]) -> str:
+    return " ".join(f"{t:g}" for t in times)
+
+
+def _field_strength(given: float | None, parts: Sequence[Series], notes: list[str]) -> float:
+    path = parts[0].images[0].path
+    stated = {}
+    for sidecar in (sidecar for part in parts for sidecar in part.sidecars):
+        value = sidecar.number("MagneticFieldStrength")
+        if value is not None:
+            stated[value] = sidecar.files["MagneticFieldStrength"]
+    if given is None and len(stated) > 1 and max(stated) > 1.02 * min(stated):
+        raise InputError(
+            f"MagneticFieldStrength: {' and '.join(f'{v:g} in {p}' for v, p in stated.items())} differ; "
+            "are the files of one scan? Pass --field-strength in tesla"
+        )
+    value = given if given is not None else next(iter(stated), None)
+    if value is None:
+        frequency = parts[0].sidecars[0].number("ImagingFrequency")
+        if frequency is None:
+            raise InputError(
+                f"{path}: no MagneticFieldStrength in a JSON sidecar beside it; pass --field-strength in tesla"
+            )
+        value = frequency / GYROMAGNETIC_RATIO
+        notes.append(f"field strength {value:.3f} T from ImagingFrequency {frequency:g} MHz")
+    if not 0.01 < value < 30:
+        raise InputError(f"field strength {value:g}: tesla are needed; pass --field-strength")
+    return float(value)

@@ -6,33 +6,54 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 from skimage.filters import threshold_otsu
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.masking.morphology import closed, largest, near, peeled
 from jaxqsm.masking.morphology import depth as depth_of
+from jaxqsm.masking.object_scale import is_cut_out, object_scale
+
+ADULT_HEAD = 3.4e6
+"""mm³ of signal in a scan of an adult head, to which all lengths here belong."""
 
 COARSE = 2.0
 """Voxel size in mm on which the shape of the mask is judged."""
+
+REACH = 30.0
+"""mm, standard deviation of the Gaussian that receive sensitivities are estimated by."""
+
+REGROWTH = 3.0
+"""mm by which the region grows beyond its core's own reach, back into gyri that it had rounded off."""
+
+GAPS = 2.0
+"""mm, half the width of gaps that are filled."""
+
+NECK = 0.4
+"""Of the region's own half width: bridges of less are cut."""
+
+SADDLE = 0.12
+"""Of the region's half width, by which it must narrow for two parts to count as two."""
 
 
 def magnitude(
     image: Float[np.ndarray, "x y z *echo"],
     geometry: Geometry,
     *,
-    neck: float = 18.0,
+    neck: float | None = None,
     erosion: int = 1,
 ) -> Bool[np.ndarray, "x y z"]:
-    """Largest compact bright region, cut where it hangs on others by less than ``2 · neck`` mm.
+    """Largest compact bright region, cut where it narrows and where it hangs on others by thin bridges.
 
-    In a head the cuts fall into the skull base and the neck and leave the brain; in a phantom or a
-    small crop, which have no such bridges, the whole signal is left. Beyond the array the image is
-    taken to continue, so a crop is not eroded where it was cut.
+    In a head the cuts fall into the neck, at its narrowest, and into the skull base, and leave the brain; in
+    a phantom or a small crop, which have neither, the whole signal is left. Beyond the array the image is
+    taken to continue, so a crop is not eroded where it was cut. All lengths follow the size of the object.
 
     Args:
         image: magnitude, any unit; echoes are averaged.
         geometry: voxel size (mm).
-        neck: largest half width in mm of a bridge that is cut; default 18. Never more than
-            two sevenths of the region's own half width, so that small objects stay whole.
+        neck: largest half width in mm of a bridge that is cut. Default: two fifths of the region's own half
+            width.
         erosion: layers of voxels taken off the finished mask, never at the array's border. Default
             1: voxels at the border hold part bone or air, whose field no background method removes.
 
@@ -50,24 +71,40 @@ def magnitude(
         mean = mean.mean(axis=-1)
     if not mean.max() > mean.min():
         raise ValueError("the magnitude is constant, so no mask can be found; pass a mask")
+    mean = mean / mean.max()
     voxel_size = np.asarray(geometry.voxel_size)
-    # Shape is judged on a grid of about 2 mm, brightness on that of the image.
-    factors = np.maximum(1, np.round(COARSE / voxel_size)).astype(int)
+    scale = object_scale(_signal(mean), geometry, volume=ADULT_HEAD)
+    # Shape is judged on a coarse grid, brightness on that of the image.
+    factors = np.maximum(1, np.round(COARSE * scale / voxel_size)).astype(int)
     coarse, coarse_size = _averaged(mean, factors), voxel_size * factors
-    bias = _bias(coarse, coarse_size)
+    bias = _bias(coarse, REACH * scale / coarse_size)
     signal = largest(_bright(coarse, bias))
+    if not is_cut_out(signal, Geometry(coarse_size)):
+        signal = _widest_part(signal, coarse_size)
     depth = depth_of(signal, coarse_size)
-    radius = min(neck, depth.max() * 2 / 7)
+    radius = NECK * depth.max() if neck is None else min(neck, NECK * depth.max())
     core = largest(depth > radius)
     # The first growth undoes the erosion; the second returns the gyri that it rounded off.
-    region = near(near(core, radius, coarse_size) & signal, radius / 4, coarse_size)
+    region = near(near(core, radius, coarse_size) & signal, REGROWTH * scale, coarse_size)
     bright = _bright(mean, _repeated(bias, factors, mean.shape))
     mask = largest(_repeated(region, factors, mean.shape) & bright)
-    mask = ndimage.binary_fill_holes(closed(mask, 2.0, voxel_size))
+    mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
     mask = peeled(mask, erosion)
     if not mask.any():
         raise ValueError("no region of signal was found in the magnitude; pass a mask")
     return mask
+
+
+def _widest_part(signal: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
+    """The part about the deepest voxel, where the signal falls into parts at its narrows: a watershed."""
+    depth = depth_of(signal, voxel_size)
+    deepest = float(depth.max())
+    smooth = ndimage.gaussian_filter(np.minimum(depth, deepest), 1.0)
+    tops, count = ndimage.label(h_maxima(smooth, SADDLE * deepest))
+    if count < 2:
+        return signal
+    parts = watershed(-smooth, tops, mask=signal)
+    return parts == parts[np.unravel_index(np.argmax(np.where(signal, depth, 0)), depth.shape)]
 
 
 def _averaged(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -85,10 +122,13 @@ def _repeated(coarse: np.ndarray, factors: np.ndarray, shape: tuple[int, ...]) -
     return coarse[tuple(slice(n) for n in shape)]
 
 
-def _bias(image: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
+def _signal(image: np.ndarray) -> np.ndarray:
+    return image > 0.5 * threshold_otsu(np.minimum(image, np.percentile(image, 99.5)))
+
+
+def _bias(image: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Mean signal within some centimetres: receive sensitivities vary by a factor of several."""
-    signal = image > 0.5 * threshold_otsu(np.minimum(image, np.percentile(image, 99.5)))
-    reach = 30.0 / voxel_size
+    signal = _signal(image)
     near = ndimage.gaussian_filter(signal.astype(np.float32), reach, truncate=2)
     mean = ndimage.gaussian_filter(np.where(signal, image, 0), reach, truncate=2)
     # Far from all signal nothing is bright.

@@ -8,12 +8,21 @@ from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.masking.morphology import closed, largest, peeled
+from jaxqsm.masking.object_scale import object_scale
 
 ROUGHEST = 1.3
 """rad. Second differences of a phase that is all noise have a root mean square of π/√3 = 1.8."""
 
 SMOOTHING = 1.5
 """mm, standard deviation of the Gaussian that quality is averaged over: one voxel may be smooth by chance."""
+
+ADULT_HEAD = 3.4e6
+"""mm³ of smooth phase in a scan of an adult head, to which the lengths here belong."""
+
+GAPS = 2.0
+"""mm, half the width of gaps that are filled."""
+
+NOWHERE = "the phase is smooth nowhere; pass a mask"
 
 
 def phase_quality(
@@ -48,12 +57,16 @@ def phase_quality(
         raise ValueError("the phase is constant, so no mask can be found; pass a mask")
     rough = np.max([_roughness(echoes[..., echo]) for echo in range(echoes.shape[-1])], axis=0)
     voxel_size = np.asarray(geometry.voxel_size)
-    rough = ndimage.gaussian_filter(rough, SMOOTHING / voxel_size)
+    smooth = largest(rough < ROUGHEST)
+    if not smooth.any():
+        raise ValueError(NOWHERE)
+    scale = object_scale(smooth, geometry, volume=ADULT_HEAD)
+    rough = ndimage.gaussian_filter(rough, SMOOTHING * scale / voxel_size)
     mask = largest(rough < ROUGHEST)
-    mask = ndimage.binary_fill_holes(closed(mask, 2.0, voxel_size))
+    mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
     mask = peeled(mask, erosion)
     if not mask.any():
-        raise ValueError("the phase is smooth nowhere; pass a mask")
+        raise ValueError(NOWHERE)
     return mask
 
 

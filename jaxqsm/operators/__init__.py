@@ -6,11 +6,17 @@ from jaxqsm.operators.differences import (
     divergence,
     gradient,
     laplacian,
+    squared_steepness,
     symmetric_gradient,
     symmetric_gradient_adjoint,
 )
 from jaxqsm.operators.erosion import erode, peel, without_border
-from jaxqsm.operators.frequencies import difference_symbols, frequencies, laplacian_symbol
+from jaxqsm.operators.frequencies import (
+    all_frequencies,
+    difference_symbols,
+    frequencies,
+    laplacian_symbol,
+)
 from jaxqsm.operators.gaussian import gaussian_mean, gaussian_response
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
@@ -19,6 +25,7 @@ from jaxqsm.operators.wavelets import haar, haar_inverse
 
 __all__ = [
     "SYMMETRIC_PAIRS",
+    "all_frequencies",
     "block_interpolate",
     "block_mean",
     "crop",
@@ -39,6 +46,7 @@ __all__ = [
     "poisson_solver",
     "spherical_kernel",
     "spherical_mean",
+    "squared_steepness",
     "symmetric_gradient",
     "symmetric_gradient_adjoint",
     "weighted_mean",

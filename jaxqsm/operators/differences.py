@@ -46,20 +46,33 @@ def laplacian(
     return divergence(gradient(image, geometry, boundary=boundary), geometry, boundary=boundary)
 
 
+def squared_steepness(vectors: Vectors) -> Float[Array, "x y z"]:
+    """Squared length of a gradient at every voxel: the mean of those on its two sides along each axis.
+
+    Args:
+        vectors: differences to the next voxel, as :func:`gradient` gives them.
+    """
+    return sum(0.5 * (v**2 + jnp.roll(v, 1, axis) ** 2) for axis, v in enumerate(vectors))  # type: ignore[return-value]
+
+
 SYMMETRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Rows and columns of the entries of a field of symmetric matrices, the diagonal first."""
 
 
 def symmetric_gradient(vectors: Vectors, geometry: Geometry) -> tuple[Volume, ...]:
-    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six :data:`SYMMETRIC_PAIRS` by periodic forward differences, per mm."""
+    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six :data:`SYMMETRIC_PAIRS` by periodic differences, per mm.
 
-    def difference(component: int, axis: int) -> Volume:
+    Components lie on the faces between voxels, as :func:`gradient` gives them. Their differences along
+    themselves lie at the voxels, those across on edges, so that no axis or sense is preferred.
+    """
+
+    def along(axis: int) -> Volume:
+        return _backward(vectors[axis], axis, "periodic") / geometry.voxel_size[axis]
+
+    def across(component: int, axis: int) -> Volume:
         return _forward(vectors[component], axis, "periodic") / geometry.voxel_size[axis]
 
-    return tuple(
-        difference(i, i) if i == j else 0.5 * (difference(j, i) + difference(i, j))
-        for i, j in SYMMETRIC_PAIRS
-    )
+    return tuple(along(i) if i == j else 0.5 * (across(j, i) + across(i, j)) for i, j in SYMMETRIC_PAIRS)
 
 
 def symmetric_gradient_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -> Vectors:
@@ -67,7 +80,8 @@ def symmetric_gradient_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -
     vectors: list[Volume] = [jnp.zeros_like(matrix[0])] * 3
     for (i, j), entry in zip(SYMMETRIC_PAIRS, matrix, strict=True):
         for component, axis in ((i, j),) if i == j else ((i, j), (j, i)):
-            difference = _backward(entry, axis, "periodic") / geometry.voxel_size[axis]
+            back = _forward if i == j else _backward
+            difference = back(entry, axis, "periodic") / geometry.voxel_size[axis]
             vectors[component] = vectors[component] - difference
     x, y, z = vectors
     return x, y, z

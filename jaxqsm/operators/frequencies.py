@@ -48,6 +48,20 @@ def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "
     return kx / dx**2 + ky / dy**2 + kz / dz**2
 
 
+def all_frequencies(half: Float[Array, "x y h"], length: int) -> Float[Array, "x y z"]:
+    """Values of an even function at every frequency, in any order, from those on the half spectrum.
+
+    Statistics over the half spectrum would count most frequencies once where they stand for two, and so
+    depend on which axis is stored last.
+
+    Args:
+        half: on the half spectrum of ``rfftn``.
+        length: of the last axis in space.
+    """
+    again = half[..., 1 : half.shape[-1] - (1 - length % 2)]
+    return jnp.concatenate([half, again], axis=-1)
+
+
 def difference_symbols(
     shape: Sequence[int], geometry: Geometry
 ) -> tuple[Complex[Array, "x 1 1"], Complex[Array, "1 y 1"], Complex[Array, "1 1 h"]]:

@@ -123,6 +123,27 @@ class Config:
         named = {self.background, self.inversion} - {"auto"} | set(self.options) & set(TWO_STAGE.values())
         return "none" if named else "ss_tv"
 
+    def at_scale(self, scale: float) -> Config:
+        """The configuration for an object held ``1 / scale`` times as large: what was set keeps its length.
+
+        Options that are not set have their defaults, which are meant for that size.
+        """
+        methods = {method.name: method for method in self.used(2).values()}
+        options = {
+            name: {key: methods[name].option(key).times(value, 1 / scale) for key, value in chosen.items()}
+            for name, chosen in self.options.items()
+        }
+        return dataclasses.replace(self, options=options)
+
+    def options_at(self, method: Method, scale: float) -> dict[str, Any]:
+        """All options of a method in true units: defaults as they are for an object of that scale."""
+        return {
+            name: value
+            if name in self.options.get(method.name, {})
+            else method.option(name).times(value, scale)
+            for name, value in self.options_of(method).items()
+        }
+
     def options_of(self, method: Method) -> dict[str, Any]:
         """All options of a method: its defaults, and those set here."""
         defaults = {option.name: option.default for option in method.options}

@@ -43,6 +43,29 @@ FROM_SCAN = frozenset(
 )
 """Keyword arguments that the pipeline fills from the scan; not options of a person."""
 
+LENGTHS = {
+    "radius": 1,
+    "radii": 1,
+    "smv_radius": 1,
+    "deviations": 1,
+    "smoothing": 1,
+    "coarse": 1,
+    "neck": 1,
+    "ratio": 1,
+    "weight": 1,
+    "first_weight": 1,
+    "strong_weight": 1,
+    "pdf.erosion": 1,
+    "sdf.erosion": 1,
+    "learned_background.erosion": 1,
+    "wh_qsm.harmonic_weight": 4,
+    "nltv.knee": -1,
+    "tikhonov.weight": 2,
+    "resharp.weight": 0,
+    "residual_resharp.weight": 0,
+}
+"""Power of mm in the unit of options, by name or by method and name; those of others have none."""
+
 INVERTING = ("inversion", "single_step")
 """Stages that end at χ, whose weight may be :data:`AUTO`."""
 
@@ -52,12 +75,20 @@ class Option:
     """One keyword option of a method: its name, default and type (that of the default).
 
     One whose default is None is a number, which the method finds where none is given. Where ``automatic``, it
-    may be :data:`AUTO` instead.
+    may be :data:`AUTO` instead. Its unit goes with the ``power`` of a length: 1 for mm and ppm · mm.
     """
 
     name: str
     default: Any
     automatic: bool = False
+    power: int = 0
+
+    def times(self, value: Any, scale: float) -> Any:
+        """Value for an object whose lengths are ``scale`` times as long."""
+        if self.power == 0 or value is None or isinstance(value, str):
+            return value
+        factor = scale**self.power
+        return tuple(v * factor for v in value) if isinstance(value, tuple) else value * factor
 
     def parse(self, text: str) -> Any:
         """Value of the option from text such as ``0.001``, ``true`` or ``[8, 4, 2]``.
@@ -116,6 +147,7 @@ class Method:
                 p.name,
                 p.default,
                 automatic=p.name == "weight" and self.stage in INVERTING,
+                power=LENGTHS.get(f"{self.name}.{p.name}", LENGTHS.get(p.name, 0)),
             )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN

@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex
 
 from jaxqsm.background import lbv
-from jaxqsm.field_mapping import bipolar_offset, evenly_spaced, precision, reliability
+from jaxqsm.field_mapping import (
+    bipolar_offset,
+    centre_frequency,
+    evenly_spaced,
+    further_turns,
+    precision,
+    reliability,
+)
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.inversion.common import referenced
 from jaxqsm.operators import peel
@@ -101,10 +108,11 @@ def reconstruct(
         >>> gradient = jax.grad(loss)(signal)  # doctest: +SKIP
     """
     echoes = signal.shape[-1]
-    if config.bipolar:
-        signal = stage("bipolar readout", lambda: _monopolar(signal, mask, geometry, acquisition))
     at_once = config.method("signal", echoes)
     if at_once is not None:
+        signal = _read_one_way(signal, mask, geometry, acquisition, config, stage)
+        centre = jax.lax.stop_gradient(centre_frequency(signal, mask, acquisition))
+        signal = _shifted(signal, centre * acquisition.echo_times)
         options = config.options_of(at_once) | {"least_reliability": config.reliability}
         found = stage(
             f"signal to χ ({at_once.name})",
@@ -112,38 +120,10 @@ def reconstruct(
         )
         local = stage("local field", lambda: _local_field(found.total_field, found.chi, found.mask, geometry))
         sure = jnp.where(found.reliability < config.reliability, 0, precision(jnp.abs(signal), acquisition))
-        fields = found.total_field, found.reliability, local
+        fields = _with_centre(found.total_field, centre, mask, acquisition), found.reliability, local
         return _completed(fields, found.chi, found.mask, sure, geometry, config, stage)
-    offset_method = config.method("phase_offset", echoes)
-    if echoes < 2 and offset_method is not None:
-        raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")
-    fit = _chosen(config, "field_mapping", echoes)
-    if echoes < 2 and config.options_of(fit)["intercept"]:
-        raise ValueError(f"{fit.name} with intercept needs two echoes; this scan has one")
-
-    # A voxel without signal has no phase: atan2(0, 0) would poison gradients with NaN.
-    empty = signal == 0
-    safe = jnp.where(empty, 1, signal)
-    magnitude = jnp.where(empty, 0, jnp.abs(safe))
-    if offset_method is not None:
-        offset = stage(
-            "phase offset",
-            lambda: _phase_offset(safe, magnitude, mask, geometry, acquisition, config),
-        )
-        safe = safe * jnp.exp(-1j * offset)[..., None]
-    wrapped = jnp.angle(safe)
-    phase = stage(
-        "unwrapping",
-        lambda: _unwrap(wrapped, magnitude, mask, geometry, acquisition.echo_times, config),
-    )
-    total = stage(
-        "field mapping",
-        lambda: fit.function(phase, magnitude, mask, acquisition, **config.options_of(fit)),
-    )
-    coherence = reliability(wrapped, magnitude, total, acquisition) * mask
-    unreliable = coherence < config.reliability
-    kept = peel(mask, unreliable)
-    weights = jnp.where(unreliable, 0, precision(magnitude, acquisition))
+    measured = total_field(signal, mask, geometry, acquisition, config, stage=stage)
+    total, kept, weights = measured.centred, measured.mask, measured.weights
 
     def at_its_weight(method: Method, field: Array, within: Array) -> Any:
         keywords = method.settled(field, within, geometry, _keywords(method, config, weights))
@@ -166,13 +146,113 @@ def reconstruct(
         chi, options = stage(f"inversion ({invert.name})", lambda: at_its_weight(invert, local, valid))
         inverted = invert, options
         if config.two_pass:
-            reliable = valid & ~unreliable
+            reliable = valid & (weights > 0)
             again = stage(
                 f"second pass ({invert.name})",
                 lambda: invert.function(local, reliable, geometry, **options),
             )
             chi = _filled(again, reliable, chi, valid)
-    return _completed((total, coherence, local), chi, valid, weights, geometry, config, stage, inverted)
+    fields = measured.total_field, measured.reliability, local
+    return _completed(fields, chi, valid, weights, geometry, config, stage, inverted)
+
+
+class FieldMaps(NamedTuple, Generic[Volume]):
+    """Total field of a scan and how sure it is; all arrays ``(x, y, z)``.
+
+    Attributes:
+        total_field: ppm, zero outside the given mask.
+        centred: the same without the frequency that the receiver was off by, which no source makes.
+        reliability: how far the echoes agree on it, 0 to 1; zero outside the given mask.
+        weights: precision of the field, 1/ppm, zero where it is not reliable.
+        mask: the given one without unreliable voxels at its border.
+    """
+
+    total_field: Volume
+    centred: Volume
+    reliability: Volume
+    weights: Volume
+    mask: Volume
+
+
+def total_field(
+    signal: Complex[Array, "x y z echo"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    acquisition: Acquisition,
+    config: Config = Config(),
+    *,
+    stage: Stage = _carry_out,
+) -> FieldMaps[Array]:
+    """Centre the frequency, remove the phase offset, unwrap, and fit the field over the echoes.
+
+    Arguments and errors are those of :func:`reconstruct`. A constant frequency is taken off first and given
+    back to the field at the end, so that no wrap depends on it.
+    """
+    echoes = signal.shape[-1]
+    signal = _read_one_way(signal, mask, geometry, acquisition, config, stage)
+    # Held in derivatives: what is taken off the signal is given back to the field.
+    centre = jax.lax.stop_gradient(centre_frequency(signal, mask, acquisition))
+    signal = _shifted(signal, centre * acquisition.echo_times)
+    offset_method = config.method("phase_offset", echoes)
+    if echoes < 2 and offset_method is not None:
+        raise ValueError(f"phase offset by {offset_method.name} needs two echoes; this scan has one")
+    fit = _chosen(config, "field_mapping", echoes)
+    if echoes < 2 and config.options_of(fit)["intercept"]:
+        raise ValueError(f"{fit.name} with intercept needs two echoes; this scan has one")
+
+    # A voxel without signal has no phase: atan2(0, 0) would poison gradients with NaN.
+    empty = signal == 0
+    safe = jnp.where(empty, 1, signal)
+    magnitude = jnp.where(empty, 0, jnp.abs(safe))
+    if offset_method is not None:
+        offset, difference = stage(
+            "phase offset",
+            lambda: _phase_offset(safe, magnitude, mask, geometry, acquisition, config),
+        )
+        safe = safe * jnp.exp(-1j * offset)[..., None]
+        if echoes > 2:
+            times = acquisition.echo_times
+            turns = jax.lax.stop_gradient(
+                further_turns(safe * mask[..., None], difference, mask, acquisition)
+            )
+            safe = _shifted(safe, turns * (times - times[0]) / (times[1] - times[0]))
+            centre = centre + turns / (times[1] - times[0])
+    wrapped = jnp.angle(safe)
+    phase = stage(
+        "unwrapping",
+        lambda: _unwrap(wrapped, magnitude, mask, geometry, acquisition.echo_times, config),
+    )
+    total = stage(
+        "field mapping",
+        lambda: fit.function(phase, magnitude, mask, acquisition, **config.options_of(fit)),
+    )
+    coherence = reliability(wrapped, magnitude, total, acquisition) * mask
+    unreliable = coherence < config.reliability
+    return FieldMaps(
+        total_field=_with_centre(total, centre, mask, acquisition),
+        centred=total,
+        reliability=coherence,
+        weights=jnp.where(unreliable, 0, precision(magnitude, acquisition)),
+        mask=peel(mask, unreliable),
+    )
+
+
+def _read_one_way(
+    signal: Array, mask: Array, geometry: Geometry, acquisition: Acquisition, config: Config, stage: Stage
+) -> Array:
+    if not config.bipolar:
+        return signal
+    return stage("bipolar readout", lambda: _monopolar(signal, mask, geometry, acquisition))
+
+
+def _shifted(signal: Array, turns: Array) -> Array:
+    """Signal with its echoes turned back by as many turns."""
+    return signal * jnp.exp(-2j * jnp.pi * (turns - jnp.round(turns)))
+
+
+def _with_centre(field: Array, centre: Array, mask: Array, acquisition: Acquisition) -> Array:
+    """Field in ppm with the frequency in Hz that was taken off the signal."""
+    return field + centre / acquisition.hertz_per_ppm * mask
 
 
 def _filled(chi: Array, reliable: Bool[Array, "x y z"], other: Array, mask: Bool[Array, "x y z"]) -> Array:
@@ -244,7 +324,8 @@ def _phase_offset(
     geometry: Geometry,
     acquisition: Acquisition,
     config: Config,
-) -> Array:
+) -> tuple[Array, Array]:
+    """Phase offset, and the unwrapped difference of the first two echoes that it follows from."""
     method = _chosen(config, "phase_offset", 2)
     difference = jnp.angle(signal[..., 1] * jnp.conj(signal[..., 0]))
     unwrap = _chosen(config, "unwrapping", 2)
@@ -252,7 +333,7 @@ def _phase_offset(
     difference = unwrap.function(
         difference, mask, geometry, **_unwrapping_keywords(unwrap, config, smaller, None)
     )
-    return method.function(
+    offset = method.function(
         jnp.angle(signal),
         difference,
         magnitude,
@@ -261,6 +342,7 @@ def _phase_offset(
         acquisition,
         **config.options_of(method),
     )
+    return offset, difference
 
 
 def _unwrap(

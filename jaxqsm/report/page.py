@@ -64,7 +64,7 @@ def _panels(scan: ScanData, result: Result) -> list[dict[str, str]]:
     maps = result.maps
 
     def panel(name: str, text: str, volume: np.ndarray, mask: np.ndarray, **style: Any) -> dict[str, str]:
-        figure = three_views(volume, mask, scan.affine, **style)
+        figure = three_views(volume, mask, scan.grid.affine, **style)
         return {"name": name, "text": text, "figure": figure}
 
     first = scan.magnitude[..., 0]
@@ -82,7 +82,7 @@ def _panels(scan: ScanData, result: Result) -> list[dict[str, str]]:
             maps.chi, maps.mask, window=CHI_WINDOW, unit="ppm",
         ),
         panel("Magnitude", f"{echo}. Outline: the mask that was used.", first, result.mask,
-              window=(0.0, bright), unit="stored units"),
+              window=(0.0, bright), unit="of the largest"),
         panel("Phase", f"{echo}, as received (wrapped).", scan.phase[..., 0], result.mask,
               window=(-np.pi, np.pi), unit="rad"),
         panel("Total field", "After unwrapping and the fit over echoes.", maps.total_field, result.mask,

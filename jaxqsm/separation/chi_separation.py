@@ -13,7 +13,7 @@ from jaxqsm.inversion.fidelity import linear
 from jaxqsm.inversion.problem import problem
 from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS
 from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
-from jaxqsm.solvers import douglas_rachford, shrink_vectors
+from jaxqsm.solvers import douglas_rachford, shrink
 
 IMAGE_TIGHTNESS = 0.1
 """How tightly the split images follow the two susceptibilities."""
@@ -80,8 +80,8 @@ def chi_separation(
     def proximal(state):
         of_positive, of_negative, fields, positive, negative = state
         return (
-            shrink_vectors(of_positive, 1 / GRADIENT_TIGHTNESS),
-            shrink_vectors(of_negative, 1 / GRADIENT_TIGHTNESS),
+            shrink(of_positive, 1 / GRADIENT_TIGHTNESS),
+            shrink(of_negative, 1 / GRADIENT_TIGHTNESS),
             fidelity(fields),
             *relaxation(positive, negative),
         )

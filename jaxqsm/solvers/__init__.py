@@ -4,13 +4,13 @@ from jaxqsm.solvers.conjugate_gradient import conjugate_gradient
 from jaxqsm.solvers.douglas_rachford import douglas_rachford, splitting_step
 from jaxqsm.solvers.fixed_point import fixed_point
 from jaxqsm.solvers.iterate import iterate
-from jaxqsm.solvers.proximal import shrink_vectors
+from jaxqsm.solvers.proximal import shrink
 
 __all__ = [
     "conjugate_gradient",
     "douglas_rachford",
     "fixed_point",
     "iterate",
-    "shrink_vectors",
+    "shrink",
     "splitting_step",
 ]

@@ -8,22 +8,27 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-Vectors = TypeVar("Vectors", bound=tuple[Array, ...])
+Arrays = TypeVar("Arrays", bound=tuple[Array, ...])
 
 
-def shrink_vectors(vectors: Vectors, threshold: ArrayLike) -> Vectors:
-    """Shorten every vector by ``threshold``: the proximal map of the sum of lengths.
+def shrink(arrays: Arrays, threshold: ArrayLike, *, knee: float = 0.0) -> Arrays:
+    """Bring every value nearer to zero by ``threshold``: the proximal map of the sum of sizes.
+
+    Differences between neighbours are shortened each by itself, not as vectors of three: a vector of forward
+    differences would tie a voxel to its neighbours on one side only, and an image stored the other way round
+    would have another solution.
 
     Args:
-        vectors: one array a component, all of one shape.
-        threshold: how much shorter, unit of ``vectors``; shorter vectors become zero.
+        arrays: any number, of one shape.
+        threshold: how much nearer, unit of ``arrays``, a number or one a voxel; smaller values become zero.
+        knee: size below which the penalty is a square (Huber's), unit of ``arrays``. Default 0, for none.
 
     Returns:
-        The components of the shortened vectors.
+        Arrays of the same shape.
     """
-    squared = sum(component**2 for component in vectors)
-    longer = squared > jnp.asarray(threshold) ** 2
-    # The inner `where` keeps the gradient finite where the vector is zero.
-    length = jnp.sqrt(jnp.where(longer, squared, 1))
-    factor = jnp.where(longer, 1 - threshold / length, 0)
-    return jax.tree.map(lambda component: component * factor, vectors)
+
+    def nearer(array: Array) -> Array:
+        pull = array * (threshold / (threshold + knee)) if knee > 0 else array
+        return array - jnp.clip(pull, -threshold, threshold)
+
+    return jax.tree.map(nearer, arrays)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numba
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
+from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
+
+MOST_TURNS = 40
+"""Turns that the template echo of a part may be off by."""
+
+AS_WELL = 1e-3
+"""Share by which the agreement of the echoes may differ between numbers of turns that serve as well: 0.04 rad."""
 
 LEVELS = 255
 """Edge costs are whole numbers from 1 (certain) to this (worst); 0 marks a missing edge."""
@@ -30,7 +38,8 @@ def romeo(
 
     Edges between neighbours are rated by phase coherence, by agreement of the phase gradient with
     that of a second echo, and by magnitude coherence. With several echoes the ``template`` echo is
-    unwrapped in space and the others follow in time, outwards from it, echo by echo.
+    unwrapped in space and the others follow in time, outwards from it, echo by echo. The turns that a part of
+    the mask as a whole is off by follow from all its echoes, so the receiver need not be centred on it.
 
     Region growing is sequential: a compiled loop on the CPU. Under ``jit``, ``grad`` or ``vmap`` it
     becomes a host callback that returns whole numbers only, so the gradient is the identity. On a
@@ -38,13 +47,14 @@ def romeo(
 
     Args:
         wrapped: phase in rad; several echoes must share one phase offset of zero (remove it first).
-        mask: where phase is meaningful. Parts that do not touch are unwrapped one by one.
+        mask: where phase is meaningful. Parts that do not touch are unwrapped one by one; of a single echo the
+            median of each is within ±π.
         geometry: not used: reliability is a matter of neighbours. Kept for the common signature.
         magnitude: optional, shape of ``wrapped``, any unit; makes bright neighbours preferred.
         echo_times: seconds; needed with several echoes.
         template: index of the echo unwrapped in space; default 1, the second, as published.
-        individual: unwrap every echo in space by itself, for echo times that are far apart; each may then be
-            off by a whole number of turns. Default false.
+        individual: unwrap every echo in space by itself, for echo times that are far apart; a part as a whole
+            follows the template. Default false.
 
     Returns:
         ``wrapped`` plus whole multiples of 2π in the mask, zero outside.
@@ -86,7 +96,8 @@ def _count_wraps(
     brightness = np.asarray(magnitude, np.float32)
     echo_times = np.asarray(times, np.float64)
     if phase.ndim == 3:
-        return _count_spatial(phase, inside, brightness, None, 1.0)
+        turns, parts = _count_spatial(phase, inside, brightness, None, 1.0), _Parts.of(inside)
+        return turns - parts.spread(np.rint(parts.median(phase / (2 * np.pi) + turns)))
     echoes = phase.shape[-1]
 
     def in_space(echo: int) -> np.ndarray:
@@ -99,11 +110,18 @@ def _count_wraps(
             echo_times[echo] / echo_times[other],
         )
 
-    if individual:
-        return np.stack([in_space(echo) for echo in range(echoes)], axis=-1)
+    parts = _Parts.of(inside)
     template = min(template, echoes - 1)
     wraps = np.zeros(phase.shape, np.int32)
     wraps[..., template] = in_space(template)
+    wraps[..., template] += _settled(phase, wraps[..., template], brightness, parts, echo_times, template)
+    if individual:
+        unwrapped = phase[..., template] + 2 * np.pi * wraps[..., template]
+        for echo in (e for e in range(echoes) if e != template):
+            wraps[..., echo] = in_space(echo)
+            gap = unwrapped * echo_times[echo] / echo_times[template] - phase[..., echo]
+            wraps[..., echo] += parts.spread(np.rint(parts.median(gap / (2 * np.pi) - wraps[..., echo])))
+        return wraps
     outwards = [(e, e - 1) for e in range(template + 1, echoes)]
     outwards += [(e, e + 1) for e in range(template - 1, -1, -1)]
     for echo, known in outwards:
@@ -112,6 +130,59 @@ def _count_wraps(
         turns = np.rint((predicted - phase[..., echo]) / (2 * np.pi))
         wraps[..., echo] = np.where(inside, turns, 0)
     return wraps
+
+
+class _Parts(NamedTuple):
+    """Parts of a mask that hang together by faces: region growing cannot relate one to another."""
+
+    labels: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> _Parts:
+        return cls(*ndimage.label(mask))
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        return np.bincount(self.labels.ravel(), values.ravel(), self.count + 1)[1:]
+
+    def median(self, values: np.ndarray) -> np.ndarray:
+        return np.atleast_1d(ndimage.median(values, self.labels, np.arange(1, self.count + 1)))
+
+    def spread(self, numbers: np.ndarray) -> np.ndarray:
+        """Whole numbers, one a part, at the part's voxels."""
+        return np.concatenate([[0], numbers]).astype(np.int32)[self.labels]
+
+
+def _settled(
+    phase: np.ndarray,
+    turns: np.ndarray,
+    magnitude: np.ndarray,
+    parts: _Parts,
+    echo_times: np.ndarray,
+    template: int,
+) -> np.ndarray:
+    """Turns to add to each part of the template echo so that its phase is proportional to echo time.
+
+    With m turns more every other echo n is expected to be ahead by 2π m tₙ / t. So m is what the other echoes
+    are ahead by; of several that serve as well (one more a turn between echoes) that which leaves the median
+    nearest to zero.
+    """
+    unwrapped = phase[..., template] + 2 * np.pi * turns
+    nearest = -np.rint(parts.median(unwrapped) / (2 * np.pi))
+    steps = np.array(sorted(range(-MOST_TURNS, MOST_TURNS + 1), key=abs))
+    candidates = nearest + steps[:, None]
+    agreement = np.zeros(candidates.shape)
+    total = np.full(parts.count, 1e-30)
+    for echo in (e for e in range(len(echo_times)) if e != template):
+        ratio = echo_times[echo] / echo_times[template]
+        ahead = phase[..., echo] - ratio * unwrapped
+        weight = magnitude[..., echo].astype(np.float64) * magnitude[..., template]
+        real, imaginary = parts.sum(weight * np.cos(ahead)), parts.sum(weight * np.sin(ahead))
+        size = np.hypot(real, imaginary)
+        total += size
+        agreement += size * np.cos(np.arctan2(imaginary, real) - 2 * np.pi * candidates * ratio)
+    chosen = np.argmax(agreement >= agreement.max(axis=0) - AS_WELL * total, axis=0)
+    return parts.spread(np.take_along_axis(candidates, chosen[None], axis=0)[0])
 
 
 def _count_spatial(
@@ -140,9 +211,6 @@ def _count_spatial(
         turns,
     )
     turns = turns.reshape(padded.shape)[1:-1, 1:-1, 1:-1]
-    unwrapped = phase[mask] + 2 * np.pi * turns[mask]
-    if unwrapped.size:
-        turns = turns - np.int32(np.rint(np.median(unwrapped) / (2 * np.pi)))
     return np.where(mask, turns, 0).astype(np.int32)
 
 

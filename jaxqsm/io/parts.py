@@ -1,0 +1,81 @@
+"""Whether files are the part of the signal that they are passed as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxqsm.io.errors import InputError
+from jaxqsm.io.phase import FEWEST_JUMPS, jumps
+
+if TYPE_CHECKING:
+    from jaxqsm.io.scan import Series
+
+NEGATIVE = 0.05
+"""Share of voxels below zero from which an image is no magnitude; interpolation leaves less."""
+
+RISING = 1.15
+"""Factor from one echo to the next by which no magnitude rises over a whole object."""
+
+
+def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
+    """Refuse a magnitude passed as phase, a phase passed as magnitude, and the like.
+
+    Raises:
+        InputError: naming the file, and what tells.
+    """
+    for part in parts:
+        expected = part.option.strip("-").removeprefix("the ")
+        for image, sidecar in zip(part.images, part.sidecars, strict=True):
+            said = sidecar.says_it_is()
+            if said is not None and said != expected and expected != "complex":
+                raise InputError(
+                    f"{image.path}: ImageType of its sidecar says {said}, but it was passed as {part.option}; "
+                    "exchange the files"
+                )
+            if expected == "magnitude" and image.data.dtype.kind != "c":
+                _require_magnitude(image.path, image.data)
+    by_option = {part.option: part for part in parts}
+    if "--phase" in by_option and "--magnitude" in by_option:
+        first, second = (by_option[o].images[0] for o in ("--phase", "--magnitude"))
+        if first.data.shape == second.data.shape and np.array_equal(first.data, second.data, equal_nan=True):
+            raise InputError(f"{second.path}: --magnitude and --phase are the same image; pass one of each")
+        if _jumps(second.data) > 5 * FEWEST_JUMPS and _jumps(first.data) <= FEWEST_JUMPS:
+            raise InputError(
+                f"{second.path}: neighbours jump from end to end as in a wrapped phase, and in {first.path} they do "
+                "not: --phase and --magnitude are exchanged"
+            )
+
+
+def doubts_of_order(magnitude: np.ndarray) -> list[str]:
+    """Whether the signal falls from echo to echo, as it does when magnitudes are in the order of the phases."""
+    brightest = magnitude.max(axis=-1)
+    bright = magnitude[brightest > 0.3 * np.percentile(brightest, 99)]
+    if not len(bright):
+        return []
+    means = bright.mean(axis=0)
+    for echo in range(1, len(means)):
+        if means[echo] > RISING * means[echo - 1]:
+            rise = 100 * (means[echo] / means[echo - 1] - 1)
+            return [
+                f"the magnitude rises by {rise:.0f} % from echo {echo} to echo {echo + 1}, where it should fall: are "
+                "magnitude files in the same order as phase files, and echo times right?"
+            ]
+    return []
+
+
+def _require_magnitude(path: object, data: np.ndarray) -> None:
+    below = float(np.mean(data < 0))
+    if below > NEGATIVE:
+        raise InputError(
+            f"{path}: {100 * below:.0f} % of its voxels are negative, so it is no magnitude; is it the phase?"
+        )
+
+
+def _jumps(data: np.ndarray) -> float:
+    """Share of neighbours that differ by nearly the whole range, for images that begin at zero or below."""
+    finite = np.where(np.isfinite(data), data, 0)
+    low, high = float(finite.min()), float(finite.max())
+    return jumps(finite, high - low) if low < 0.02 * high else 0.0

@@ -1,0 +1,198 @@
+"""What in a result should make a person look twice, and why a result cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import ndimage, stats
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.masking import is_cut_out
+from jaxqsm.masking.morphology import depth
+from jaxqsm.physics import dipole_kernel
+from jaxqsm.pipeline.reconstruct import Maps
+
+FEWEST_RELIABLE = 0.5
+"""Share of a mask's voxels whose echoes must agree."""
+
+SPREAD = 0.15
+"""ppm, standard deviation of χ; tissue has 0.03 to 0.06."""
+
+RIM = 0.06
+"""Of the mask's half width, the depth of its rim."""
+
+RIM_TO_CORE = 2.5
+"""Ratio of the root mean square of χ in the rim to that in the core."""
+
+BRAIN = (700.0, 1900.0)
+"""cm³, volumes of masks of an adult brain with some of its surroundings."""
+
+SKEWNESS = -0.6
+"""Of χ in the core; veins and iron make it positive, about 1."""
+
+STREAKS = 2.5
+"""Ratio of χ's power per mode in the cone that the field does not show to that beside it."""
+
+CONE, BESIDE = 0.05, (0.1, 0.2)
+"""Sizes of the dipole kernel in the cone, and beside it."""
+
+RESIDUAL = 70.0
+"""Percent of the local field that χ may leave unexplained."""
+
+LENGTHS = ("radii", "radius", "erosion", "layers")
+"""Options that say how much of the border of a mask a method needs or gives up."""
+
+
+def why_nothing_is_left(
+    mask: np.ndarray,
+    unreliable: np.ndarray,
+    geometry: Geometry,
+    options: Mapping[str, Mapping[str, Any]],
+    *,
+    least: float,
+) -> str:
+    """Cause and remedy where no voxel of χ is valid.
+
+    Args:
+        mask: that was given or made.
+        unreliable: voxels of the mask whose echoes disagree.
+        geometry: voxel size.
+        options: of the methods that take something off the mask, in true units, by name of method.
+        least: reliability below which voxels do not count.
+    """
+    share = float(unreliable[mask].mean()) if mask.any() else 1.0
+    if share > FEWEST_RELIABLE:
+        return (
+            f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability below "
+            f"{least:g}): are echo times, the order of the files and the scale of the phase right, and is the "
+            "readout bipolar (--bipolar)? --reliability 0 lets every voxel count"
+        )
+    half_width = float(depth(np.pad(mask & ~unreliable, 1), np.asarray(geometry.voxel_size)).max())
+    needs = []
+    for name, chosen in options.items():
+        for option in LENGTHS:
+            if option in chosen:
+                value = chosen[option]
+                least_length = min(value) if isinstance(value, tuple) else value
+                unit = "layers" if isinstance(value, int) else "mm"
+                needs.append(f"{name}.{option} is {least_length:.3g} {unit} (--set {name}.{option}=…)")
+    asked = f"; {'; '.join(needs)}" if needs else ""
+    return (
+        f"no voxel is far enough inside the mask: its half width is {half_width:.3g} mm, "
+        f"{100 * share:.0f} % of its voxels are unreliable{asked}: give smaller lengths, or a larger mask"
+    )
+
+
+def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry, scale: float) -> list[str]:
+    """One sentence for everything that is implausible, each with what to do.
+
+    Args:
+        maps: of a whole scan.
+        mask: that was given or made.
+        geometry: voxel size and field direction.
+        scale: size of the object relative to an adult's brain.
+    """
+    doubts = []
+    voxel_size = np.asarray(geometry.voxel_size, float)
+    kept = maps.mask.sum() / mask.sum()
+    if kept < 0.5:
+        doubts.append(
+            f"background removal kept only {100 * kept:.0f} % of the mask; give a larger mask, or smaller radii"
+        )
+    if not np.isfinite(maps.chi).all():
+        doubts.append("χ has NaN or infinite voxels; please report this scan")
+        return doubts
+    volume = mask.sum() * voxel_size.prod() / 1000
+    if not is_cut_out(mask, geometry) and scale > 0.65 and not BRAIN[0] < volume < BRAIN[1]:
+        what = "more than a brain: neck, scalp or skull?" if volume > BRAIN[1] else "less than a brain"
+        doubts.append(
+            f"the mask holds {volume:.0f} cm³, {what} Look at it, and give a mask of your own or another --mask-method"
+        )
+    inside = maps.chi[maps.mask]
+    spread = float(inside.std())
+    if spread > SPREAD:
+        doubts.append(
+            f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo times, field strength "
+            "and the scale of the phase"
+        )
+    doubts += _rim(maps, voxel_size)
+    misfit = residual_percent(maps)
+    if misfit > RESIDUAL:
+        doubts.append(
+            f"χ explains little of the local field: residual {misfit:.0f} %; check the field direction (--b0-dir) and "
+            "the mask"
+        )
+    doubts += _sign(maps, voxel_size)
+    doubts += _streaks(maps, geometry)
+    return doubts
+
+
+def residual_percent(maps: Maps[np.ndarray]) -> float:
+    """Median size of the residual in percent of that of the local field.
+
+    Medians, because what background removal leaves at the border would outweigh all tissue.
+    """
+    residual = np.median(np.abs(maps.residual[maps.mask]))
+    field = np.median(np.abs(maps.local_field[maps.mask]))
+    return 100 * float(residual) / max(float(field), 1e-12)
+
+
+def _core(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> np.ndarray:
+    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
+    return maps.mask & (far > max(RIM * 2 * far.max(), 1.5 * voxel_size.max()))
+
+
+def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
+    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
+    rim = maps.mask & (far <= max(RIM * far.max(), voxel_size.max()))
+    core = maps.mask & ~rim
+    if min(rim.sum(), core.sum()) < 100:
+        return []
+    outer, inner = (float(np.sqrt(np.mean(maps.chi[part] ** 2))) for part in (rim, core))
+    if outer < RIM_TO_CORE * inner:
+        return []
+    return [
+        f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside ({outer:.2f} ppm): "
+        "bone, air or unreliable phase is in the mask; take some off (--erode, in mm), or give another mask"
+    ]
+
+
+def _sign(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
+    core = _core(maps, voxel_size)
+    if core.sum() < 1000:
+        return []
+    chi = maps.chi[core]
+    limit = np.percentile(np.abs(chi), 99.9)
+    skewness = float(stats.skew(np.clip(chi, -limit, limit)))
+    if skewness > SKEWNESS:
+        return []
+    return [
+        f"the strongest χ is negative (skewness {skewness:.1f}), where veins and iron should be positive: the sign of "
+        "the phase may be that of the other convention; try --invert-phase"
+    ]
+
+
+def _streaks(maps: Maps[np.ndarray], geometry: Geometry) -> list[str]:
+    """Power per mode in the cone where the dipole kernel is zero, against that just beside it."""
+    shape = maps.chi.shape
+    if min(shape) < 16 or maps.mask.sum() < 4000:
+        return []
+    window = ndimage.gaussian_filter(maps.mask.astype(np.float32), 1.5) * maps.mask
+    power = np.abs(np.fft.rfftn(maps.chi * window)) ** 2
+    kernel = np.abs(np.asarray(dipole_kernel(shape, geometry)))
+    cycles = np.sqrt(
+        np.fft.fftfreq(shape[0])[:, None, None] ** 2
+        + np.fft.fftfreq(shape[1])[None, :, None] ** 2
+        + np.fft.rfftfreq(shape[2])[None, None, :] ** 2
+    )
+    middle = (cycles > 0.08) & (cycles < 0.35)
+    cone = power[middle & (kernel < CONE)].mean()
+    beside = power[middle & (kernel > BESIDE[0]) & (kernel < BESIDE[1])].mean()
+    if cone < STREAKS * beside:
+        return []
+    return [
+        f"χ has streaks: {cone / beside:.1f} times the power where the field says nothing (about 55° from its direction); "
+        "use a larger weight or threshold, or another inversion"
+    ]
