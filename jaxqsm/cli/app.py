@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,9 +75,8 @@ app.command(convert, name="convert-weights")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 some scans failed, 2 bad input or usage, 130 interrupted."""
-    # Compiled code is kept between runs: the second scan of a size starts at once.
-    jax.config.update("jax_compilation_cache_dir", str(Path(platformdirs.user_cache_dir("jaxqsm"), "xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    _speak_any_encoding()
+    _keep_compiled_code()
     try:
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
@@ -88,6 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.fail("interrupted; nothing was written")
         sys.exit(130)
     sys.exit(status or 0)
+
+
+def _speak_any_encoding() -> None:
+    """Characters that a terminal does not know are replaced, in place of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _keep_compiled_code() -> None:
+    """Compiled code is kept between runs, so that the second scan of a size starts at once, where it can be."""
+    folder = Path(platformdirs.user_cache_dir("jaxqsm"), "xla")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _one_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,13 +9,12 @@ import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.memory import forget_compiled_code
 from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, Several
-from jaxqsm.cli.run import reconstruct_and_tell
+from jaxqsm.cli.run import load_files, reconstruct_and_tell
 from jaxqsm.io import (
     BidsScan,
     InputError,
     ScanData,
     find_scans,
-    load_scan,
     save,
     save_json,
     staging,
@@ -102,8 +100,7 @@ def _reconstruct(
         if mask is None:
             raise InputError(f"{masks / found.folder}: has no *_mask.nii[.gz] for {found.name}")
     with staging(out_dir / found.folder) as partial:
-        options = dataclasses.asdict(reading) | {"echo_times": reading.echo_times or None}
-        scan = load_scan(**found.files, mask=mask, dataset=bids_dir, **options)
+        scan = load_files(found, mask, reading, dataset=bids_dir)
         result = reconstruct_and_tell(scan, config, masking)
         _write(partial, found.name, scan, result)
         write_report(partial / f"{found.name}_report.html", scan, result, title=found.name)

@@ -16,7 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
 from jaxqsm.operators import erode
 from jaxqsm.phantoms import Protocol, Scan, head
-from jaxqsm.pipeline import Config, MaskConfig, Maps, Method, box_around, cut, find_method
+from jaxqsm.pipeline import Config, Maps, MaskConfig, Method, box_around, cut, find_method
 from jaxqsm.report import write_report
 
 EROSION = 2.0

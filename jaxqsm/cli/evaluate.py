@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxqsm import metrics
-from jaxqsm.io import load, load_mask, require_same_grid
+from jaxqsm.io import finite_within, load, load_mask, require_same_grid
 
 
 def evaluate(
@@ -25,6 +25,7 @@ def evaluate(
     *,
     mask: Path,
     labels: Path | None = None,
+    replace_nonfinite: bool = False,
     json_output: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Scores of a map against the truth, as the QSM-CI scorer defines them.
@@ -39,13 +40,17 @@ def evaluate(
         Where to score.
     labels
         Segmentation in the QSM-CI scheme (1 to 6 are deep grey nuclei), for the regional slope.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, as 0. Outside they never matter.
     json_output
         Print JSON instead of a table.
     """
-    image, true, inside = load(chi), load(truth), load_mask(mask)
-    regions = None if labels is None else load(labels)
+    inside = load_mask(mask)
+    image, true = (load(path, keep_nonfinite=True) for path in (chi, truth))
+    regions = None if labels is None else load(labels, replace_nonfinite=True)
     for other in (true, inside, *([] if regions is None else [regions])):
         require_same_grid(image, other)
+    image, true = (finite_within(i, inside.data, replace=replace_nonfinite) for i in (image, true))
     # Double precision: scores are compared between programs to many digits.
     with jax.enable_x64(True):
         scores = metrics.summary(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Several
@@ -23,6 +24,7 @@ def r2star(
     echo_times: Annotated[tuple[float, ...], Several] = (),
     method: str = "arlo",
     t2star: Path | None = None,
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """R2* in 1/s from the magnitude of several echoes.
@@ -41,6 +43,8 @@ def r2star(
         arlo (echoes evenly spaced), log_linear or nonlinear.
     t2star
         Also write T2* = 1 / R2*, seconds.
+    replace_nonfinite
+        Accept NaN and infinite voxels within a given mask, as 0. Outside they never matter.
     overwrite
         Replace the files.
     """
@@ -49,13 +53,24 @@ def r2star(
     if t2star is not None:
         check_output(t2star, overwrite, option="--t2star")
     image, times = load_magnitude(magnitude, echo_times=echo_times or None)
-    inside = jnp.asarray(mask_for(image, mask))
+    broken = np.isnan(image.data).any(axis=-1)
+    within = mask_for(image, mask)
+    if mask is not None and not replace_nonfinite and (broken & within).any():
+        raise InputError(
+            f"{magnitude[0]}: {int((broken & within).sum())} voxels are NaN or infinite inside the mask; repair the "
+            "file, or pass --replace-nonfinite to treat them as 0"
+        )
+    if broken.any():
+        console.note(f"{int(broken.sum())} voxels are NaN or infinite; R2* is 0 there")
+    inside = jnp.asarray(within & ~broken)
     acquisition = Acquisition(times, 1.0)  # decay does not ask for the field strength
     try:
-        rate = console.stage(method, lambda: chosen.function(jnp.asarray(image.data), inside, acquisition))
+        rate = console.stage(
+            method, lambda: chosen.function(jnp.asarray(np.nan_to_num(image.data)), inside, acquisition)
+        )
     except ValueError as error:
         raise InputError(f"{magnitude[0]}: {error}") from error
     outputs = {out: rate}
     if t2star is not None:
         outputs[t2star] = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1), 0)
-    write_volumes(outputs, image.affine)
+    write_volumes(outputs, image.grid)

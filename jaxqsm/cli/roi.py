@@ -10,7 +10,15 @@ from typing import TextIO
 import numpy as np
 
 from jaxqsm.cli.volumes import mask_for
-from jaxqsm.io import InputError, label_names, load, refuse_existing, require_same_grid, staging
+from jaxqsm.io import (
+    InputError,
+    finite_within,
+    label_names,
+    load,
+    refuse_existing,
+    require_same_grid,
+    staging,
+)
 from jaxqsm.metrics import RegionStatistics, region_statistics
 
 
@@ -23,6 +31,7 @@ def roi(
     names: Path | None = None,
     reference: int | None = None,
     out: Path | None = None,
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Mean, standard deviation, median and number of voxels of a map in every region, as CSV.
@@ -41,17 +50,22 @@ def roi(
         Label whose mean is subtracted first, e.g. that of cerebrospinal fluid.
     out
         CSV file to write. Default: to standard output.
+    replace_nonfinite
+        Accept NaN and infinite voxels of the map within the regions, and leave them out.
     overwrite
         Replace the file.
     """
     if out is not None:
         refuse_existing([out], overwrite=overwrite)
-    image, regions = load(chi), load(labels)
+    image, regions = load(chi, keep_nonfinite=True), load(labels, replace_nonfinite=True)
     require_same_grid(image, regions)
     rounded = np.rint(regions.data).astype(int)
     if not np.array_equal(rounded, regions.data):
         raise InputError(f"{labels}: not whole numbers; a label image is needed")
-    found = region_statistics(image.data, rounded, mask_for(image, mask))
+    within = mask_for(image, mask)
+    finite = np.isfinite(image.data)
+    image = finite_within(image, within & (rounded != 0), replace=replace_nonfinite)
+    found = region_statistics(image.data, rounded, within & finite)
     if not found:
         raise InputError(f"{labels}: no label other than 0 within the mask")
     shift = 0.0

@@ -7,7 +7,18 @@ from pathlib import Path
 
 from jaxqsm.cli import console
 from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, SignalOptions
-from jaxqsm.io import InputError, ScanData, converted, load_scan, refuse_existing, save, save_json, staging
+from jaxqsm.io import (
+    BidsScan,
+    InputError,
+    ScanData,
+    SignalFiles,
+    converted,
+    load_scan,
+    refuse_existing,
+    save,
+    save_json,
+    staging,
+)
 from jaxqsm.pipeline import Config, MaskConfig, Result, reconstruct_scan
 from jaxqsm.report import write_report
 
@@ -49,15 +60,33 @@ def run(
 
 def read_scan(signal: SignalOptions, mask: Path | None, reading: ReadingOptions) -> ScanData:
     """Read the files of a scan under a spinner; DICOM is converted first."""
-    files = {field.name: getattr(signal, field.name) for field in dataclasses.fields(signal)}
-    dicom = files.pop("dicom")
-    options = dataclasses.asdict(reading) | {"echo_times": reading.echo_times or None}
-    if dicom is None:
-        return console.stage("reading", lambda: load_scan(**files, mask=mask, **options))
-    if any(files.values()):
+    if signal.dicom is None:
+        return console.stage("reading", lambda: load_files(signal, mask, reading, signal.complex_images))
+    if any((signal.phase, signal.magnitude, signal.complex_images, signal.real, signal.imaginary)):
         raise InputError("--dicom: give either this or image files, not both")
-    with converted(dicom) as found:
-        return console.stage("reading", lambda: load_scan(**found, mask=mask, **options))
+    with converted(signal.dicom) as found:
+        return console.stage("reading", lambda: load_files(found, mask, reading))
+
+
+def load_files(
+    files: SignalOptions | SignalFiles | BidsScan,
+    mask: Path | None,
+    reading: ReadingOptions,
+    complex_images: tuple[Path, ...] = (),
+    dataset: Path | None = None,
+) -> ScanData:
+    """Read the files of a scan as the options say."""
+    options = dataclasses.asdict(reading) | {"echo_times": reading.echo_times or None}
+    return load_scan(
+        files.phase,
+        files.magnitude,
+        complex_images=complex_images,
+        real=files.real,
+        imaginary=files.imaginary,
+        mask=mask,
+        dataset=dataset,
+        **options,
+    )
 
 
 def reconstruct_and_tell(scan: ScanData, config: Config, masking: MaskConfig) -> Result:

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Direction, Settings, settings_of
 from jaxqsm.cli.volumes import (
+    at_scale,
     check_output,
     chosen_method,
+    geometry_of,
     load_field,
     magnitude_for,
-    mask_for,
     write_volumes,
 )
-from jaxqsm.io import InputError, geometry_from, load, require_same_grid
+from jaxqsm.io import InputError, finite_within, load, require_same_grid
 
 UNIFORM_R2 = 11.0
 """1/s, of brain at 3 T: the mean of grey and white matter of Wansapura et al. 1999, JMRI 9:531,
@@ -42,6 +43,7 @@ def separate(
     method: str = "chi_separation",
     settings: Settings = (),
     b0_dir: Direction = None,
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm from a local field and R2′ (χ-separation).
@@ -74,11 +76,13 @@ def separate(
         Options of the method: OPTION=VALUE.
     b0_dir
         Field direction in voxel axes. Default: from the affine.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, as 0. Outside they never matter.
     overwrite
         Replace the files.
     """
     chosen = chosen_method("separation", method)
-    keywords = settings_of(chosen, settings)
+    given = settings_of(chosen, settings)
     check_output(out_positive, overwrite, option="--out-positive")
     check_output(out_negative, overwrite, option="--out-negative")
     if (r2prime is None) == (r2star is None):
@@ -87,10 +91,11 @@ def separate(
         raise InputError("--r2: serves with --r2star alone")
     if not field_strength > 0:
         raise InputError(f"--field-strength {field_strength}: tesla above 0 are needed")
-    image = load_field(local_field)
-    rates = {path: load(path) for path in (r2prime, r2star, r2) if path is not None}
-    for rate in rates.values():
+    image, inside = load_field(local_field, mask, replace_nonfinite=replace_nonfinite)
+    rates = {path: load(path, keep_nonfinite=True) for path in (r2prime, r2star, r2) if path is not None}
+    for path, rate in rates.items():
         require_same_grid(image, rate)
+        rates[path] = finite_within(rate, inside, replace=replace_nonfinite)
     if r2prime is not None:
         difference = rates[r2prime].data
     else:
@@ -98,17 +103,17 @@ def separate(
         difference = rates[r2star].data - (uniform_r2 if r2 is None else rates[r2].data)
         if r2 is None:
             console.note(f"no map of R2: {uniform_r2:g} /s is taken everywhere")
-    geometry = geometry_from(image.affine, b0_dir=b0_dir, path=local_field)
+    keywords, geometry, _ = at_scale(chosen, given, inside, geometry_of(image, b0_dir))
     positive, negative = console.stage(
         method,
         lambda: chosen.function(
             jnp.asarray(image.data),
             jnp.asarray(difference),
-            jnp.asarray(mask_for(image, mask)),
+            jnp.asarray(inside),
             geometry,
             magnitude=magnitude_for(image, magnitude, same_echoes=False),
             relaxivity=RELAXIVITY * field_strength,
             **keywords,
         ),
     )
-    write_volumes({out_positive: positive, out_negative: negative}, image.affine)
+    write_volumes({out_positive: positive, out_negative: negative}, image.grid)

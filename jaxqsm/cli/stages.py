@@ -29,10 +29,11 @@ from jaxqsm.cli.volumes import (
     load_field,
     magnitude_for,
     mask_for,
+    radians_of_image,
     refuse_if_nothing_is_left,
     write_volumes,
 )
-from jaxqsm.io import Image, InputError, finite_within, load, sidecar_of, to_radians
+from jaxqsm.io import Image, InputError, finite_within, load
 from jaxqsm.pipeline import AUTO, Method, deviation_of, map_field
 
 
@@ -75,7 +76,7 @@ def mask(
     values = stored.data
     keywords: dict[str, Any] = {} if erosion is None else {"erosion": erosion}
     if chosen.name == "phase_quality":
-        values = _radians(stored, phase_range)
+        values = radians_of_image(stored, phase_range)
     elif chosen.takes("affine"):
         keywords["affine"] = stored.affine
     elif neck is not None:
@@ -135,7 +136,7 @@ def unwrap(
     image = load(phase, keep_nonfinite=True)
     inside = mask_for(image, mask)
     image = finite_within(image, inside, replace=replace_nonfinite)
-    radians = _radians(image, phase_range)
+    radians = radians_of_image(image, phase_range)
     if chosen.takes_magnitude:
         keywords |= {"magnitude": magnitude_for(image, magnitude, same_echoes=True)}
         if image.data.ndim == 4 and chosen.takes("echo_times"):
@@ -358,14 +359,3 @@ def _weights(method: Method, image: Image, magnitude: Path | None) -> dict[str, 
     if magnitude is None or not method.takes_magnitude:
         return {}
     return {"magnitude": magnitude_for(image, magnitude, same_echoes=False)}
-
-
-def _radians(image: Image, phase_range: tuple[float, float] | None) -> np.ndarray:
-    """Phase in rad; what was recognised is told."""
-    units = sidecar_of(image.path).text("Units")
-    unscaled = np.nan_to_num(image.unscaled)
-    radians, recognised = to_radians(
-        image.data, unscaled=unscaled, units=units, phase_range=phase_range, name=str(image.path)
-    )
-    console.note(recognised)
-    return radians

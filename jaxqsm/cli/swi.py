@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from jaxqsm import unwrapping, weighting
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Range, Several
-from jaxqsm.cli.volumes import check_output, mask_for, write_volumes
-from jaxqsm.io import Image, InputError, geometry_from, load, load_scan, require_same_grid, to_radians
+from jaxqsm.cli.volumes import check_output, mask_for, radians_of_image, write_volumes
+from jaxqsm.io import Image, InputError, load, load_scan, require_same_grid
 
 
 def swi(
@@ -27,6 +27,7 @@ def swi(
     thickness: float = 8.0,
     smoothing: float | None = None,
     phase_range: Range = None,
+    replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Susceptibility-weighted image: from phase (SWI; CLEAR-SWI of several echoes), or from χ (true SWI).
@@ -53,6 +54,8 @@ def swi(
         Standard deviation of the Gaussian that takes slow phase out, mm. Default: 3, CLEAR-SWI 4.
     phase_range
         Stored values that stand for −π and π. Default: recognised.
+    replace_nonfinite
+        Accept NaN and infinite voxels, as 0.
     overwrite
         Replace the files.
     """
@@ -61,16 +64,15 @@ def swi(
     check_output(out, overwrite)
     if projection is not None:
         check_output(projection, overwrite, option="--projection")
-    first = load(magnitude[0])
-    geometry = geometry_from(first.affine, path=magnitude[0])
+    first = load(magnitude[0], replace_nonfinite=replace_nonfinite)
+    geometry = first.grid.geometry(path=magnitude[0])
     keywords = {} if smoothing is None else {"smoothing": smoothing}
     if chi is not None:
-        source, bright = _one_echo(chi, magnitude, first, "--chi")
+        source, bright = _one_echo(chi, magnitude, first, "--chi", replace_nonfinite)
         found = console.stage("true swi", lambda: weighting.true_swi(jnp.asarray(source.data), bright))
     elif len(phase) == 1 and first.data.ndim == 3:
-        source, bright = _one_echo(phase[0], magnitude, first, "--phase")
-        radians, recognised = to_radians(source.data, phase_range=phase_range, name=str(phase[0]))
-        console.note(recognised)
+        source, bright = _one_echo(phase[0], magnitude, first, "--phase", replace_nonfinite)
+        radians = radians_of_image(source, phase_range)
         found = console.stage(
             "swi", lambda: weighting.swi(jnp.asarray(radians), bright, geometry, **keywords)
         )
@@ -81,8 +83,10 @@ def swi(
             echo_times=echo_times or None,
             field_strength=1.0,  # images are weighted by phase, not by field
             phase_range=phase_range,
+            replace_nonfinite=replace_nonfinite,
         )
-        console.note(scan.notes[0])
+        for text in (scan.notes[0], *scan.warnings):
+            console.note(text)
         inside = jnp.asarray(mask_for(first, mask))
         measured = jnp.asarray(scan.phase)
         unwrapped = console.stage("laplacian", lambda: unwrapping.laplacian(measured, inside, geometry))
@@ -94,16 +98,16 @@ def swi(
     outputs = {out: found}
     if projection is not None:
         outputs[projection] = weighting.minimum_intensity(found, geometry, thickness=thickness)
-    write_volumes(outputs, first.affine)
+    write_volumes(outputs, first.grid)
 
 
 def _one_echo(
-    source: Path, magnitude: tuple[Path, ...], first: Image, option: str
+    source: Path, magnitude: tuple[Path, ...], first: Image, option: str, replace_nonfinite: bool
 ) -> tuple[Image, Float[Array, "x y z"]]:
     """An image and the one magnitude, of which ``first`` is what was read, on its grid."""
     if len(magnitude) > 1:
         raise InputError(f"{option}: one echo of --magnitude is needed with it, {len(magnitude)} were given")
-    images = first, load(source)
+    images = first, load(source, replace_nonfinite=replace_nonfinite)
     for image in images:
         if image.data.ndim != 3:
             raise InputError(f"{image.path}: needs 3 dimensions (one echo), this has {image.data.ndim}")

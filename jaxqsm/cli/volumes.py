@@ -25,6 +25,7 @@ from jaxqsm.io import (
     save,
     sidecar_of,
     staging,
+    to_radians,
 )
 from jaxqsm.masking import object_scale
 from jaxqsm.pipeline import METHODS, Method, why_nothing_is_left
@@ -131,6 +132,17 @@ def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) ->
     if not same_echoes and values.ndim == 4:
         values = np.sqrt((values**2).sum(axis=-1))
     return jnp.asarray(values, jnp.float32)
+
+
+def radians_of_image(image: Image, phase_range: tuple[float, float] | None) -> np.ndarray:
+    """Phase in rad; what was recognised is told."""
+    units = sidecar_of(image.path).text("Units")
+    unscaled = np.nan_to_num(image.unscaled)
+    radians, recognised = to_radians(
+        image.data, unscaled=unscaled, units=units, phase_range=phase_range, name=str(image.path)
+    )
+    console.note(recognised)
+    return radians
 
 
 def write_volumes(outputs: dict[Path, Any], grid: Grid) -> None:

@@ -1,7 +1,7 @@
 """Files in and out, and the only place where units are converted."""
 
 from jaxqsm.io.bids import BidsScan, find_scans, write_dataset_description
-from jaxqsm.io.dicom import converted
+from jaxqsm.io.dicom import SignalFiles, converted
 from jaxqsm.io.errors import InputError
 from jaxqsm.io.grid import Grid
 from jaxqsm.io.labels import label_names
@@ -21,6 +21,7 @@ __all__ = [
     "InputError",
     "ScanData",
     "Sidecar",
+    "SignalFiles",
     "affine_from",
     "converted",
     "direction_of_field",

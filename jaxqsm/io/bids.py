@@ -40,12 +40,6 @@ class BidsScan:
     real: tuple[Path, ...] = ()
     imaginary: tuple[Path, ...] = ()
 
-    @property
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        """Arguments for :func:`~jaxqsm.io.load_scan`."""
-        parts = ("phase", "magnitude", "real", "imaginary")
-        return {part: getattr(self, part) for part in parts if getattr(self, part)}
-
     def mask_in(self, derivative: Path) -> Path | None:
         """A ``*_mask.nii[.gz]`` for this scan in the same folder of a derivative dataset.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import subprocess
@@ -17,15 +18,25 @@ SUFFIXES = {"_ph": "phase", "_real": "real", "_imaginary": "imaginary"}
 """That dcm2niix appends to the names of parts other than the magnitude."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SignalFiles:
+    """Files of the parts of a signal, one 4-D file or one 3-D file an echo; empty where a part is not there."""
+
+    phase: tuple[Path, ...] = ()
+    magnitude: tuple[Path, ...] = ()
+    real: tuple[Path, ...] = ()
+    imaginary: tuple[Path, ...] = ()
+
+
 @contextmanager
-def converted(folder: Path) -> Iterator[dict[str, list[Path]]]:
+def converted(folder: Path) -> Iterator[SignalFiles]:
     """NIfTI files of one scan in a DICOM folder, by part; they are gone when the block ends.
 
     Args:
         folder: searched with its subfolders: classic or enhanced DICOM of one multi-echo scan.
 
     Yields:
-        Arguments for :func:`~jaxqsm.io.load_scan`: ``phase`` and ``magnitude``, or ``real`` and ``imaginary``.
+        Phase and magnitude, or real and imaginary parts.
 
     Raises:
         InputError: dcm2niix is not installed or finds nothing; no phase; more than one scan.
@@ -48,7 +59,7 @@ def converted(folder: Path) -> Iterator[dict[str, list[Path]]]:
         yield _of_one_scan(folder, files)
 
 
-def _of_one_scan(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
+def _of_one_scan(folder: Path, files: list[Path]) -> SignalFiles:
     parts: dict[str, list[Path]] = {"magnitude": [], "phase": [], "real": [], "imaginary": []}
     times: dict[str, list[float]] = {part: [] for part in parts}
     for path in files:
@@ -66,9 +77,9 @@ def _of_one_scan(folder: Path, files: list[Path]) -> dict[str, list[Path]]:
         parts[part].append(path)
         times[part] += echo
     if parts["phase"]:
-        return {"phase": parts["phase"], "magnitude": parts["magnitude"]}
+        return SignalFiles(tuple(parts["phase"]), tuple(parts["magnitude"]))
     if parts["real"] and parts["imaginary"]:
-        return {"real": parts["real"], "imaginary": parts["imaginary"]}
+        return SignalFiles(real=tuple(parts["real"]), imaginary=tuple(parts["imaginary"]))
     found = (
         ", ".join(f"{len(paths)} {part}" for part, paths in parts.items() if paths)
         or "none with an echo time"

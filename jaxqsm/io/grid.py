@@ -15,6 +15,9 @@ from jaxqsm.io.orientation import direction_from, geometry_from
 SCANNER = 1
 """NIfTI code of a form that leads to the scanner's own axes, those of B0."""
 
+ALIGNED = 2
+"""NIfTI code of a form that leads to another image's axes, which libraries also write for want of a better."""
+
 SAME_DIRECTION = 0.5
 """Degrees by which the field directions of two forms may differ: headers round."""
 
@@ -58,14 +61,14 @@ class Grid:
         axes = orientations.axcodes2ornt("RAS")
         return orientations.apply_orientation(data, orientations.ornt_transform(axes, self.order))
 
-    def held_direction(self, direction: Sequence[float]) -> np.ndarray:
+    def held_direction(self, direction: Sequence[float] | np.ndarray) -> np.ndarray:
         """Direction in voxel axes of the file, in those of memory."""
         held = np.empty(3)
         for axis, (target, sense) in enumerate(self.order):
             held[int(target)] = sense * direction[axis]
         return held
 
-    def stored_direction(self, direction: Sequence[float]) -> np.ndarray:
+    def stored_direction(self, direction: Sequence[float] | np.ndarray) -> np.ndarray:
         """Direction in voxel axes of memory, in those of the file."""
         return np.array([sense * direction[int(target)] for target, sense in self.order])
 
@@ -73,7 +76,9 @@ class Grid:
         """Lengths along the axes of memory, in the order of the file's axes."""
         return np.array([sizes[int(target)] for target, _ in self.order])
 
-    def geometry(self, *, b0_dir: Sequence[float] | None = None, path: object = "image") -> Geometry:
+    def geometry(
+        self, *, b0_dir: Sequence[float] | np.ndarray | None = None, path: object = "image"
+    ) -> Geometry:
         """Voxel size, and field direction: scanner z in voxel axes, unless ``b0_dir`` says otherwise.
 
         Args:
@@ -129,9 +134,9 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
                     f"{differ} in the field's direction and no code tells which is the scanner's; that of the "
                     "sform is used; if it is wrong, pass --b0-dir X Y Z in voxel axes"
                 )
-    elif sform_code > SCANNER or qform_code > SCANNER:
+    elif max(sform_code, qform_code) > ALIGNED:
         doubts.append(
-            f"{path}: its only orientation is that of another image or atlas (code {sform_code or qform_code}); "
+            f"{path}: its only orientation is that of an atlas (code {sform_code or qform_code}); "
             "the field is taken to point along its z; if it does not, pass --b0-dir X Y Z in voxel axes"
         )
     if sform_code:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxqsm.io.errors import InputError
-from jaxqsm.io.phase import FEWEST_JUMPS, jumps
 
 if TYPE_CHECKING:
     from jaxqsm.io.scan import Series
@@ -42,11 +41,6 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
         first, second = (by_option[o].images[0] for o in ("--phase", "--magnitude"))
         if first.data.shape == second.data.shape and np.array_equal(first.data, second.data, equal_nan=True):
             raise InputError(f"{second.path}: --magnitude and --phase are the same image; pass one of each")
-        if _jumps(second.data) > 5 * FEWEST_JUMPS and _jumps(first.data) <= FEWEST_JUMPS:
-            raise InputError(
-                f"{second.path}: neighbours jump from end to end as in a wrapped phase, and in {first.path} they do "
-                "not: --phase and --magnitude are exchanged"
-            )
 
 
 def doubts_of_order(magnitude: np.ndarray) -> list[str]:
@@ -72,10 +66,3 @@ def _require_magnitude(path: object, data: np.ndarray) -> None:
         raise InputError(
             f"{path}: {100 * below:.0f} % of its voxels are negative, so it is no magnitude; is it the phase?"
         )
-
-
-def _jumps(data: np.ndarray) -> float:
-    """Share of neighbours that differ by nearly the whole range, for images that begin at zero or below."""
-    finite = np.where(np.isfinite(data), data, 0)
-    low, high = float(finite.min()), float(finite.max())
-    return jumps(finite, high - low) if low < 0.02 * high else 0.0

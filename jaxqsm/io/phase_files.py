@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def radians_of(
-    part: Series, phase_range: tuple[float, float] | None, mask: np.ndarray | None
+    part: Series, phase_range: tuple[float, float] | None, *, magnitude: Sequence[Series] = ()
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """Phase in rad, ``(x, y, z, echo)`` in the order of the files, with what was recognised and doubts.
 
@@ -24,12 +25,12 @@ def radians_of(
     Args:
         part: the files.
         phase_range: see :func:`~jaxqsm.io.to_radians`.
-        mask: where phase matters, if known; not used to judge a scale, as noise around fills the range.
+        magnitude: of the same scan; where its scale is that of a phase, and the phase's is not, both are
+            exchanged.
 
     Raises:
         InputError: a scale that cannot be told.
     """
-    del mask
     scales: list[Scale | InputError] = []
     for image, sidecar in zip(part.images, part.sidecars, strict=True):
         try:
@@ -49,6 +50,11 @@ def radians_of(
     apart = {(scale.zero, scale.turn, scale.unscaled) for scale in known}
     if failed:
         if len(apart) != 1:
+            if not known and any(_is_phase(other) for other in magnitude):
+                raise InputError(
+                    f"{part.images[0].path}: has no scale of a phase, but {magnitude[0].images[0].path} has: --phase and "
+                    "--magnitude are exchanged"
+                )
             raise failed[0]
         scales = [_shared(scale, known[0], image) for scale, image in zip(scales, part.images, strict=True)]
     each, said = [], []
@@ -62,6 +68,15 @@ def radians_of(
         doubt = "files of phase are stored in different scales, each of which was recognised; check them"
         return np.concatenate(each, axis=-1), names, [doubt]
     return np.concatenate(each, axis=-1), said[:1], []
+
+
+def _is_phase(part: Series) -> bool:
+    image = part.images[0]
+    try:
+        recognise(image.data, unscaled=_unscaled(image))
+    except InputError:
+        return False
+    return True
 
 
 def _unscaled(image) -> np.ndarray | None:

@@ -147,10 +147,10 @@ def load_scan(
         brightness = np.hypot(parts_data[0], parts_data[1])
         notes.append("phase and magnitude are those of real and imaginary images")
     else:
-        radians, recognised, doubts = radians_of(parts[0], phase_range, inside)
+        radians, recognised, differ = radians_of(parts[0], phase_range, magnitude=parts[1:])
         radians = radians[..., _order(parts[0], times, echo_times)]
         notes += recognised
-        warnings += doubts
+        warnings += differ
         if magnitude:
             brightness = np.maximum(parts_data[1], 0)
         else:
@@ -189,25 +189,24 @@ def load_scan(
 
 
 def load_magnitude(
-    paths: Sequence[Path], *, echo_times: Sequence[float] | None = None, replace_nonfinite: bool = True
+    paths: Sequence[Path], *, echo_times: Sequence[float] | None = None
 ) -> tuple[Image, np.ndarray]:
     """Read the magnitude of several echoes alone, for fits of its decay.
 
     Args:
         paths: one 4-D file, or one 3-D file an echo.
         echo_times: seconds; else ``EchoTime`` of the sidecars.
-        replace_nonfinite: take NaN and infinity for no signal. Default true: without signal nothing decays.
 
     Returns:
         The first image with the data of all echoes relative to their largest, ``(x, y, z, echo)`` in order of
-        time, and the echo times in seconds.
+        time, NaN where a file is not finite, and the echo times in seconds.
 
     Raises:
         InputError: anything missing, unreadable or at odds; fewer than two echoes.
     """
     if not paths:
         raise InputError("no magnitude file given")
-    images = [load(path, replace_nonfinite=replace_nonfinite) for path in paths]
+    images = [load(path, keep_nonfinite=True) for path in paths]
     for other in images[1:]:
         require_same_grid(images[0], other)
     part = Series("the magnitude", images, [sidecar_of(p) for p in paths])
@@ -215,8 +214,8 @@ def load_magnitude(
     if part.data.shape[-1] < 2:
         raise InputError(f"{paths[0]}: has one echo; decay needs two at least")
     times, (data,) = _in_time([part], echo_times, [])
-    brightness = np.maximum(data, 0)
-    brightness = brightness / max(float(brightness.max()), 1e-30)
+    brightness = np.where(np.isfinite(data), np.maximum(data, 0), np.nan)
+    brightness = brightness / max(float(np.nanmax(brightness)), 1e-30)
     return dataclasses.replace(images[0], data=brightness.astype(np.float32)), np.asarray(times)
 
 

@@ -23,8 +23,11 @@ SPREAD = 0.15
 RIM = 0.06
 """Of the mask's half width, the depth of its rim."""
 
-RIM_TO_CORE = 2.5
+RIM_TO_CORE = 1.5
 """Ratio of the root mean square of χ in the rim to that in the core."""
+
+STRONG_RIM = 0.25
+"""ppm, size of χ that one voxel of a hundred in the rim exceeds."""
 
 BRAIN = (700.0, 1900.0)
 """cm³, volumes of masks of an adult brain with some of its surroundings."""
@@ -151,11 +154,13 @@ def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
     if min(rim.sum(), core.sum()) < 100:
         return []
     outer, inner = (float(np.sqrt(np.mean(maps.chi[part] ** 2))) for part in (rim, core))
-    if outer < RIM_TO_CORE * inner:
+    strongest = float(np.percentile(np.abs(maps.chi[rim]), 99))
+    if outer < RIM_TO_CORE * inner or strongest < STRONG_RIM:
         return []
     return [
-        f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside ({outer:.2f} ppm): "
-        "bone, air or unreliable phase is in the mask; take some off (--erode, in mm), or give another mask"
+        f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside (beyond "
+        f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the mask; take some off "
+        "(--erode, in mm), or give another mask"
     ]
 
 

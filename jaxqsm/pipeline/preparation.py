@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +15,7 @@ from jaxqsm.masking.morphology import depth, largest
 from jaxqsm.operators import erode as eroded
 from jaxqsm.pipeline.box import Box, box_around, cut
 from jaxqsm.pipeline.methods import METHODS
+from jaxqsm.pipeline.reconstruct import Stage
 
 ALTERNATING = 0.3
 """rad, root mean square, by which every second echo is off where a readout may be bipolar."""
@@ -72,7 +71,7 @@ def prepare(
     masking: MaskConfig,
     *,
     bipolar: bool,
-    timed: Callable[[str, Callable[[], Any]], Any],
+    timed: Stage,
 ) -> Prepared:
     """Make the mask if there is none, cut to it, and undo what scanners leave in the sign of the signal.
 
@@ -153,7 +152,7 @@ def _made(scan: ScanData, name: str) -> np.ndarray:
 
 def _said(axes: np.ndarray, scan: ScanData) -> str:
     stored = {int(held): axis for axis, (held, _) in enumerate(scan.grid.order)}
-    names = " and ".join("xyz"[stored[axis]] for axis in np.flatnonzero(axes.any(axis=0)))
+    names = " and ".join("xyz"[stored[int(axis)]] for axis in np.flatnonzero(axes.any(axis=0)))
     echoes = (
         ""
         if axes.any(axis=1).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -88,7 +89,7 @@ def reconstruct_scan(
     found = _of_scan(
         scan,
         prepared,
-        lambda *given: reconstruct(*given, config.at_scale(prepared.scale), stage=timed, settled=settled),
+        partial(reconstruct, config=config.at_scale(prepared.scale), stage=timed, settled=settled),
     )
     # A map that was not asked for is None, which is no leaf of the tree.
     maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), found)
@@ -131,14 +132,14 @@ def map_field(
     timed = _timed({}, announce)
     prepared = prepare(scan, masking, bipolar=config.bipolar, timed=timed)
     found = _of_scan(
-        scan, prepared, lambda *given: total_field(*given, config.at_scale(prepared.scale), stage=timed)
+        scan, prepared, partial(total_field, config=config.at_scale(prepared.scale), stage=timed)
     )
     maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), found)
     notes = [*prepared.notes, *_share(prepared.mask & (maps.reliability < config.reliability), prepared.mask)]
     return FieldResult(maps, prepared.mask, (*scan.notes, *notes), (*scan.warnings, *prepared.warnings))
 
 
-def _timed(seconds: dict[str, float], announce: Stage | None) -> Callable[[str, Callable[[], Any]], Any]:
+def _timed(seconds: dict[str, float], announce: Stage | None) -> Stage:
     def timed(name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = jax.block_until_ready(work() if announce is None else announce(name, work))

@@ -57,7 +57,7 @@ def write_report(
         seconds=result.seconds,
         total_seconds=sum(result.seconds.values()),
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8", errors="replace")  # paths need not be UTF-8
 
 
 def _panels(scan: ScanData, result: Result) -> list[dict[str, str]]:

@@ -26,9 +26,10 @@ def shrink(arrays: Arrays, threshold: ArrayLike, *, knee: float = 0.0) -> Arrays
     Returns:
         Arrays of the same shape.
     """
+    limit = jnp.asarray(threshold)
 
     def nearer(array: Array) -> Array:
-        pull = array * (threshold / (threshold + knee)) if knee > 0 else array
-        return array - jnp.clip(pull, -threshold, threshold)
+        pull = array * (limit / (limit + knee)) if knee > 0 else array
+        return array - jnp.clip(pull, -limit, limit)
 
     return jax.tree.map(nearer, arrays)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -136,17 +137,17 @@ class _Parts(NamedTuple):
     """Parts of a mask that hang together by faces: region growing cannot relate one to another."""
 
     labels: np.ndarray
-    count: int
+    number: int
 
     @classmethod
     def of(cls, mask: np.ndarray) -> _Parts:
         return cls(*ndimage.label(mask))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self.labels.ravel(), values.ravel(), self.count + 1)[1:]
+        return np.bincount(self.labels.ravel(), values.ravel(), self.number + 1)[1:]
 
     def median(self, values: np.ndarray) -> np.ndarray:
-        return np.atleast_1d(ndimage.median(values, self.labels, np.arange(1, self.count + 1)))
+        return np.atleast_1d(ndimage.median(values, self.labels, np.arange(1, self.number + 1)))
 
     def spread(self, numbers: np.ndarray) -> np.ndarray:
         """Whole numbers, one a part, at the part's voxels."""
@@ -172,7 +173,7 @@ def _settled(
     steps = np.array(sorted(range(-MOST_TURNS, MOST_TURNS + 1), key=abs))
     candidates = nearest + steps[:, None]
     agreement = np.zeros(candidates.shape)
-    total = np.full(parts.count, 1e-30)
+    total = np.full(parts.number, 1e-30)
     for echo in (e for e in range(len(echo_times)) if e != template):
         ratio = echo_times[echo] / echo_times[template]
         ahead = phase[..., echo] - ratio * unwrapped
@@ -202,7 +203,7 @@ def _count_spatial(
     index = np.arange(padded.size, dtype=np.int64).reshape(padded.shape)
     inner = index[1:-1, 1:-1, 1:-1]
     turns = np.zeros(padded.size, np.int32)
-    _grow(
+    _grow()(
         padded.ravel(),
         np.pad(mask, 1).ravel(),
         np.stack([np.pad(c, 1).ravel() for c in costs]),
@@ -245,8 +246,16 @@ def _wrapped(phase: np.ndarray) -> np.ndarray:
     return phase - 2 * np.pi * np.rint(phase / (2 * np.pi))
 
 
-@numba.njit(cache=True)
-def _grow(phase, mask, costs, strides, seeds, turns):
+@cache
+def _grow() -> Callable[..., None]:
+    """The loop, compiled at its first use; kept on disk where there is a place that can be written."""
+    try:
+        return numba.njit(cache=True)(_grow_loop)
+    except RuntimeError:
+        return numba.njit(_grow_loop)
+
+
+def _grow_loop(phase, mask, costs, strides, seeds, turns):
     """Bucket-queue region growing on flat, border-padded arrays; fills ``turns`` in place."""
     voxels = phase.size
     visited = np.zeros(voxels, np.bool_)
