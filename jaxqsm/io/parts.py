@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NEGATIVE = 0.05
 """Share of voxels below zero from which an image is no magnitude; interpolation leaves less."""
 
-RISING = 1.15
+RISING = 1.03
 """Factor from one echo to the next by which no magnitude rises over a whole object."""
 
 
@@ -25,6 +25,11 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
     Raises:
         InputError: naming the file, and what tells.
     """
+    by_option = {part.option: part for part in parts}
+    if "--phase" in by_option and "--magnitude" in by_option:
+        first, second = (by_option[o].images[0] for o in ("--phase", "--magnitude"))
+        if first.data.shape == second.data.shape and np.array_equal(first.data, second.data, equal_nan=True):
+            raise InputError(f"{second.path}: --magnitude and --phase are the same image; pass one of each")
     for part in parts:
         expected = part.option.strip("-").removeprefix("the ")
         for image, sidecar in zip(part.images, part.sidecars, strict=True):
@@ -36,11 +41,6 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
                 )
             if expected == "magnitude" and image.data.dtype.kind != "c":
                 _require_magnitude(image.path, image.data)
-    by_option = {part.option: part for part in parts}
-    if "--phase" in by_option and "--magnitude" in by_option:
-        first, second = (by_option[o].images[0] for o in ("--phase", "--magnitude"))
-        if first.data.shape == second.data.shape and np.array_equal(first.data, second.data, equal_nan=True):
-            raise InputError(f"{second.path}: --magnitude and --phase are the same image; pass one of each")
 
 
 def doubts_of_order(magnitude: np.ndarray) -> list[str]:

@@ -141,6 +141,8 @@ def _angle(values: np.ndarray, unscaled: bool) -> Scale | None:
             return Scale(0.0, 2 * half, unscaled, f"phase is in {unit}")
         if low >= -near and low < near and abs(high - 2 * half) < 2 * near and _fills(values, half):
             return Scale(0.0, 2 * half, unscaled, f"phase is in {unit}, 0 … one turn, wrapped to −π … π")
+    if largest <= np.pi * (1 + ROUNDING) and jumps(values, 2 * np.pi) > FEWEST_JUMPS:
+        return Scale(0.0, 2 * np.pi, unscaled, "phase is in radians")
     if low >= 0 and abs(high - np.pi) < ROUNDING and not np.array_equal(values, np.rint(values)):
         return Scale(0.0, 2 * np.pi, unscaled, "phase is in radians")
     return None

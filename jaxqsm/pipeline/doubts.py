@@ -14,8 +14,8 @@ from jaxqsm.masking.morphology import depth
 from jaxqsm.physics import dipole_kernel
 from jaxqsm.pipeline.reconstruct import Maps
 
-FEWEST_RELIABLE = 0.5
-"""Share of a mask's voxels whose echoes must agree."""
+MOST_UNRELIABLE, SOME_UNRELIABLE = 0.5, 0.2
+"""Shares of a mask's voxels whose echoes disagree, that explain why nothing is left, and that raise a doubt."""
 
 SPREAD = 0.15
 """ppm, standard deviation of χ; tissue has 0.03 to 0.06."""
@@ -65,13 +65,9 @@ def why_nothing_is_left(
         options: of the methods that take something off the mask, in true units, by name of method.
         least: reliability below which voxels do not count.
     """
-    share = float(unreliable[mask].mean()) if mask.any() else 1.0
-    if share > FEWEST_RELIABLE:
-        return (
-            f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability below "
-            f"{least:g}): are echo times, the order of the files and the scale of the phase right, and is the "
-            "readout bipolar (--bipolar)? --reliability 0 lets every voxel count"
-        )
+    share = _unreliable_share(mask, unreliable)
+    if share > MOST_UNRELIABLE:
+        return _disagreement(share, least) + " --reliability 0 lets every voxel count"
     half_width = float(depth(np.pad(mask & ~unreliable, 1), np.asarray(geometry.voxel_size)).max())
     needs = []
     for name, chosen in options.items():
@@ -85,6 +81,24 @@ def why_nothing_is_left(
     return (
         f"no voxel is far enough inside the mask: its half width is {half_width:.3g} mm, "
         f"{100 * share:.0f} % of its voxels are unreliable{asked}: give smaller lengths, or a larger mask"
+    )
+
+
+def doubts_of_echoes(mask: np.ndarray, unreliable: np.ndarray, least: float) -> list[str]:
+    """Whether too many voxels have echoes that disagree; arguments as :func:`why_nothing_is_left`."""
+    share = _unreliable_share(mask, unreliable)
+    return [_disagreement(share, least)] if share > SOME_UNRELIABLE else []
+
+
+def _unreliable_share(mask: np.ndarray, unreliable: np.ndarray) -> float:
+    return float(unreliable[mask].mean()) if mask.any() else 1.0
+
+
+def _disagreement(share: float, least: float) -> str:
+    return (
+        f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability below {least:g}): "
+        "are echo times, the order of the files and the scale of the phase right, and is the readout bipolar "
+        "(--bipolar)?"
     )
 
 

@@ -15,7 +15,12 @@ import numpy as np
 from jaxqsm.io import InputError, ScanData
 from jaxqsm.pipeline.box import cut, put_back
 from jaxqsm.pipeline.config import Config
-from jaxqsm.pipeline.doubts import doubts_of_maps, residual_percent, why_nothing_is_left
+from jaxqsm.pipeline.doubts import (
+    doubts_of_echoes,
+    doubts_of_maps,
+    residual_percent,
+    why_nothing_is_left,
+)
 from jaxqsm.pipeline.methods import AUTO, Method
 from jaxqsm.pipeline.preparation import MaskConfig, Prepared, prepare
 from jaxqsm.pipeline.provenance import versions
@@ -115,6 +120,7 @@ def reconstruct_scan(
         warnings=(
             *scan.warnings,
             *prepared.warnings,
+            *doubts_of_echoes(mask, unreliable, config.reliability),
             *doubts_of_maps(maps, mask, scan.geometry, prepared.scale),
         ),
         provenance=_provenance(scan, config, masking, prepared, methods, maps, seconds, chosen),
@@ -135,8 +141,11 @@ def map_field(
         scan, prepared, partial(total_field, config=config.at_scale(prepared.scale), stage=timed)
     )
     maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), found)
-    notes = [*prepared.notes, *_share(prepared.mask & (maps.reliability < config.reliability), prepared.mask)]
-    return FieldResult(maps, prepared.mask, (*scan.notes, *notes), (*scan.warnings, *prepared.warnings))
+    unreliable = prepared.mask & (maps.reliability < config.reliability)
+    notes = [*prepared.notes, *_share(unreliable, prepared.mask)]
+    doubts = doubts_of_echoes(prepared.mask, unreliable, config.reliability)
+    warnings = (*scan.warnings, *prepared.warnings, *doubts)
+    return FieldResult(maps, prepared.mask, (*scan.notes, *notes), warnings)
 
 
 def _timed(seconds: dict[str, float], announce: Stage | None) -> Stage:

@@ -26,8 +26,8 @@ def _error(stored, **options):
         (np.rint(TRUE * 4096 / np.pi).clip(-4096, 4095), "-4096 … 4095"),
         (np.rint(TRUE * 2048 / np.pi).clip(-2048, 2047), "-2048 … 2047"),
         (np.rint(TRUE * 8192 / np.pi).clip(-8192, 8191), "-8192 … 8191"),
-        (TRUE * 0.00367438 / np.pi, "symmetric"),
-        (TRUE * 1000 / np.pi, "symmetric"),
+        (TRUE * 0.00367438 / np.pi, "jump"),
+        (TRUE * 1000 / np.pi, "jump"),
     ],
 )
 def test_scales_are_recognised(stored, mentions):

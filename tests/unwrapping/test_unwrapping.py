@@ -182,3 +182,37 @@ def test_romeo_on_a_head_with_bleeds_at_snr_20():
     wrong = (turns != np.median(turns, axis=0)).mean(axis=0)
     assert (wrong[:3] < 1e-5).all()
     assert wrong[3] < 1e-4
+
+
+@pytest.mark.parametrize("individual", [False, True])
+@pytest.mark.parametrize("template", [0, 1, 2])
+@pytest.mark.parametrize("hertz", [-200.0, -60.0, 0.0, 45.0, 200.0])
+def test_romeo_settles_the_turns_of_every_part_by_all_echoes(hertz, template, individual):
+    """Off the centre frequency, in two parts that do not touch and differ by a frequency of their own.
+
+    Echo times without a common divisor leave one answer.
+    """
+    times = np.array([0.0031, 0.0074, 0.0128])
+    mask = np.zeros(SHAPE, bool)
+    mask[3:14, 5:23, 4:20] = mask[18:29, 5:23, 4:20] = True
+    field = hertz + 20 * smooth_blobs(SHAPE) + 90 * (np.indices(SHAPE)[0] > 16)
+    true = 2 * np.pi * field[..., None] * times
+    wrapped = wrap_phase(jnp.asarray(true, jnp.float32))
+    options = {"template": template, "individual": individual, "echo_times": jnp.asarray(times)}
+    found = romeo(wrapped, jnp.asarray(mask), GEOMETRY, **options)
+    np.testing.assert_allclose(np.asarray(found)[mask], true[mask], atol=1e-3)
+
+
+def test_romeo_leaves_the_median_of_every_part_of_one_echo_near_zero():
+    mask = np.zeros(SHAPE, bool)
+    mask[3:14, 5:23, 4:20] = mask[18:29, 5:23, 4:20] = True
+    true = 9.0 + 30 * (np.indices(SHAPE)[0] > 16) + 3 * smooth_blobs(SHAPE)
+    found = np.asarray(
+        romeo(wrap_phase(jnp.asarray(true, jnp.float32)), jnp.asarray(mask), GEOMETRY)
+    )
+    for part in (slice(3, 14), slice(18, 29)):
+        inside = mask.copy()
+        inside[: part.start] = inside[part.stop :] = False
+        assert abs(np.median(found[inside])) <= np.pi
+        gap = (found - true)[inside]
+        np.testing.assert_allclose(gap, np.median(gap), atol=1e-4)
