@@ -92,14 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _speak_any_encoding() -> None:
-    """Characters that a terminal does not know are replaced, in place of ending the command."""
+    """Replace characters that a terminal does not know, in place of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _keep_compiled_code() -> None:
-    """Compiled code is kept between runs, so that the second scan of a size starts at once, where it can be."""
+    """Keep compiled code between runs where possible: the second scan of a size starts at once."""
     folder = Path(platformdirs.user_cache_dir("jaxqsm"), "xla")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ class MaskOptions:
     """Where to reconstruct, and how that is found where no mask is given."""
 
     mask_method: str = MaskConfig.method
-    "Where no mask is given: magnitude (brain, or all signal of phantoms), phase_quality, or deepbet (an extra)."
+    "Without a mask: magnitude (brain, or all signal of phantoms), phase_quality, or deepbet (an extra)."
     erode: float = MaskConfig.erosion
     "Taken off the border of the mask, given or made, mm."
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex
 
 AGAINST = 0.3
-"""Part of the product of neighbours that must point against each other: the field never turns so fast all over."""
+"""Part of the neighbours' products that must be negative: no field turns so fast all over."""
 
 
 @jax.jit

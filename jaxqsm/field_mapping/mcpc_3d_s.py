@@ -36,6 +36,9 @@ def mcpc_3d_s(
 ) -> Float[Array, "x y z"]:
     """Phase at TE = 0: extrapolate the first two echoes back, then smooth in the complex plane.
 
+    Near poles, about which the offset grows by a turn (open-ended fringe lines of a coil's phase), a narrower
+    Gaussian serves, and at them none, as smoothing displaces them.
+
     Args:
         phase: wrapped phase in rad; only the first two echoes are used.
         unwrapped_difference: unwrapped phase of echo 2 minus echo 1, rad.

@@ -33,11 +33,11 @@ def l1_qsm(
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
-    """Minimise Σ W |Dχ − field| + weight Σ |∇χ|.
+    """Minimise Σ W |Dχ − field| + weight Σ |∇χ|₁.
 
     A voxel that misses by much pulls no more than one that misses by little, so phase errors around vessels
-    and bleeds do not make streaks. Gradients below 0.001 ppm / mm are penalised by their square: sums of sizes
-    alone would leave χ without a single minimum, and without a derivative.
+    and bleeds do not make streaks. Gradients below 0.001 ppm / mm are penalised by their square: sums of
+    sizes alone would leave χ without a single minimum, and without a derivative.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.

@@ -40,7 +40,7 @@ def medi(
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
-    """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |M ∇χ|: edges of the magnitude are free.
+    """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |M ∇χ|₁, edge-weighted by the magnitude.
 
     χ may change where the magnitude does, and nowhere else without a price. The published method
     linearises and solves inner systems by conjugate gradients; this splits the terms, for the same minimum.

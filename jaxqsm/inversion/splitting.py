@@ -57,8 +57,8 @@ def first_order(
 ) -> Volume:
     """χ of least data term + weight Σ |∇χ|₁, total variation, or a penalty like it.
 
-    |∇χ|₁ is the sum of the sizes of the three differences, each between two neighbours, so that the solution is
-    the same however the axes are stored.
+    |∇χ|₁ is the sum of the sizes of the three differences, each between two neighbours, so that the
+    solution is the same however the axes are stored.
 
     Args:
         given: the problem.

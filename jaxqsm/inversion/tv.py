@@ -25,7 +25,10 @@ def tv(
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
-    """Minimise ½ |W (Dχ − field)|² + weight Σ |∇χ| over χ on a zero-padded periodic grid.
+    """Minimise ½ |W (Dχ − field)|² + weight Σ |∇χ|₁ over χ on a zero-padded periodic grid.
+
+    |∇χ|₁ is the sum of the sizes of the differences between neighbours along the axes, as published, so that
+    an image stored the other way round has the same solution.
 
     Both ∇χ and Dχ are split off, so that every step is closed-form although W varies in space. The iteration
     is carried in the sum of split variable and multiplier (Douglas-Rachford form): four volumes of state.

@@ -93,7 +93,8 @@ def find_scans(dataset: Path, participants: Sequence[str] = ()) -> list[BidsScan
         only = f"; only these parts were seen: {', '.join(sorted(seen))}" if seen else ""
         raise InputError(
             f"{dataset}: no phase images sub-*/[ses-*/]anat/*_part-phase_{{{','.join(SUFFIXES)}}}"
-            f".nii[.gz] found, nor part-real with part-imag{only}; see the BIDS specification on the part entity"
+            f".nii[.gz] found, nor part-real with part-imag{only}; see the BIDS specification on the "
+            "part entity"
         )
     return scans
 

@@ -20,7 +20,7 @@ SUFFIXES = {"_ph": "phase", "_real": "real", "_imaginary": "imaginary"}
 
 @dataclasses.dataclass(frozen=True)
 class SignalFiles:
-    """Files of the parts of a signal, one 4-D file or one 3-D file an echo; empty where a part is not there."""
+    """Files of the parts of a signal, one 4-D file or one 3-D file an echo; empty where there are none."""
 
     phase: tuple[Path, ...] = ()
     magnitude: tuple[Path, ...] = ()
@@ -53,7 +53,8 @@ def converted(folder: Path) -> Iterator[SignalFiles]:
         if not files:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(
-                f"{folder}: dcm2niix finds no images in it ({said[-1] if said else 'no message'}); give the folder of "
+                f"{folder}: dcm2niix finds no images in it ({said[-1] if said else 'no message'}); give "
+                "the folder of "
                 "one scan's DICOM files"
             )
         yield _of_one_scan(folder, files)
@@ -72,7 +73,8 @@ def _of_one_scan(folder: Path, files: list[Path]) -> SignalFiles:
             continue  # a localiser or a screenshot
         if set(echo) & set(times[part]):
             raise InputError(
-                f"{folder}: holds several scans (two {part} images of echo time {echo[0]:g} s); give the folder of one"
+                f"{folder}: holds several scans (two {part} images of echo time {echo[0]:g} s); give "
+                "the folder of one"
             )
         parts[part].append(path)
         times[part] += echo
@@ -85,5 +87,6 @@ def _of_one_scan(folder: Path, files: list[Path]) -> SignalFiles:
         or "none with an echo time"
     )
     raise InputError(
-        f"{folder}: holds no phase images (found: {found}); export the phase series too, or real and imaginary ones"
+        f"{folder}: holds no phase images (found: {found}); export the phase series too, or real and "
+        "imaginary ones"
     )

@@ -16,7 +16,7 @@ SCANNER = 1
 """NIfTI code of a form that leads to the scanner's own axes, those of B0."""
 
 ALIGNED = 2
-"""NIfTI code of a form that leads to another image's axes, which libraries also write for want of a better."""
+"""NIfTI code of a form that leads to another image's axes; libraries also write it by default."""
 
 SAME_DIRECTION = 0.5
 """Degrees by which the field directions of two forms may differ: headers round."""
@@ -116,7 +116,8 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
     else:
         affine = scale @ np.asarray(header.get_best_affine(), float)
         doubts.append(
-            f"{path}: its header has no orientation (sform and qform codes 0): the field is taken to point along "
+            f"{path}: its header has no orientation (sform and qform codes 0): the field is taken to "
+            "point along "
             "the third axis; if it does not, pass --b0-dir X Y Z in voxel axes"
         )
     scanner: np.ndarray | None = affine if sform_code or qform_code else None
@@ -127,11 +128,13 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
             if (sform_code == SCANNER) != (qform_code == SCANNER):
                 name, scanner = ("sform", sform) if sform_code == SCANNER else ("qform", qform)
                 said.append(
-                    f"{differ} in the field's direction; it is that of the {name}, whose code is the scanner's"
+                    f"{differ} in the field's direction; it is that of the {name}, whose code is the "
+                    "scanner's"
                 )
             else:
                 doubts.append(
-                    f"{differ} in the field's direction and no code tells which is the scanner's; that of the "
+                    f"{differ} in the field's direction and no code tells which is the scanner's; that "
+                    "of the "
                     "sform is used; if it is wrong, pass --b0-dir X Y Z in voxel axes"
                 )
     elif max(sform_code, qform_code) > ALIGNED:
@@ -144,7 +147,8 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
         zooms = np.asarray(header.get_zooms()[:3], float) * scale[0, 0]
         if len(zooms) == 3 and not np.allclose(sizes, zooms, rtol=0.01):
             doubts.append(
-                f"{path}: voxel size by its sform is {_by(sizes)} mm but by pixdim {_by(zooms)} mm; the former is used"
+                f"{path}: voxel size by its sform is {_by(sizes)} mm but by pixdim {_by(zooms)} mm; the "
+                "former is used"
             )
     order = _order(affine)
     x, y, z = (int(n) for n in shape[:3])

@@ -36,7 +36,8 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
             said = sidecar.says_it_is()
             if said is not None and said != expected and expected != "complex":
                 raise InputError(
-                    f"{image.path}: ImageType of its sidecar says {said}, but it was passed as {part.option}; "
+                    f"{image.path}: ImageType of its sidecar says {said}, but it was passed as "
+                    f"{part.option}; "
                     "exchange the files"
                 )
             if expected == "magnitude" and image.data.dtype.kind != "c":
@@ -44,7 +45,7 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
 
 
 def doubts_of_order(magnitude: np.ndarray) -> list[str]:
-    """Whether the signal falls from echo to echo, as it does when magnitudes are in the order of the phases."""
+    """Whether the signal rises from echo to echo, as when magnitudes are not in the order of the phases."""
     brightest = magnitude.max(axis=-1)
     bright = magnitude[brightest > 0.3 * np.percentile(brightest, 99)]
     if not len(bright):
@@ -54,7 +55,8 @@ def doubts_of_order(magnitude: np.ndarray) -> list[str]:
         if means[echo] > RISING * means[echo - 1]:
             rise = 100 * (means[echo] / means[echo - 1] - 1)
             return [
-                f"the magnitude rises by {rise:.0f} % from echo {echo} to echo {echo + 1}, where it should fall: are "
+                f"the magnitude rises by {rise:.0f} % from echo {echo} to echo {echo + 1}, where it "
+                "should fall: are "
                 "magnitude files in the same order as phase files, and echo times right?"
             ]
     return []

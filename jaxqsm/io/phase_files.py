@@ -52,7 +52,8 @@ def radians_of(
         if len(apart) != 1:
             if not known and any(_is_phase(other) for other in magnitude):
                 raise InputError(
-                    f"{part.images[0].path}: has no scale of a phase, but {magnitude[0].images[0].path} has: --phase and "
+                    f"{part.images[0].path}: has no scale of a phase, but {magnitude[0].images[0].path} "
+                    "has: --phase and "
                     "--magnitude are exchanged"
                 )
             raise failed[0]

@@ -108,7 +108,7 @@ def load_scan(
         mask: optional mask file.
         echo_times: seconds, in the order of the files; else ``EchoTime`` of the sidecars.
         field_strength: tesla; else ``MagneticFieldStrength`` of a sidecar.
-        b0_dir: field direction in voxel axes of the files; else ``B0_dir`` of a sidecar; else from the header.
+        b0_dir: field direction in voxel axes of the files; else ``B0_dir`` of a sidecar; else the header's.
         phase_range: see :func:`~jaxqsm.io.to_radians`.
         invert_phase: flip the sign, for scanners whose phase falls where the field is higher.
         replace_nonfinite: voxels that are NaN or infinite within the mask count as 0 and leave the mask.
@@ -338,23 +338,27 @@ def _in_time(
     for part, own in zip(parts, stated, strict=True):
         if part.data.shape[-1] != echoes:
             raise InputError(
-                f"{part.images[0].path}: {part.data.shape[-1]} echoes of {part.option.strip('-')} but {echoes} of "
+                f"{part.images[0].path}: {part.data.shape[-1]} echoes of {part.option.strip('-')} but "
+                f"{echoes} of "
                 f"{first.option.strip('-')} in {path}; give one of each an echo"
             )
         if own and len(own) == echoes and not _alike(own, times):
             same = _alike(sorted(own), sorted(times))
             if given and same:
                 raise InputError(
-                    f"--echo-times {_listed(times)}: the sidecars of {part.option} say {_listed(own)} for these files; "
+                    f"--echo-times {_listed(times)}: the sidecars of {part.option} say {_listed(own)} "
+                    "for these files; "
                     "give the files in the order of the times, or leave --echo-times out"
                 )
             if given:
                 warnings.append(
-                    f"--echo-times {_listed(times)} are used, but the sidecars of {part.option} say {_listed(own)}"
+                    f"--echo-times {_listed(times)} are used, but the sidecars of {part.option} say "
+                    f"{_listed(own)}"
                 )
             elif not same:
                 raise InputError(
-                    f"{part.images[0].path}: echo times {_listed(own)} of {part.option} differ from {_listed(times)} "
+                    f"{part.images[0].path}: echo times {_listed(own)} of {part.option} differ from "
+                    f"{_listed(times)} "
                     f"of {first.option}; are both of one scan?"
                 )
     return sorted(times), [part.data[..., _order(part, sorted(times), given)] for part in parts]
@@ -393,7 +397,8 @@ def _field_strength(given: float | None, parts: Sequence[Series], notes: list[st
         frequency = parts[0].sidecars[0].number("ImagingFrequency")
         if frequency is None:
             raise InputError(
-                f"{path}: no MagneticFieldStrength in a JSON sidecar beside it; pass --field-strength in tesla"
+                f"{path}: no MagneticFieldStrength in a JSON sidecar beside it; pass --field-strength "
+                "in tesla"
             )
         value = frequency / GYROMAGNETIC_RATIO
         notes.append(f"field strength {value:.3f} T from ImagingFrequency {frequency:g} MHz")

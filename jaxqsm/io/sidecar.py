@@ -69,7 +69,7 @@ class Sidecar:
         return [str(word).upper() for word in value] if isinstance(value, list) else []
 
     def says_it_is(self) -> str | None:
-        """What ``ImageType`` calls the image: ``phase``, ``magnitude``, ``real``, ``imaginary`` or nothing."""
+        """``phase``, ``magnitude``, ``real`` or ``imaginary``, as ``ImageType`` calls it; else None."""
         kinds = {
             "phase": {"P", "PHASE", "PHASE MAP"},
             "magnitude": {"M", "MAGNITUDE", "M_FFE"},

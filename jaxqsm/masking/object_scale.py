@@ -53,7 +53,7 @@ def object_scale(
 
 
 def is_cut_out(mask: Bool[np.ndarray, "x y z"], geometry: Geometry) -> bool:
-    """Whether most of the mask's surface lies on the border of the array: it is a piece of something larger."""
+    """Whether most of a mask's surface lies on the array's border: it is a piece of something larger."""
     voxel_size = np.asarray(geometry.voxel_size, float)
     border = free = 0.0
     for axis in range(3):

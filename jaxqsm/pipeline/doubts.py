@@ -15,7 +15,7 @@ from jaxqsm.physics import dipole_kernel
 from jaxqsm.pipeline.reconstruct import Maps
 
 MOST_UNRELIABLE, SOME_UNRELIABLE = 0.5, 0.2
-"""Shares of a mask's voxels whose echoes disagree, that explain why nothing is left, and that raise a doubt."""
+"""Shares of voxels whose echoes disagree that explain why nothing is left, and that raise a doubt."""
 
 SPREAD = 0.15
 """ppm, standard deviation of χ; tissue has 0.03 to 0.06."""
@@ -96,7 +96,8 @@ def _unreliable_share(mask: np.ndarray, unreliable: np.ndarray) -> float:
 
 def _disagreement(share: float, least: float) -> str:
     return (
-        f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability below {least:g}): "
+        f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability "
+        f"below {least:g}): "
         "are echo times, the order of the files and the scale of the phase right, and is the readout bipolar "
         "(--bipolar)?"
     )
@@ -116,7 +117,8 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
     kept = maps.mask.sum() / mask.sum()
     if kept < 0.5:
         doubts.append(
-            f"background removal kept only {100 * kept:.0f} % of the mask; give a larger mask, or smaller radii"
+            f"background removal kept only {100 * kept:.0f} % of the mask; give a larger mask, or "
+            "smaller radii"
         )
     if not np.isfinite(maps.chi).all():
         doubts.append("χ has NaN or infinite voxels; please report this scan")
@@ -125,20 +127,23 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
     if not is_cut_out(mask, geometry) and scale > 0.65 and not BRAIN[0] < volume < BRAIN[1]:
         what = "more than a brain: neck, scalp or skull?" if volume > BRAIN[1] else "less than a brain"
         doubts.append(
-            f"the mask holds {volume:.0f} cm³, {what} Look at it, and give a mask of your own or another --mask-method"
+            f"the mask holds {volume:.0f} cm³, {what} Look at it, and give a mask of your own or "
+            "another --mask-method"
         )
     inside = maps.chi[maps.mask]
     spread = float(inside.std())
     if spread > SPREAD:
         doubts.append(
-            f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo times, field strength "
+            f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo "
+            "times, field strength "
             "and the scale of the phase"
         )
     doubts += _rim(maps, voxel_size)
     misfit = residual_percent(maps)
     if misfit > RESIDUAL:
         doubts.append(
-            f"χ explains little of the local field: residual {misfit:.0f} %; check the field direction (--b0-dir) and "
+            f"χ explains little of the local field: residual {misfit:.0f} %; check the field direction "
+            "(--b0-dir) and "
             "the mask"
         )
     doubts += _sign(maps, voxel_size)
@@ -173,7 +178,8 @@ def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
         return []
     return [
         f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside (beyond "
-        f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the mask; take some off "
+        f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the "
+        "mask; take some off "
         "(--erode, in mm), or give another mask"
     ]
 
@@ -188,7 +194,8 @@ def _sign(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
     if skewness > SKEWNESS:
         return []
     return [
-        f"the strongest χ is negative (skewness {skewness:.1f}), where veins and iron should be positive: the sign of "
+        f"the strongest χ is negative (skewness {skewness:.1f}), where veins and iron should be "
+        "positive: the sign of "
         "the phase may be that of the other convention; try --invert-phase"
     ]
 
@@ -212,6 +219,7 @@ def _streaks(maps: Maps[np.ndarray], geometry: Geometry) -> list[str]:
     if cone < STREAKS * beside:
         return []
     return [
-        f"χ has streaks: {cone / beside:.1f} times the power where the field says nothing (about 55° from its direction); "
+        f"χ has streaks: {cone / beside:.1f} times the power where the field says nothing (about 55° "
+        "from its direction); "
         "use a larger weight or threshold, or another inversion"
     ]

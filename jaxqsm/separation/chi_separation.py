@@ -36,7 +36,7 @@ def chi_separation(
     """χ⁺ ≥ 0 and χ⁻ ≤ 0 whose sum makes the field, and whose sizes together make R2′.
 
     Minimises ½ |W (D(χ⁺ + χ⁻) − field)|² + ½ relaxation_weight |χ⁺ − χ⁻ − R2′ / relaxivity|² + weight
-    (Σ |∇χ⁺| + Σ |∇χ⁻|). A source of either sign dephases its surroundings alike, while their fields cancel.
+    (Σ |∇χ⁺|₁ + Σ |∇χ⁻|₁). A source of either sign dephases its surroundings alike, while their fields cancel.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.

@@ -19,7 +19,7 @@ MOST_TURNS = 40
 """Turns that the template echo of a part may be off by."""
 
 AS_WELL = 1e-3
-"""Share by which the agreement of the echoes may differ between numbers of turns that serve as well: 0.04 rad."""
+"""Share by which the agreement of the echoes may differ between turns that serve as well: 0.04 rad."""
 
 LEVELS = 255
 """Edge costs are whole numbers from 1 (certain) to this (worst); 0 marks a missing edge."""
@@ -48,8 +48,8 @@ def romeo(
 
     Args:
         wrapped: phase in rad; several echoes must share one phase offset of zero (remove it first).
-        mask: where phase is meaningful. Parts that do not touch are unwrapped one by one; of a single echo the
-            median of each is within ±π.
+        mask: where phase is meaningful. Parts that do not touch are unwrapped one by one; of a single echo
+            the median of each is within ±π.
         geometry: not used: reliability is a matter of neighbours. Kept for the common signature.
         magnitude: optional, shape of ``wrapped``, any unit; makes bright neighbours preferred.
         echo_times: seconds; needed with several echoes.

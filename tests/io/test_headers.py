@@ -57,9 +57,10 @@ def test_any_byte_of_a_header_may_be_wrong(tmp_path_factory, place, change):
     content[place] ^= change
     path.write_bytes(content)
     try:
-        assert load(path, replace_nonfinite=True).data.ndim in (3, 4)
+        dimensions = load(path, replace_nonfinite=True).data.ndim
     except InputError as error:
-        assert "a.nii" in str(error)
+        dimensions = 3 if "a.nii" in str(error) else 0
+    assert dimensions in (3, 4)
 
 
 def test_flipped_bits_of_compressed_voxels_are_noticed(tmp_path):

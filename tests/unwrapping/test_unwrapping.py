@@ -207,9 +207,7 @@ def test_romeo_leaves_the_median_of_every_part_of_one_echo_near_zero():
     mask = np.zeros(SHAPE, bool)
     mask[3:14, 5:23, 4:20] = mask[18:29, 5:23, 4:20] = True
     true = 9.0 + 30 * (np.indices(SHAPE)[0] > 16) + 3 * smooth_blobs(SHAPE)
-    found = np.asarray(
-        romeo(wrap_phase(jnp.asarray(true, jnp.float32)), jnp.asarray(mask), GEOMETRY)
-    )
+    found = np.asarray(romeo(wrap_phase(jnp.asarray(true, jnp.float32)), jnp.asarray(mask), GEOMETRY))
     for part in (slice(3, 14), slice(18, 29)):
         inside = mask.copy()
         inside[: part.start] = inside[part.stop :] = False
