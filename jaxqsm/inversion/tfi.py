@@ -75,7 +75,7 @@ def tfi(
     guide = magnitude if guide is None else guide
     smooth = smooth_directions(jnp.ones(mask.shape) if guide is None else guide, mask, geometry, edges=edges)
     # Beyond the mask nothing is smooth.
-    penalised = tuple(pad(s & mask, shape) for s in smooth)
+    penalised = tuple(pad(s, shape) & inside & jnp.roll(inside, -1, axis) for axis, s in enumerate(smooth))
 
     def convolve(image: Array) -> Array:
         return dipole_convolve(image, kernel, shape)

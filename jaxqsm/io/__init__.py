@@ -3,7 +3,7 @@
 from jaxqsm.io.bids import BidsScan, find_scans, write_dataset_description
 from jaxqsm.io.dicom import SignalFiles, converted
 from jaxqsm.io.errors import InputError
-from jaxqsm.io.grid import Grid
+from jaxqsm.io.grid import Grid, grid_from
 from jaxqsm.io.labels import label_names
 from jaxqsm.io.nifti import Image, finite_within, load, load_mask, require_same_grid, save, save_json
 from jaxqsm.io.orientation import affine_from, geometry_from
@@ -27,6 +27,7 @@ __all__ = [
     "direction_of_field",
     "find_scans",
     "finite_within",
+    "grid_from",
     "geometry_from",
     "label_names",
     "load",

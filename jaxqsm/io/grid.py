@@ -164,6 +164,13 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
     )
 
 
+def grid_from(affine: np.ndarray, shape: Sequence[int]) -> Grid:
+    """Grid of an array that comes from no file: voxel to scanner coordinates in mm, 4×4."""
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), affine).header
+    header.set_sform(affine, code=SCANNER)
+    return grid_of(header, shape, "array")
+
+
 def direction_of(affine: np.ndarray) -> np.ndarray:
     """Unit vector of world z in voxel axes."""
     axes = affine[:3, :3] / np.maximum(np.linalg.norm(affine[:3, :3], axis=0), 1e-30)

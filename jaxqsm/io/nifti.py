@@ -64,7 +64,11 @@ def load(
             expected; not 3-D or 4-D; voxels of no plausible size; NaN or infinite voxels.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be reached ({error.strerror}); check its permissions") from error
+    if not there:
         raise InputError(f"{path}: no such file; check the path")
     unscaled, header = _read(path)
     if unscaled.dtype.kind == "V":

@@ -21,7 +21,13 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
     if overwrite:
         return
     for path in paths:
-        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        try:
+            exists = path.is_file() or (path.is_dir() and any(path.iterdir()))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be reached ({error.strerror}); check its permissions, or choose another --out"
+            ) from error
+        if exists:
             raise InputError(f"{path}: exists already; choose another --out or pass --overwrite")
 
 

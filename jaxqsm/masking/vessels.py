@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, fast_shape, frequencies, gaussian_response, pad, weighted_mean
+from jaxqsm.operators import (
+    crop,
+    fast_shape,
+    frequencies,
+    gaussian_response,
+    odd_frequencies,
+    pad,
+    weighted_mean,
+)
 
 NEIGHBOURHOOD = 8.0
 """mm, of the ball whose mean fills what lies outside the mask: its border is no tube."""
@@ -59,18 +67,19 @@ def vessels(
 
 def _vesselness(image: Array, deviation: float, geometry: Geometry) -> Array:
     shape = fast_shape(image.shape, 8)
-    k = frequencies(shape, geometry)
+    k, odd = frequencies(shape, geometry), odd_frequencies(shape, geometry)
     spectrum = jnp.fft.rfftn(pad(image, shape)) * gaussian_response(shape, deviation, geometry)
 
     def second(i: int, j: int) -> Array:
-        derivative = -((2 * jnp.pi * deviation) ** 2) * k[i] * k[j]
+        derivative = -((2 * jnp.pi * deviation) ** 2) * (k[i] ** 2 if i == j else odd[i] * odd[j])
         return crop(jnp.fft.irfftn(spectrum * derivative, s=shape), image.shape)
 
     values = _eigenvalues(*(second(i, j) for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))))
     # In order of size: along the tube nothing changes, across it the image bends up both ways.
     ordered = jnp.sort(jnp.abs(values), axis=0)
     along, across, most = ordered
-    dark = (jnp.sum(values > 0, axis=0) >= 2) & (jnp.max(values, axis=0) == most)
+    # The largest is positive: compared by sign, as equal numbers need not be equal once compiled.
+    dark = (jnp.sum(values > 0, axis=0) >= 2) & (jnp.max(values, axis=0) >= -jnp.min(values, axis=0))
     plate = across / jnp.maximum(most, 1e-20)
     blob = along / jnp.sqrt(jnp.maximum(across * most, 1e-20))
     strength = jnp.sqrt(jnp.sum(values**2, axis=0))

@@ -16,6 +16,7 @@ from jaxqsm.operators.frequencies import (
     difference_symbols,
     frequencies,
     laplacian_symbol,
+    odd_frequencies,
 )
 from jaxqsm.operators.gaussian import gaussian_mean, gaussian_response
 from jaxqsm.operators.padding import crop, fast_shape, pad
@@ -41,6 +42,7 @@ __all__ = [
     "haar_inverse",
     "laplacian",
     "laplacian_symbol",
+    "odd_frequencies",
     "pad",
     "peel",
     "poisson_solver",

@@ -48,6 +48,20 @@ def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "
     return kx / dx**2 + ky / dy**2 + kz / dz**2
 
 
+def odd_frequencies(
+    shape: Sequence[int], geometry: Geometry
+) -> tuple[Float[Array, "x 1 1"], Float[Array, "1 y 1"], Float[Array, "1 1 h"]]:
+    """:func:`frequencies` with 0 at Nyquist, whose sign is not defined: for products of two directions.
+
+    With a sign there an image and its mirror image would not have mirrored derivatives.
+    """
+    x, y, z = (
+        k if n % 2 else jnp.where(jnp.arange(k.shape[axis]).reshape(k.shape) == n // 2, 0, k)
+        for axis, (k, n) in enumerate(zip(frequencies(shape, geometry), shape, strict=True))
+    )
+    return x, y, z
+
+
 def all_frequencies(half: Float[Array, "x y h"], length: int) -> Float[Array, "x y z"]:
     """Values of an even function at every frequency, in any order, from those on the half spectrum.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators.frequencies import frequencies
+from jaxqsm.operators.frequencies import frequencies, odd_frequencies
 from jaxqsm.operators.padding import crop, fast_shape, pad
 
 Kernel = Literal["kspace", "greens", "integrated", "bandlimited"]
@@ -150,7 +150,7 @@ def magnetisation_field(magnetisation: Float[Array, "3 x y z"], geometry: Geomet
     b = geometry.unit_b0_dir
     squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
     safe = jnp.where(squared > 0, squared, 1)
-    odd = [_zero_nyquist(k[axis], axis, n) for axis, n in enumerate(shape)]
+    odd = odd_frequencies(shape, geometry)
     spectrum = jnp.zeros(())
     for i in range(3):
         across = sum(b[j] * (k[i] ** 2 if i == j else odd[i] * odd[j]) for j in range(3))
@@ -175,19 +175,11 @@ def _kspace_kernel(shape: Sequence[int], geometry: Geometry) -> Array:
     b = geometry.unit_b0_dir
     squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
     along = sum(b[i] ** 2 * k[i] ** 2 for i in range(3))
-    odd = [_zero_nyquist(k[axis], axis, n) for axis, n in enumerate(shape)]
+    odd = odd_frequencies(shape, geometry)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         along = along + 2 * b[i] * b[j] * odd[i] * odd[j]
     safe = jnp.where(squared > 0, squared, 1)
     return jnp.where(squared > 0, 1 / 3 - along / safe, 0)
-
-
-def _zero_nyquist(k: Array, axis: int, length: int) -> Array:
-    if length % 2:
-        return k
-    nyquist = [slice(None)] * 3
-    nyquist[axis] = slice(length // 2, length // 2 + 1)
-    return k.at[tuple(nyquist)].set(0)
 
 
 def _offsets(shape: Sequence[int], geometry: Geometry) -> list[Array]:

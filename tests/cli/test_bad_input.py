@@ -155,7 +155,8 @@ def test_full_disk(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "mentions"),
     [
-        (("run",), "--phase"),
+        (("run",), "--out"),
+        (("run", "--out", "x"), "--phase"),
         (("run", "--phase", PHASE, "--out", "x", "--frobnicate"), "--frobnicate"),
         (("invert", PHASE, "--mask", PHASE, "--out", "x.nii.gz", "--method", "magic"), "magic"),
         (("invert", PHASE, "--mask", PHASE, "--out", "x.nii.gz", "--set", "weight=heavy"), "heavy"),

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -170,11 +172,15 @@ def test_terminals_and_paths_that_are_not_utf8(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
-def test_a_container_that_runs_as_another_user(tmp_path):
+def test_a_container_that_runs_as_another_user():
     """No home, and a package folder that cannot be written: compiled code is simply not kept."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        _run_as_nobody(Path(folder))
+
+
+def _run_as_nobody(tmp_path):
     given = _given(tmp_path)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o777)
     package = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["jaxqsm"].__file__)))
     environment = {"HOME": "/nonexistent", "PATH": os.environ["PATH"], "PYTHONPATH": package}
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "jaxqsm"]

@@ -18,7 +18,7 @@ def test_in_vivo_crop(tmp_path):
         "--echo-times", "0.004", "0.008", "0.012", "--field-strength", "7", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "phase rescaled: ±0.00367438 to ±π" in done.stderr
+    assert "phase is in radians (stored range -0.00367438 … 0.00367438)" in done.stderr
     names = {"chimap.nii.gz", "localfield.nii.gz", "totalfield.nii.gz", "mask.nii.gz"}
     assert {p.name for p in out.iterdir()} == names | {"provenance.json", "report.html"}
     chi = np.asarray(nib.load(out / "chimap.nii.gz").dataobj)

@@ -3,7 +3,7 @@ import re
 import numpy as np
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.io import ScanData
+from jaxqsm.io import ScanData, grid_from
 from jaxqsm.pipeline import Maps, Result
 from jaxqsm.report import write_report
 
@@ -17,7 +17,9 @@ def _result(shape=(12, 14, 10)):
         phase=rng.uniform(-3, 3, (*shape, 2)),
         magnitude=rng.random((*shape, 2)),
         mask=None,
-        affine=np.diag([1.0, 1.0, 2.0, 1.0]),
+        nonfinite=np.zeros(shape, bool),
+        replaced=False,
+        grid=grid_from(np.diag([1.0, 1.0, 2.0, 1.0]), shape),
         geometry=Geometry((1.0, 1.0, 2.0)),
         acquisition=Acquisition((0.004, 0.012), 3.0),
         files=(),
@@ -36,9 +38,7 @@ def _result(shape=(12, 14, 10)):
         "residual_percent_of_local_field": 12.0,
         "versions": {"jaxqsm": "0.1.0"},
     }
-    return scan, Result(
-        maps, mask, {"inversion (tv)": 1.0}, ("phase rescaled",), ("look here",), (), provenance
-    )
+    return scan, Result(maps, mask, {"inversion (tv)": 1.0}, ("phase rescaled",), ("look here",), provenance)
 
 
 def test_page_is_whole_self_contained_and_escaped(tmp_path):
