@@ -19,7 +19,7 @@ from jaxqsm.io.grid import Grid, grid_of
 SMALLEST_VOXEL, LARGEST_VOXEL = 0.004, 25.0
 """mm. Beyond them a header is in another unit than it says."""
 
-COMPLEX_REMEDY = "pass it as --complex instead, which takes magnitude and phase from it"
+COMPLEX_REMEDY = "pass it as --complex of jaxqsm run, which takes magnitude and phase from it"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -286,7 +286,7 @@ def _groups(
     if not phase:
         raise InputError("--phase: no file given (nor --complex, nor --real and --imaginary)")
     if not magnitude and mask is None:
-        raise InputError("--magnitude: none given; without it a --mask is needed")
+        raise InputError("no magnitude given; without it a mask is needed (--mask; of bids --masks)")
     return {"--phase": phase} | ({"--magnitude": magnitude} if magnitude else {})
 
 

@@ -25,7 +25,7 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
             exists = path.is_file() or (path.is_dir() and any(path.iterdir()))
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be reached ({error.strerror}); check its permissions, or choose another --out"
+                f"{path}: cannot be reached ({error.strerror}); check permissions, or choose another --out"
             ) from error
         if exists:
             raise InputError(f"{path}: exists already; choose another --out or pass --overwrite")

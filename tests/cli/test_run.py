@@ -1,13 +1,16 @@
 """The command line on real and on independently simulated data, in processes of its own."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, jaxqsm
+from helpers import INVIVO, SHARED, jaxqsm
 from qsm_forward import ReconParams, TissueParams, generate_bids, generate_susceptibility_phantom
-from scipy import ndimage
+from scipy import ndimage, stats
+
+TWO_ECHOES = SHARED / "data" / "invivo_two_echoes"
 
 
 def test_in_vivo_crop(tmp_path):
@@ -35,9 +38,42 @@ def test_in_vivo_crop(tmp_path):
     assert history["field_strength_t"] == 7
     assert history["methods"]["single_step"]["method"] == "ss_tv"
     assert "inversion" not in history["methods"]
-    assert any("rescaled" in note for note in history["notes"])
+    assert any("phase is in radians" in note for note in history["notes"])
     affine = nib.load(INVIVO / "phase.nii.gz").affine
     np.testing.assert_allclose(nib.load(out / "chimap.nii.gz").affine, affine, atol=1e-4)
+
+
+def test_real_heads_through_bids(tmp_path):
+    """A head of two echoes with its neck, and a crop at 7 T, as a dataset: iron positive, borders doubted."""
+    head, crop = (tmp_path / "raw" / f"sub-{name}" / "anat" for name in ("head", "crop"))
+    for folder in (head, crop):
+        folder.mkdir(parents=True)
+    stem = "2001_WIP_fcMRI_Field_Mapping_enh_e"
+    for echo in (1, 2):
+        for part, suffix in (("phase", "_ph"), ("mag", "")):
+            source = TWO_ECHOES / f"{stem}{echo}{suffix}"
+            target = head / f"sub-head_echo-{echo}_part-{part}_MEGRE"
+            shutil.copy(f"{source}.nii.gz", f"{target}.nii.gz")
+            beside = TWO_ECHOES / f"{stem}{echo}_ph.json"
+            metadata = json.loads(beside.read_text())
+            kept = {key: metadata[key] for key in ("EchoTime", "MagneticFieldStrength")}
+            target.with_suffix(".json").write_text(json.dumps(kept))
+    for part, name in (("phase", "phase"), ("mag", "mag")):
+        shutil.copy(INVIVO / f"{name}.nii.gz", crop / f"sub-crop_part-{part}_MEGRE.nii.gz")
+    crop.joinpath("sub-crop_MEGRE.json").write_text(
+        json.dumps({"EchoTime": [0.004, 0.008, 0.012], "MagneticFieldStrength": 7})
+    )
+    done = jaxqsm("bids", tmp_path / "raw", tmp_path / "out", "participant")
+    assert done.returncode == 0, done.stderr
+    for name, spread in (("head", 0.1), ("crop", 0.05)):
+        folder = tmp_path / "out" / f"sub-{name}" / "anat"
+        chi = nib.load(folder / f"sub-{name}_Chimap.nii.gz").get_fdata()
+        valid = nib.load(folder / f"sub-{name}_desc-valid_mask.nii.gz").get_fdata() > 0
+        assert 0.01 < chi[valid].std() < spread
+        core = ndimage.binary_erosion(valid, iterations=2)
+        assert stats.skew(chi[core]) > 0.5  # iron and veins, in both heads
+        history = json.loads((folder / f"sub-{name}_Chimap.json").read_text())
+        assert any("border of the mask" in text for text in history["warnings"]) == (name == "head")
 
 
 CYLINDERS = (0.05, 0.1, 0.2, 0.5)

@@ -171,7 +171,7 @@ def test_parts_at_odds(tmp_path):
     phases, magnitudes = _write_scan(tmp_path)
     with pytest.raises(InputError, match="echoes of magnitude"):
         load_scan(phases, magnitudes[:1])
-    with pytest.raises(InputError, match="--mask is needed"):
+    with pytest.raises(InputError, match="a mask is needed"):
         load_scan(phases, [])
     phases[0].with_name(phases[0].name[:-7] + ".json").write_text("{broken")
     with pytest.raises(InputError, match="not valid JSON"):
