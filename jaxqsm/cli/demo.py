@@ -67,8 +67,8 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool =
             ),
         )
     console.note(
-        f"χ against truth: correlation {whole['correlation']:.3f}, "
-        f"detrended NRMSE {whole['detrended_nrmse']:.1f} %"
+        f"χ against truth: correlation {whole['correlation']:.3f}, detrended NRMSE "
+        f"{whole['detrended_nrmse']:.1f} %"
     )
     console.note(f"wrote {out}: open {out / 'report.html'}")
 

@@ -57,9 +57,8 @@ def r2star(
     within = mask_for(image, mask)
     if mask is not None and not replace_nonfinite and (broken & within).any():
         raise InputError(
-            f"{magnitude[0]}: {int((broken & within).sum())} voxels are NaN or infinite inside the "
-            "mask; repair the "
-            "file, or pass --replace-nonfinite to treat them as 0"
+            f"{magnitude[0]}: {int((broken & within).sum())} voxels are NaN or infinite inside the mask; "
+            "repair the file, or pass --replace-nonfinite to treat them as 0"
         )
     if broken.any():
         console.note(f"{int(broken.sum())} voxels are NaN or infinite; R2* is 0 there")

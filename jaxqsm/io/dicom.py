@@ -53,9 +53,8 @@ def converted(folder: Path) -> Iterator[SignalFiles]:
         if not files:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(
-                f"{folder}: dcm2niix finds no images in it ({said[-1] if said else 'no message'}); give "
-                "the folder of "
-                "one scan's DICOM files"
+                f"{folder}: dcm2niix finds no images in it ({said[-1] if said else 'no message'}); give the "
+                "folder of one scan's DICOM files"
             )
         yield _of_one_scan(folder, files)
 

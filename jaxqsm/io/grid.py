@@ -116,9 +116,8 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
     else:
         affine = scale @ np.asarray(header.get_best_affine(), float)
         doubts.append(
-            f"{path}: its header has no orientation (sform and qform codes 0): the field is taken to "
-            "point along "
-            "the third axis; if it does not, pass --b0-dir X Y Z in voxel axes"
+            f"{path}: its header has no orientation (sform and qform codes 0): the field is taken to point "
+            "along the third axis; if it does not, pass --b0-dir X Y Z in voxel axes"
         )
     scanner: np.ndarray | None = affine if sform_code or qform_code else None
     if sform_code and qform_code:
@@ -133,9 +132,8 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
                 )
             else:
                 doubts.append(
-                    f"{differ} in the field's direction and no code tells which is the scanner's; that "
-                    "of the "
-                    "sform is used; if it is wrong, pass --b0-dir X Y Z in voxel axes"
+                    f"{differ} in the field's direction and no code tells which is the scanner's; that of "
+                    "the sform is used; if it is wrong, pass --b0-dir X Y Z in voxel axes"
                 )
     elif max(sform_code, qform_code) > ALIGNED:
         doubts.append(

@@ -136,9 +136,8 @@ def load_mask(path: Path | str) -> Image:
     high, low = float(values.max()), float(values.min())
     if high > 1.4 or low < -0.4 or (0 < high < 0.5):
         raise InputError(
-            f"{image.path}: values from {low:g} to {high:g}; a mask holds 0 and 1, or probabilities "
-            "from 0 to "
-            "1: this is a label image or another image; threshold it, or pass another mask"
+            f"{image.path}: values from {low:g} to {high:g}; a mask holds 0 and 1, or probabilities from 0 "
+            "to 1: this is a label image or another image; threshold it, or pass another mask"
         )
     inside = values >= 0.5
     if not inside.any():

@@ -37,8 +37,7 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
             if said is not None and said != expected and expected != "complex":
                 raise InputError(
                     f"{image.path}: ImageType of its sidecar says {said}, but it was passed as "
-                    f"{part.option}; "
-                    "exchange the files"
+                    f"{part.option}; exchange the files"
                 )
             if expected == "magnitude" and image.data.dtype.kind != "c":
                 _require_magnitude(image.path, image.data)
@@ -55,9 +54,8 @@ def doubts_of_order(magnitude: np.ndarray) -> list[str]:
         if means[echo] > RISING * means[echo - 1]:
             rise = 100 * (means[echo] / means[echo - 1] - 1)
             return [
-                f"the magnitude rises by {rise:.0f} % from echo {echo} to echo {echo + 1}, where it "
-                "should fall: are "
-                "magnitude files in the same order as phase files, and echo times right?"
+                f"the magnitude rises by {rise:.0f} % from echo {echo} to echo {echo + 1}, where it should "
+                "fall: are magnitude files in the same order as phase files, and echo times right?"
             ]
     return []
 

@@ -112,9 +112,8 @@ def recognise(
         return Scale(0.0, 2 * largest, False, said)
     raise InputError(
         f"{name}: cannot tell the scale of the phase (stored range "
-        f"{_span(stored)}{_hint(stored, low, largest)}); "
-        "pass --phase-range LOW HIGH with the stored values of −π and π, or write Units rad into its JSON "
-        "sidecar"
+        f"{_span(stored)}{_hint(stored, low, largest)}); pass --phase-range LOW HIGH with the stored values "
+        "of −π and π, or write Units rad into its JSON sidecar"
     )
 
 

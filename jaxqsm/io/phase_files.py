@@ -53,8 +53,7 @@ def radians_of(
             if not known and any(_is_phase(other) for other in magnitude):
                 raise InputError(
                     f"{part.images[0].path}: has no scale of a phase, but {magnitude[0].images[0].path} "
-                    "has: --phase and "
-                    "--magnitude are exchanged"
+                    "has: --phase and --magnitude are exchanged"
                 )
             raise failed[0]
         scales = [_shared(scale, known[0], image) for scale, image in zip(scales, part.images, strict=True)]

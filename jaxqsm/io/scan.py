@@ -134,7 +134,8 @@ def load_scan(
 
     inside = masks[0].data if masks else None
     parts, nonfinite = _finite(parts, inside, replace_nonfinite, notes)
-    times, parts_data = _in_time(parts, echo_times, warnings)
+    times, orders = _in_time(parts, echo_times, warnings)
+    parts_data = [part.data[..., order] for part, order in zip(parts, orders, strict=True)]
     strength = _field_strength(field_strength, parts, notes)
     if complex_images:
         signal = parts_data[0]
@@ -148,7 +149,7 @@ def load_scan(
         notes.append("phase and magnitude are those of real and imaginary images")
     else:
         radians, recognised, differ = radians_of(parts[0], phase_range, magnitude=parts[1:])
-        radians = radians[..., _order(parts[0], times, echo_times)]
+        radians = radians[..., orders[0]]
         notes += recognised
         warnings += differ
         if magnitude:
@@ -213,7 +214,8 @@ def load_magnitude(
     require_phase_and_magnitude([part])
     if part.data.shape[-1] < 2:
         raise InputError(f"{paths[0]}: has one echo; decay needs two at least")
-    times, (data,) = _in_time([part], echo_times, [])
+    times, (order,) = _in_time([part], echo_times, [])
+    data = part.data[..., order]
     brightness = np.where(np.isfinite(data), np.maximum(data, 0), np.nan)
     brightness = brightness / max(float(np.nanmax(brightness)), 1e-30)
     return dataclasses.replace(images[0], data=brightness.astype(np.float32)), np.asarray(times)
@@ -314,7 +316,11 @@ def _finite(
 def _in_time(
     parts: Sequence[Series], given: Sequence[float] | None, warnings: list[str]
 ) -> tuple[list[float], list[np.ndarray]]:
-    """Echo times in order, and the data of every part in that order."""
+    """Echo times in order, and the positions of every part's echoes in that order.
+
+    A part is in the order that its own sidecars say; else in that of the times, which are given or another
+    part's, file by file.
+    """
     first = parts[0]
     echoes = first.data.shape[-1]
     stated = [part.times for part in parts]
@@ -339,16 +345,19 @@ def _in_time(
         if part.data.shape[-1] != echoes:
             raise InputError(
                 f"{part.images[0].path}: {part.data.shape[-1]} echoes of {part.option.strip('-')} but "
-                f"{echoes} of "
-                f"{first.option.strip('-')} in {path}; give one of each an echo"
+                f"{echoes} of {first.option.strip('-')} in {path}; give one of each an echo"
             )
-        if own and len(own) == echoes and not _alike(own, times):
+        if own and len(own) != echoes:
+            raise InputError(
+                f"{part.images[0].path}: {echoes} echoes of {part.option.strip('-')} but {len(own)} echo times "
+                "in its sidecars; give one an echo"
+            )
+        if own and not _alike(own, times):
             same = _alike(sorted(own), sorted(times))
             if given and same:
                 raise InputError(
-                    f"--echo-times {_listed(times)}: the sidecars of {part.option} say {_listed(own)} "
-                    "for these files; "
-                    "give the files in the order of the times, or leave --echo-times out"
+                    f"--echo-times {_listed(times)}: the sidecars of {part.option} say {_listed(own)} for "
+                    "these files; give the files in the order of the times, or leave --echo-times out"
                 )
             if given:
                 warnings.append(
@@ -358,18 +367,10 @@ def _in_time(
             elif not same:
                 raise InputError(
                     f"{part.images[0].path}: echo times {_listed(own)} of {part.option} differ from "
-                    f"{_listed(times)} "
-                    f"of {first.option}; are both of one scan?"
+                    f"{_listed(times)} of {first.option}; are both of one scan?"
                 )
-    return sorted(times), [part.data[..., _order(part, sorted(times), given)] for part in parts]
-
-
-def _order(part: Series, times: Sequence[float], given: Sequence[float] | None) -> np.ndarray:
-    """Positions of the part's echoes in order of time: by its own sidecars, or as given."""
-    own = part.times
-    if not given and len(own) == len(times) and _alike(sorted(own), times):
-        return np.argsort(own, kind="stable")
-    return np.argsort(given if given else times, kind="stable")
+    orders = [np.argsort(times if given or not own else own, kind="stable") for own in stated]
+    return sorted(times), orders
 
 
 def _alike(first: Sequence[float], second: Sequence[float]) -> bool:

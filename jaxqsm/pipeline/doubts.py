@@ -96,10 +96,9 @@ def _unreliable_share(mask: np.ndarray, unreliable: np.ndarray) -> float:
 
 def _disagreement(share: float, least: float) -> str:
     return (
-        f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability "
-        f"below {least:g}): "
-        "are echo times, the order of the files and the scale of the phase right, and is the readout bipolar "
-        "(--bipolar)?"
+        f"the echoes of {100 * share:.0f} % of the mask's voxels disagree with one field (reliability below "
+        f"{least:g}): are echo times, the order of the files and the scale of the phase right, and is the "
+        "readout bipolar (--bipolar)?"
     )
 
 
@@ -134,17 +133,15 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
     spread = float(inside.std())
     if spread > SPREAD:
         doubts.append(
-            f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo "
-            "times, field strength "
-            "and the scale of the phase"
+            f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo times, "
+            "field strength and the scale of the phase"
         )
     doubts += _rim(maps, voxel_size)
     misfit = residual_percent(maps)
     if misfit > RESIDUAL:
         doubts.append(
             f"χ explains little of the local field: residual {misfit:.0f} %; check the field direction "
-            "(--b0-dir) and "
-            "the mask"
+            "(--b0-dir) and the mask"
         )
     doubts += _sign(maps, voxel_size)
     doubts += _streaks(maps, geometry)
@@ -178,9 +175,8 @@ def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
         return []
     return [
         f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside (beyond "
-        f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the "
-        "mask; take some off "
-        "(--erode, in mm), or give another mask"
+        f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the mask; "
+        "take some off (--erode, in mm), or give another mask"
     ]
 
 
@@ -194,9 +190,8 @@ def _sign(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
     if skewness > SKEWNESS:
         return []
     return [
-        f"the strongest χ is negative (skewness {skewness:.1f}), where veins and iron should be "
-        "positive: the sign of "
-        "the phase may be that of the other convention; try --invert-phase"
+        f"the strongest χ is negative (skewness {skewness:.1f}), where veins and iron should be positive: "
+        "the sign of the phase may be that of the other convention; try --invert-phase"
     ]
 
 
@@ -219,7 +214,6 @@ def _streaks(maps: Maps[np.ndarray], geometry: Geometry) -> list[str]:
     if cone < STREAKS * beside:
         return []
     return [
-        f"χ has streaks: {cone / beside:.1f} times the power where the field says nothing (about 55° "
-        "from its direction); "
-        "use a larger weight or threshold, or another inversion"
+        f"χ has streaks: {cone / beside:.1f} times the power where the field says nothing (about 55° from "
+        "its direction); use a larger weight or threshold, or another inversion"
     ]

@@ -103,9 +103,8 @@ def prepare(
     scale = object_scale(mask, scan.geometry)
     if not 0.8 < scale < 1.25:
         notes.append(
-            f"the object is {scale:.2g} times as long as an adult brain; default lengths (radii, "
-            "erosions, weights) "
-            "follow it"
+            f"the object is {scale:.2g} times as long as an adult brain; default lengths (radii, erosions, "
+            "weights) follow it"
         )
     return Prepared(signal, mask, box, scale, tuple(notes), tuple(warnings))
 
@@ -121,9 +120,8 @@ def _mask(scan: ScanData, masking: MaskConfig) -> np.ndarray:
         missing = holes & ~outside
         if missing.any() and not scan.replaced:
             raise InputError(
-                f"{scan.files[0]}: {int(missing.sum())} voxels are NaN or infinite inside the mask; "
-                "repair the file, or "
-                "pass --replace-nonfinite to treat them as 0"
+                f"{scan.files[0]}: {int(missing.sum())} voxels are NaN or infinite inside the mask; repair "
+                "the file, or pass --replace-nonfinite to treat them as 0"
             )
     mask = mask & ~scan.nonfinite & (scan.magnitude > 0).any(axis=-1)
     if not mask.any():
@@ -136,8 +134,7 @@ def _mask(scan: ScanData, masking: MaskConfig) -> np.ndarray:
         if not mask.any():
             raise InputError(
                 f"--erode {masking.erosion:g}: nothing is left of a mask whose half width is "
-                f"{half_width:.3g} mm; "
-                "give less"
+                f"{half_width:.3g} mm; give less"
             )
         mask = largest(mask) if made else mask
     return mask

@@ -37,6 +37,16 @@ def test_magnitude_files_in_another_order(tmp_path):
     assert not load_scan(phases, magnitudes).warnings
 
 
+def test_phase_without_sidecars_is_in_the_order_of_the_magnitude(tmp_path):
+    phases, magnitudes = write_echoes(tmp_path, SCAN)
+    plain = load_scan(phases, magnitudes)
+    for path in phases:
+        path.with_suffix(".json").unlink()
+    turned = load_scan([phases[i] for i in (2, 0, 1)], [magnitudes[i] for i in (2, 0, 1)])
+    np.testing.assert_array_equal(turned.phase, plain.phase)
+    np.testing.assert_array_equal(turned.magnitude, plain.magnitude)
+
+
 def test_parts_of_different_scans(tmp_path):
     phases, magnitudes = write_echoes(tmp_path, SCAN)
     entry = magnitudes[1].with_suffix(".json")
