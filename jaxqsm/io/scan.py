@@ -349,8 +349,8 @@ def _in_time(
             )
         if own and len(own) != echoes:
             raise InputError(
-                f"{part.images[0].path}: {echoes} echoes of {part.option.strip('-')} but {len(own)} echo times "
-                "in its sidecars; give one an echo"
+                f"{part.images[0].path}: {echoes} echoes of {part.option.strip('-')} but {len(own)} echo "
+                "times in its sidecars; give one an echo"
             )
         if own and not _alike(own, times):
             same = _alike(sorted(own), sorted(times))
