@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm import Geometry
+from jaxqsm.cli import main
 from jaxqsm.physics import dipole_field
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -104,6 +107,19 @@ def jaxqsm(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "jaxqsm", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
+
+
+def jaxqsm_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process: compiled code and imports are shared with other tests."""
+    out, err = io.StringIO(), io.StringIO()
+    words = [str(argument) for argument in arguments]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(words)
+            code = 0
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *mentions: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import assert_refused, jaxqsm
+from helpers import assert_refused, jaxqsm_here
 from scans import save_nifti, small_scan, write_whole
 
 SCAN = small_scan()
@@ -72,7 +72,7 @@ def _write_bids(root, names, sidecars):
 )
 def test_datasets_as_people_have_them(tmp_path, names, sidecars, maps):
     _write_bids(tmp_path / "raw", names, sidecars)
-    done = jaxqsm("bids", tmp_path / "raw", tmp_path / "out", "participant", *FAST)
+    done = jaxqsm_here("bids", tmp_path / "raw", tmp_path / "out", "participant", *FAST)
     assert done.returncode == 0, done.stderr
     found = sorted(p.name for p in (tmp_path / "out").rglob("*Chimap.nii.gz"))
     assert found == [f"{name}_Chimap.nii.gz" for name in maps]
@@ -82,22 +82,22 @@ def test_bids_has_the_options_that_it_advises(tmp_path):
     names = ["sub-1_part-phase_MEGRE.nii.gz", "sub-1_part-mag_MEGRE.nii.gz"]
     _write_bids(tmp_path / "raw", names, {})
     arguments = ("bids", tmp_path / "raw", tmp_path / "out", "participant", *FAST)
-    done = jaxqsm(*arguments)
+    done = jaxqsm_here(*arguments)
     assert done.returncode == 1
     assert "--echo-times" in done.stderr
-    done = jaxqsm(*arguments, "--echo-times", *SCAN.echo_times)
+    done = jaxqsm_here(*arguments, "--echo-times", *SCAN.echo_times)
     assert done.returncode == 1
     assert "--field-strength" in done.stderr
-    done = jaxqsm(*arguments, "--echo-times", *SCAN.echo_times, "--field-strength", 3, "--erode", 3)
+    done = jaxqsm_here(*arguments, "--echo-times", *SCAN.echo_times, "--field-strength", 3, "--erode", 3)
     assert done.returncode == 0, done.stderr
     assert "3 mm were taken off" in done.stderr
     _write_bids(tmp_path / "alone", ["sub-1_part-mag_MEGRE.nii.gz"], {})
-    assert_refused(jaxqsm("bids", tmp_path / "alone", tmp_path / "o"), "only these parts were seen: mag")
-    assert_refused(jaxqsm(*arguments, "--participant-label", "1/../../x"), "letters and digits")
+    assert_refused(jaxqsm_here("bids", tmp_path / "alone", tmp_path / "o"), "only these parts were seen: mag")
+    assert_refused(jaxqsm_here(*arguments, "--participant-label", "1/../../x"), "letters and digits")
 
 
-def _run(tmp_path, *arguments, given, **options):
-    return jaxqsm("run", *given, "--out", tmp_path / "out", "--overwrite", *FAST, *arguments, **options)
+def _run(tmp_path, *arguments, given):
+    return jaxqsm_here("run", *given, "--out", tmp_path / "out", "--overwrite", *FAST, *arguments)
 
 
 def _given(folder):
@@ -138,15 +138,17 @@ def test_every_command_that_advises_replacing_does_it(tmp_path):
         path = save_nifti(tmp_path / f"f{inside}.nii", field, SCAN.affine)
         for command, options in commands.items():
             out = tmp_path / f"{command}{inside}.nii"
-            done = jaxqsm(command, path, "--mask", mask, "--out", out, *options)
+            done = jaxqsm_here(command, path, "--mask", mask, "--out", out, *options)
             if inside:
                 assert_refused(done, "1 voxels", "inside the mask", "--replace-nonfinite")
-                done = jaxqsm(command, path, "--mask", mask, "--out", out, *options, "--replace-nonfinite")
+                done = jaxqsm_here(
+                    command, path, "--mask", mask, "--out", out, *options, "--replace-nonfinite"
+                )
             assert done.returncode == 0, done.stderr
             assert np.isfinite(nib.load(out).get_fdata()).all()
     hollow = np.where(SCAN.mask[..., None], SCAN.magnitude, np.nan)
     magnitude = save_nifti(tmp_path / "m.nii", hollow, SCAN.affine)
-    done = jaxqsm("r2star", magnitude, "--echo-times", *SCAN.echo_times, "--out", tmp_path / "r.nii")
+    done = jaxqsm_here("r2star", magnitude, "--echo-times", *SCAN.echo_times, "--out", tmp_path / "r.nii")
     assert done.returncode == 0, done.stderr
     assert np.isfinite(nib.load(tmp_path / "r.nii").get_fdata()).all()
 
