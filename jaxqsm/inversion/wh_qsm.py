@@ -30,9 +30,10 @@ def wh_qsm(
     tolerance: float = 5e-3,
     max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
-    """Minimise ½ |W (exp(i s (Dχ + h)) − exp(i s field))|² / s² + weight Σ |∇χ|₁ + ½ harmonic_weight |M ∇²h|²
+    """Minimise ½ |W (exp(i s (Dχ + h)) − exp(i s field))|² / s² + weight Σ |∇χ|₁ + ½ ν |M ∇²h|².
 
-    h is a field that is nearly harmonic within the mask, as that of sources outside is.
+    ν is ``harmonic_weight``, and h a field that is nearly harmonic within the mask, as that of
+    sources outside is.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.

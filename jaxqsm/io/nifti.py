@@ -81,7 +81,10 @@ def load(
         unscaled = unscaled[..., 0]
     if unscaled.ndim not in (3, 4):
         raise InputError(f"{path}: has {unscaled.ndim} dimensions {unscaled.shape}; 3 or 4 are needed")
-    grid = grid_of(header, unscaled.shape, path)
+    try:
+        grid = grid_of(header, unscaled.shape, path)
+    except Exception as error:  # codes that the library does not know
+        raise _unreadable(path, error) from error
     for form in (grid.affine, grid.affine if grid.scanner is None else grid.scanner):
         if not np.isfinite(form).all() or abs(np.linalg.det(form[:3, :3])) < 1e-12:
             raise InputError(f"{path}: the affine is singular; repair its header (sform or qform)")
@@ -222,11 +225,15 @@ def _read(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
     except InputError:
         raise
     except Exception as error:  # the boundary to a library that raises a dozen kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read as NIfTI, it is truncated, damaged or another format ({reason}); "
-            "copy or convert it again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"{path}: cannot be read as NIfTI, it is truncated, damaged or another format ({reason}); "
+        "copy or convert it again"
+    )
 
 
 def _kind(raw: bytes) -> type[nib.Nifti1Image]:

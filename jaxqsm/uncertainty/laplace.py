@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.problem import problem
-from jaxqsm.operators import gradient, pad, squared_steepness, weighted_mean
+from jaxqsm.operators import gradient, pad, weighted_mean
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 
 NEIGHBOURHOOD = 2.0
@@ -92,13 +92,13 @@ def laplace(
     noise = shown_noise(local_field, mask, magnitude)
     rate = (FIRST_WEIGHT if weight is None else weight) / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
-    square = squared_steepness(gradient(best, geometry))
+    square = _steepness(best, geometry)
     spread = jnp.full(given.shape, 1 / rate**2)
     keys = jax.random.split(key, ROUNDS + 1)
     for number in range(ROUNDS):
         stiffness = rate / jnp.sqrt(square + spread)
         drawn = draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
-        found = jnp.mean(jax.vmap(lambda image: squared_steepness(gradient(image, geometry)))(drawn), axis=0)
+        found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
         spread = weighted_mean(found, inside, NEIGHBOURHOOD, geometry, otherwise=found)
         if weight is None:
             rate = (best.size - 1) / jnp.sum(jnp.sqrt(square + found))
@@ -108,3 +108,9 @@ def laplace(
     variance = (drawn**2).mean(0)
     variance = weighted_mean(variance, mask.astype(drawn.dtype), NEIGHBOURHOOD, geometry, otherwise=variance)
     return Posterior(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
+
+
+def _steepness(image: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, "X Y Z"]:
+    """|∇|²."""
+    x, y, z = gradient(image, geometry)
+    return x**2 + y**2 + z**2

@@ -9,6 +9,7 @@ from jaxqsm import Geometry
 from jaxqsm.inversion import Known, choose_weight, l1_qsm, learn_weight, medi, ss_tv, tikhonov, tkd, tv
 from jaxqsm.inversion.common import referenced
 from jaxqsm.io import load, save
+from jaxqsm.masking import object_scale
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline import AUTO, find_method
 
@@ -111,6 +112,9 @@ def test_command_finds_it_and_says_it(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = float(done.stderr.split("weight ")[-1].split()[0])
-    assert said == pytest.approx(choose_weight(tv, field, mask, GEOMETRY), rel=0.02)
+    # Weights are tried from the default of an object of this size.
+    scale = object_scale(np.asarray(mask), GEOMETRY)
+    chosen = scale * choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale))
+    assert said == pytest.approx(chosen, rel=0.02)
     found = load(tmp_path / "chi.nii.gz").data
     assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.05

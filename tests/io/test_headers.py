@@ -41,6 +41,7 @@ def _patched(path, offset, form, *values):
         (108, "f", (1e30,)),
         (344, "4s", (b"ni1\0",)),  # of a pair whose other half is not there
         (0, "i", (77,)),
+        (123, "B", (4,)),  # unit of length
     ],
 )
 def test_damaged_headers_are_refused_in_one_line(tmp_path, offset, form, values):
@@ -49,7 +50,7 @@ def test_damaged_headers_are_refused_in_one_line(tmp_path, offset, form, values)
     assert "\n" not in str(raised.value)
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(st.integers(0, 347), st.integers(1, 255))
 def test_any_byte_of_a_header_may_be_wrong(tmp_path_factory, place, change):
     path = _file(tmp_path_factory.mktemp("fuzz"))

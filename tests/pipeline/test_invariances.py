@@ -154,7 +154,7 @@ def test_padding(tmp_path, reference, widths):
     assert _distance(chi[inner], reference()) < SAME
 
 
-@pytest.mark.parametrize("scale", [0.05, 0.7])
+@pytest.mark.parametrize("scale", [0.05, pytest.param(0.7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "config",
     [
