@@ -69,3 +69,26 @@ def test_any_symmetric_scale(scale):
     # The ends −π and π are one angle.
     gap = np.angle(np.exp(1j * (radians - part * np.pi)))
     np.testing.assert_allclose(gap, 0, atol=0.02)
+
+
+SMOOTH = np.sin(np.linspace(-1.5, 1.5, 14))[:, None, None] * np.ones((14, 9, 8))
+"""From end to end of its range without a wrap, and by chance symmetric."""
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        SMOOTH * 0.17,
+        SMOOTH * 2.9,
+        SMOOTH * 500,
+        np.rint(SMOOTH * 217),
+        np.rint(SMOOTH * 490),  # nine tenths of ten bits
+        np.rint(SMOOTH * 2047),
+        np.rint((SMOOTH + 1) * 2047),  # as a magnitude of twelve bits has it
+        np.rint(SMOOTH * 180),
+    ],
+)
+def test_a_range_without_wraps_is_asked_for(stored):
+    """Whole numbers and others, within ±π and beyond: no stretching by chance symmetry."""
+    with pytest.raises(InputError, match="--phase-range"):
+        to_radians(stored.astype(np.float32))
