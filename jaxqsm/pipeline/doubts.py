@@ -29,7 +29,7 @@ RIM_TO_CORE = 1.5
 STRONG_RIM = 0.25
 """ppm, size of χ that one voxel of a hundred in the rim exceeds."""
 
-BRAIN = (700.0, 1900.0)
+BRAIN = (700.0, 2000.0)
 """cm³, volumes of masks of an adult brain with some of its surroundings."""
 
 SKEWNESS = -0.6
