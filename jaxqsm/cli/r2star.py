@@ -12,7 +12,7 @@ from jaxqsm.cli import console
 from jaxqsm.cli.options import Several
 from jaxqsm.cli.volumes import check_output, chosen_method, mask_for, write_volumes
 from jaxqsm.geometry import Acquisition
-from jaxqsm.io import InputError, load_magnitude
+from jaxqsm.io import InputError, finite_within, load_magnitude
 
 
 def r2star(
@@ -55,19 +55,13 @@ def r2star(
     image, times = load_magnitude(magnitude, echo_times=echo_times or None)
     broken = np.isnan(image.data).any(axis=-1)
     within = mask_for(image, mask)
-    if mask is not None and not replace_nonfinite and (broken & within).any():
-        raise InputError(
-            f"{magnitude[0]}: {int((broken & within).sum())} voxels are NaN or infinite inside the mask; "
-            "repair the file, or pass --replace-nonfinite to treat them as 0"
-        )
+    image = finite_within(image, within, replace=replace_nonfinite or mask is None)
     if broken.any():
         console.note(f"{int(broken.sum())} voxels are NaN or infinite; R2* is 0 there")
     inside = jnp.asarray(within & ~broken)
     acquisition = Acquisition(times, 1.0)  # decay does not ask for the field strength
     try:
-        rate = console.stage(
-            method, lambda: chosen.function(jnp.asarray(np.nan_to_num(image.data)), inside, acquisition)
-        )
+        rate = console.stage(method, lambda: chosen.function(jnp.asarray(image.data), inside, acquisition))
     except ValueError as error:
         raise InputError(f"{magnitude[0]}: {error}") from error
     outputs = {out: rate}

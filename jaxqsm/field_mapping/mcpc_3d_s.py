@@ -83,7 +83,8 @@ def mcpc_3d_s(
     # slowly with distance for another pass to find. Near them the Gaussian is narrow, at them there is none.
     at_poles = _poles(jax.lax.stop_gradient(wide), mask).astype(offset.dtype)
     about, at = (spherical_mean(at_poles, r * smoothing, geometry) > 1e-5 for r in (ABOUT_POLES, AT_POLES))
-    near = jnp.where(at & (weight > 0), offset, smooth_often(smoothing / FINER))
+    narrow = jax.lax.cond(at_poles.any(), lambda: smooth_often(smoothing / FINER), lambda: wide)
+    near = jnp.where(at & (weight > 0), offset, narrow)
     return wrap_phase(jnp.where(about, near, wide))
 
 

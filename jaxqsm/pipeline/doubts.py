@@ -136,14 +136,15 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
             f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo times, "
             "field strength and the scale of the phase"
         )
-    doubts += _rim(maps, voxel_size)
+    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
+    doubts += _rim(maps, far, voxel_size)
     misfit = residual_percent(maps)
     if misfit > RESIDUAL:
         doubts.append(
             f"χ explains little of the local field: residual {misfit:.0f} %; check the field direction "
             "(--b0-dir) and the mask"
         )
-    doubts += _sign(maps, voxel_size)
+    doubts += _sign(maps, far, voxel_size)
     doubts += _streaks(maps, geometry)
     return doubts
 
@@ -158,13 +159,7 @@ def residual_percent(maps: Maps[np.ndarray]) -> float:
     return 100 * float(residual) / max(float(field), 1e-12)
 
 
-def _core(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> np.ndarray:
-    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
-    return maps.mask & (far > max(RIM * 2 * far.max(), 1.5 * voxel_size.max()))
-
-
-def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
-    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
+def _rim(maps: Maps[np.ndarray], far: np.ndarray, voxel_size: np.ndarray) -> list[str]:
     rim = maps.mask & (far <= max(RIM * far.max(), voxel_size.max()))
     core = maps.mask & ~rim
     if min(rim.sum(), core.sum()) < 100:
@@ -180,8 +175,8 @@ def _rim(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
     ]
 
 
-def _sign(maps: Maps[np.ndarray], voxel_size: np.ndarray) -> list[str]:
-    core = _core(maps, voxel_size)
+def _sign(maps: Maps[np.ndarray], far: np.ndarray, voxel_size: np.ndarray) -> list[str]:
+    core = maps.mask & (far > max(RIM * 2 * far.max(), 1.5 * voxel_size.max()))
     if core.sum() < 1000:
         return []
     chi = maps.chi[core]
