@@ -53,21 +53,19 @@ from jaxqsm.inversion import (
     ndi,
     nltv,
     rts,
-    ss_tv,
     star,
-    tfi,
     tgv,
-    tgv_qsm,
     tikhonov,
     tkd,
     tsvd,
     tv,
     wh_qsm,
 )
-from jaxqsm.inversion.common import padded_shape
 from jaxqsm.operators import fast_shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel, gre_signal
 from jaxqsm.pipeline import Config, reconstruct
+from jaxqsm.single_step import ss_tv, tfi, tgv_qsm
+from jaxqsm.variational.common import padded_shape
 
 SHAPE = (160, 160, 160)
 PADDED = padded_shape(SHAPE)
@@ -249,15 +247,15 @@ CASES: dict[str, Callable[[], Case]] = {
     "tgv": _inversion(tgv, "10 FFTs", tolerance=0.0),
     "fansi_tgv": _inversion(fansi_tgv, "10 FFTs", tolerance=0.0),
     "wh_qsm": _inversion(wh_qsm, "6 FFTs", tolerance=0.0),
-    "amp_pe": _inversion(amp_pe, "4 FFTs", tolerance=0.0, rounds=0),
-    "hd_qsm": _inversion(hd_qsm, "4 FFTs", "iterations", first_iterations=HYBRID_ITERATIONS),
+    "amp_pe": _inversion(amp_pe, "4 FFTs", tolerance=0.0, outer_iterations=0),
+    "hd_qsm": _inversion(hd_qsm, "4 FFTs", "iterations", start_iterations=HYBRID_ITERATIONS),
     "star": _inversion(star, "of both levels, 8 FFTs", tolerance=0.0),
     "rts": _inversion(rts, "2 FFTs", tolerance=0.0),
     "heidi": _inversion(heidi, "2 FFTs", tolerance=0.0),
     "ndi": _inversion(ndi, "4 FFTs", "iterations"),
-    "ilsqr": _inversion(ilsqr, "2 FFTs", "streak_iterations"),
+    "ilsqr": _inversion(ilsqr, "2 FFTs", "max_iterations"),
     "ss_tv": _inversion(ss_tv, "10 FFTs", tolerance=0.0),
-    "tfi": _inversion(tfi, "4 FFTs", "iterations", reweightings=1),
+    "tfi": _inversion(tfi, "4 FFTs", "iterations", outer_iterations=1),
     "tgv_qsm": _inversion(tgv_qsm, "12 FFTs", tolerance=0.0),
     "v_sharp": _whole(v_sharp),
     "sharp": _whole(sharp),

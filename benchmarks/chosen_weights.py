@@ -23,8 +23,9 @@ from benchmarks.scoring import LONG
 from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
-from jaxqsm.phantoms import HeadPhantom, Protocol, head
-from jaxqsm.pipeline import AUTO, METHODS, Method
+from jaxqsm.methods import AUTO, METHODS, Method
+from jaxqsm.phantoms import HeadPhantom, head
+from jaxqsm.simulation import Protocol
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")

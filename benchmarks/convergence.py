@@ -16,9 +16,10 @@ import matplotlib
 import numpy as np
 
 from jaxqsm.evaluation import Trial, make_trial
-from jaxqsm.inversion.common import referenced
-from jaxqsm.phantoms import Protocol, head
-from jaxqsm.pipeline import find_method
+from jaxqsm.methods import find_method
+from jaxqsm.phantoms import head
+from jaxqsm.simulation import Protocol
+from jaxqsm.variational.common import referenced
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
 def _point(name: str, trial: Trial, count: int) -> tuple[float, float]:
     stage = "single_step" if name == "ss_tv" else "inversion"
     method = find_method(stage, name)
-    options = {"iterations": count} if name == "ndi" else {"tolerance": 0.0, "max_iterations": count}
+    options = {"max_iterations": count} | ({} if name == "ndi" else {"tolerance": 0.0})
     inputs = trial.field, trial.mask, trial.geometry
 
     def solve():

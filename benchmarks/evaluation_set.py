@@ -21,9 +21,9 @@ import numpy as np
 from benchmarks.scoring import fill
 from jaxqsm.evaluation import EvaluationScan, Trial
 from jaxqsm.field_mapping import precision
-from jaxqsm.inversion.common import referenced
 from jaxqsm.io import BidsScan, find_scans, load, load_scan
 from jaxqsm.pipeline import box_around, cut
+from jaxqsm.variational.common import referenced
 
 DEFAULT = ("tkd", "tv", "medi", "l1_qsm", "learned")
 

@@ -18,12 +18,13 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxqsm import Geometry
-from jaxqsm.inversion import medi, ss_tv, tv
-from jaxqsm.inversion.common import referenced
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
+from jaxqsm.inversion import medi, tv
 from jaxqsm.operators import crop
+from jaxqsm.single_step import ss_tv
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.common import referenced
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
 SHAPE = (256, 256, 160)
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.2, -0.1, 0.97))
@@ -32,9 +33,9 @@ FIXED = {"tolerance": 0.0, "max_iterations": COUNT}
 
 
 def _unrolled(field: Array, mask: Array) -> Array:
-    given = problem(field, mask, GEOMETRY, None)
+    given = inversion_problem(field, mask, GEOMETRY, None)
     fidelity = linear(given.field, given.weights)
-    chi = first_order(given, fidelity, weight=3e-4, tolerance=None, max_iterations=COUNT)
+    chi = total_variation_admm(given, fidelity, weight=3e-4, tolerance=None, max_iterations=COUNT)
     return referenced(crop(chi, mask.shape), mask)
 
 

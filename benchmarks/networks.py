@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn import functional
 
 from jaxqsm.networks import conv3d
-from jaxqsm.networks.layers import share_statistics
-from jaxqsm.networks.wide_residual import WideResidual
+from jaxqsm.networks.blocks.layers import share_statistics
+from jaxqsm.networks.blocks.wide_residual import WideResidual
 
 SHAPE = (48, 48, 48)
 RUNS = 8

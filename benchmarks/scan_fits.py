@@ -31,10 +31,10 @@ from benchmarks import evaluation_set
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan, Trial, make_trial
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
 from jaxqsm.io import save_json
-from jaxqsm.pipeline import METHODS
+from jaxqsm.methods import METHODS
 from jaxqsm.uncertainty import cone_energy, coverage, deep_ensemble, diffusion
+from jaxqsm.variational.common import referenced
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")
@@ -169,7 +169,7 @@ def _score(name: str, path: Path) -> Scores:
         "gib": int(line.split()[1]) / 1024**2,
     }
     if not isinstance(found, Array):
-        scores["coverage"] = float(coverage(chi - truth, found.deviation, mask))
+        scores["coverage"] = float(coverage(chi - truth, found.standard_deviation, mask))
     return {key: round(value, 4) for key, value in scores.items()}
 
 

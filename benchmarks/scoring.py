@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxqsm.evaluation import Trial, score
 from jaxqsm.io import save_json
-from jaxqsm.pipeline import find_method
+from jaxqsm.methods import find_method
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """By trial, by method, by metric; ``seconds`` include compilation."""

@@ -26,9 +26,9 @@ from benchmarks import evaluation_set
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.inversion.common import referenced
 from jaxqsm.io import find_scans, load_scan, save_json
 from jaxqsm.pipeline import Config, box_around, cut, reconstruct
+from jaxqsm.variational.common import referenced
 
 RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).with_suffix(".md")

@@ -15,7 +15,7 @@ from qsm_forward.qsm_forward import add_noise
 from rich.console import Console
 from rich.table import Table
 
-from jaxqsm.phantoms import Variety, patch_stream
+from jaxqsm.simulation import Variety, patch_stream
 
 SHAPE, BATCH, ECHOES = (64, 64, 64), 4, 4
 

@@ -23,10 +23,11 @@ from qsm_forward import generate_field, generate_susceptibility_phantom
 
 from benchmarks.scoring import LONG, Scores, fill
 from jaxqsm.evaluation import Trial, make_trial
-from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head
+from jaxqsm.methods import METHODS
+from jaxqsm.phantoms import HeadPhantom, head
 from jaxqsm.phantoms.tissues import AIR_CHI
 from jaxqsm.physics import gre_signal
-from jaxqsm.pipeline import METHODS
+from jaxqsm.simulation import Protocol, Scan
 
 FOLDER = Path(__file__).parent
 BASE = Protocol(snr=200.0, oversampling=1)

@@ -31,8 +31,8 @@ from benchmarks.reference.grid import (
 from benchmarks.reference.solvers import State, conjugate_gradient, douglas_rachford, shrink
 
 TIGHTNESS = np.float32(100)
-SECOND_ORDER_TIGHTNESS, HARMONIC_TIGHTNESS, HARMONIC_RELAXATION = 0.1, 150, 1.8
-FANSI_TGV_TIGHTNESS = 0.5
+SECOND_ORDER_RHO, HARMONIC_RHO, HARMONIC_RELAXATION = 0.1, 150, 1.8
+FANSI_TGV_RHO = 0.5
 HYBRID_ITERATIONS = 5
 RADIANS = np.float32(16)
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -59,9 +59,9 @@ class Problem:
         self.kernel = dipole_kernel(shape, b0_dir)
         self.mask, self.shape = mask, shape
 
-    def linear(self, tightness: float = 1) -> Proximal:
+    def linear(self, rho: float = 1) -> Proximal:
         """Sum of squares."""
-        tight = np.float32(tightness)
+        tight = np.float32(rho)
         return lambda v: (self.weights * self.field + tight * v) / (self.weights + tight)
 
     def absolute(self, typical: float) -> Proximal:
@@ -69,10 +69,10 @@ class Problem:
         limit = np.float32(typical) * np.sqrt(self.weights)
         return lambda v: v - np.clip(v - self.field, -limit, limit)
 
-    def nonlinear(self, tightness: float = 1) -> Proximal:
+    def nonlinear(self, rho: float = 1) -> Proximal:
         """Sum of 1 − cos, by three steps of Newton's method."""
         turn, field, weights = np.float32(2 * np.pi) / RADIANS, self.field, self.weights
-        tight = np.float32(tightness)
+        tight = np.float32(rho)
 
         def proximal(v: np.ndarray) -> np.ndarray:
             distance = v - field
@@ -89,32 +89,32 @@ class Problem:
 
 def tv(given: Problem, iterations: int) -> np.ndarray:
     """Total variation."""
-    return referenced(_first_order(given, given.linear(), 3e-4, iterations), given.mask)
+    return referenced(_total_variation_admm(given, given.linear(), 3e-4, iterations), given.mask)
 
 
 def fansi_tv(given: Problem, iterations: int) -> np.ndarray:
     """Total variation with the nonlinear data term."""
-    return referenced(_first_order(given, given.nonlinear(), 3e-4, iterations), given.mask)
+    return referenced(_total_variation_admm(given, given.nonlinear(), 3e-4, iterations), given.mask)
 
 
 def l1_qsm(given: Problem, iterations: int) -> np.ndarray:
     """Total variation with the sum of absolute misfits."""
-    chi = _first_order(given, given.absolute(0.01), 0.01 * 0.05, iterations)
+    chi = _total_variation_admm(given, given.absolute(0.01), 0.01 * 0.05, iterations)
     return referenced(chi, given.mask)
 
 
 def hd_qsm(given: Problem, iterations: int) -> np.ndarray:
     """A few iterations of the sum of absolute misfits, then of the sum of squares."""
-    chi = _first_order(given, given.absolute(0.01), 0.01 * 0.05, HYBRID_ITERATIONS)
-    return referenced(_first_order(given, given.linear(), 2e-4, iterations, start=chi), given.mask)
+    chi = _total_variation_admm(given, given.absolute(0.01), 0.01 * 0.05, HYBRID_ITERATIONS)
+    return referenced(_total_variation_admm(given, given.linear(), 2e-4, iterations, start=chi), given.mask)
 
 
 def star(given: Problem, iterations: int) -> np.ndarray:
     """Strong sources, then what their field leaves."""
-    strong = _first_order(given, given.linear(), 3e-3, iterations)
+    strong = _total_variation_admm(given, given.linear(), 3e-3, iterations)
     rest = copy(given)
     rest.field = (given.field - convolve(strong, given.kernel)) * (given.weights > 0)
-    return referenced(strong + _first_order(rest, rest.linear(), 3e-4, iterations), given.mask)
+    return referenced(strong + _total_variation_admm(rest, rest.linear(), 3e-4, iterations), given.mask)
 
 
 def _mean(half: np.ndarray, shape: Shape) -> float:
@@ -149,32 +149,32 @@ def _filtered(given: Problem, response: np.ndarray) -> np.ndarray:
 
 def medi(given: Problem, magnitude: np.ndarray, iterations: int) -> np.ndarray:
     """Total variation that spares the magnitude's edges, with the nonlinear data term."""
-    spare = _sparing(smooth_directions(magnitude, given.mask), given.shape)
-    return referenced(_first_order(given, given.nonlinear(), 3e-4, iterations, spare), given.mask)
+    spare = _sparing(differences_without_edges(magnitude, given.mask), given.shape)
+    return referenced(_total_variation_admm(given, given.nonlinear(), 3e-4, iterations, spare), given.mask)
 
 
 def nltv(given: Problem, iterations: int) -> np.ndarray:
     """Total variation, then three times weighted by the gradients found."""
-    chi = _first_order(given, given.linear(), 4e-4, iterations)
+    chi = _total_variation_admm(given, given.linear(), 4e-4, iterations)
     for _ in range(3):
         parts = [1 / (1 + np.abs(g) / np.float32(0.02)) for g in gradient(chi)]
 
         def weighted(vectors: State, threshold: Any, parts: State = parts) -> State:
             return [shrink([v], threshold * part)[0] for v, part in zip(vectors, parts, strict=True)]
 
-        chi = _first_order(given, given.linear(), 4e-4, iterations, weighted, start=chi)
+        chi = _total_variation_admm(given, given.linear(), 4e-4, iterations, weighted, start=chi)
     return referenced(chi, given.mask)
 
 
 def tgv(given: Problem, iterations: int) -> np.ndarray:
     """Total generalised variation."""
-    return referenced(_second_order(given, given.linear(SECOND_ORDER_TIGHTNESS), iterations), given.mask)
+    return referenced(_tgv_admm(given, given.linear(SECOND_ORDER_RHO), iterations), given.mask)
 
 
 def fansi_tgv(given: Problem, iterations: int) -> np.ndarray:
     """Total generalised variation with the nonlinear data term."""
-    fidelity = given.nonlinear(FANSI_TGV_TIGHTNESS)
-    chi = _second_order(given, fidelity, iterations, field_tightness=FANSI_TGV_TIGHTNESS)
+    fidelity = given.nonlinear(FANSI_TGV_RHO)
+    chi = _tgv_admm(given, fidelity, iterations, field_rho=FANSI_TGV_RHO)
     return referenced(chi, given.mask)
 
 
@@ -197,7 +197,7 @@ def rts(given: Problem, iterations: int) -> np.ndarray:
 def heidi(given: Problem, iterations: int) -> np.ndarray:
     """The same, sparing the edges of the field and of its Laplacian."""
     field = given.field[tuple(slice(n) for n in given.mask.shape)]
-    found = [smooth_directions(guide, given.mask) for guide in (field, laplacian(field))]
+    found = [differences_without_edges(guide, given.mask) for guide in (field, laplacian(field))]
     smooth = [a & b for a, b in zip(*found, strict=True)]
     return _two_steps(given, _sparing(smooth, given.shape), iterations)
 
@@ -205,8 +205,8 @@ def heidi(given: Problem, iterations: int) -> np.ndarray:
 def amp_pe(given: Problem, iterations: int) -> np.ndarray:
     """Sparse wavelets with the nonlinear data term, by the parameters that the library begins with."""
     threshold, fidelity, kernel, shape = np.float32(1 / 25), given.nonlinear(), given.kernel, given.shape
-    tightness = np.float32(25 * 300 * 1e-6)
-    divisor = tightness + kernel**2
+    rho = np.float32(25 * 300 * 1e-6)
+    divisor = rho + kernel**2
 
     def proximal(state: State) -> State:
         means, details = haar(state[0], 4)
@@ -214,7 +214,7 @@ def amp_pe(given: Problem, iterations: int) -> np.ndarray:
         return [haar_inverse(means, kept), fidelity(state[1])]
 
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
-        spectrum = (tightness * forward(state[0]) + kernel * forward(state[1])) / divisor
+        spectrum = (rho * forward(state[0]) + kernel * forward(state[1])) / divisor
         chi = inverse(spectrum, shape)
         return chi, lambda: [chi, inverse(spectrum * kernel, shape)]
 
@@ -226,9 +226,9 @@ def wh_qsm(given: Problem, iterations: int) -> np.ndarray:
     """Total variation, with what is left of the background found along."""
     weight, harmonic_weight = np.float32(3e-4), np.float32(150)
     fidelity, kernel, shape = given.nonlinear(), given.kernel, given.shape
-    tightness, energy = TIGHTNESS * weight, laplacian_symbol(shape)
+    rho, energy = TIGHTNESS * weight, laplacian_symbol(shape)
     follow = np.where(eroded(padded(given.mask, shape), 1.0), np.float32(0.5), np.float32(1))
-    stiff, loose = 1 + harmonic_weight * energy**2, tightness * energy + kernel**2
+    stiff, loose = 1 + harmonic_weight * energy**2, rho * energy + kernel**2
     determinant = loose * stiff - kernel**2
     determinant = np.where(determinant > 0, determinant, np.inf)
 
@@ -237,7 +237,7 @@ def wh_qsm(given: Problem, iterations: int) -> np.ndarray:
 
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
         forth = forward(state[3])
-        to_chi = forward(-tightness * divergence(state[:3])) + kernel * forth
+        to_chi = forward(-rho * divergence(state[:3])) + kernel * forth
         to_harmonic = forth - harmonic_weight * energy * forward(state[4])
         spectrum = (stiff * to_chi - kernel * to_harmonic) / determinant
         harmonic = (loose * to_harmonic - kernel * to_chi) / determinant
@@ -281,7 +281,7 @@ def ilsqr(given: Problem, iterations: int) -> np.ndarray:
 
 def ss_tv(given: Problem, iterations: int) -> np.ndarray:
     """Total variation behind the filters of four balls, with Huber's data term."""
-    tightness, knee, weight = np.float32(0.2), np.float32(0.02), np.float32(5e-4)
+    rho, huber_threshold, weight = np.float32(0.2), np.float32(0.02), np.float32(5e-4)
     fields, weights, kernels = [], [], []
     inside, valid = padded(given.mask, given.shape), np.zeros(given.shape, bool)
     for radius in (16.0, 8.0, 4.0, 2.0):
@@ -292,20 +292,20 @@ def ss_tv(given: Problem, iterations: int) -> np.ndarray:
         kernels.append(given.kernel * (1 - mean))
         valid |= fits
     ramp = TIGHTNESS * weight
-    divisor = ramp * laplacian_symbol(given.shape) + tightness * sum(k**2 for k in kernels)
+    divisor = ramp * laplacian_symbol(given.shape) + rho * sum(k**2 for k in kernels)
     divisor = np.where(divisor > 0, divisor, 1)
-    spare = _sparing(smooth_directions(np.ones(given.mask.shape), given.mask), given.shape)
+    spare = _sparing(differences_without_edges(np.ones(given.mask.shape), given.mask), given.shape)
 
     def proximal(state: State) -> State:
         split = spare(state[:3], 1 / TIGHTNESS)
         for v, field, w in zip(state[3:], fields, weights, strict=True):
-            pull = w * (v - field) / (w + tightness)
-            split.append(v - np.clip(pull, -knee * w / tightness, knee * w / tightness))
+            pull = w * (v - field) / (w + rho)
+            split.append(v - np.clip(pull, -huber_threshold * w / rho, huber_threshold * w / rho))
         return split
 
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
         measured = sum(k * forward(f) for k, f in zip(kernels, state[3:], strict=True))
-        spectrum = (forward(-ramp * divergence(state[:3])) + tightness * measured) / divisor
+        spectrum = (forward(-ramp * divergence(state[:3])) + rho * measured) / divisor
         chi = inverse(spectrum, given.shape)
         return chi, lambda: [*gradient(chi), *(inverse(spectrum * k, given.shape) for k in kernels)]
 
@@ -322,7 +322,7 @@ def tfi(given: Problem, iterations: int) -> np.ndarray:
     inside, total = padded(given.mask, shape) > 0, given.weights.sum()
     field = (given.field - (weights * given.field).sum() / total) * inside
     preconditioner = np.where(inside, np.float32(1), outside)
-    smooth = smooth_directions(np.ones(given.mask.shape), given.mask)
+    smooth = differences_without_edges(np.ones(given.mask.shape), given.mask)
     penalised = [padded(s & given.mask, shape) for s in smooth]
 
     def gradient_of(chi: np.ndarray, misfit: np.ndarray) -> np.ndarray:
@@ -348,12 +348,12 @@ def tgv_qsm(
     interior = without_border(inside)
     inside, interior = (m[1:-1, 1:-1, 1:-1] for m in (inside, interior))
     given = Problem(lbv(field, mask, 20, layers=3), inside, inside.astype(np.float32), b0_dir, shape)
-    fidelity = given.linear(SECOND_ORDER_TIGHTNESS)
-    chi = _second_order(given, fidelity, iterations, ratio=3, harmonic_in=padded(interior, shape) > 0)
+    fidelity = given.linear(SECOND_ORDER_RHO)
+    chi = _tgv_admm(given, fidelity, iterations, ratio=3, harmonic_in=padded(interior, shape) > 0)
     return referenced(chi, inside)
 
 
-def smooth_directions(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+def differences_without_edges(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
     """For each direction, where the image's difference is none of the steepest 30 % in the mask."""
     differences = [np.abs(g) for g in gradient(image.astype(np.float32))]
     joined = [mask & np.roll(mask, -1, axis) for axis in range(3)]
@@ -373,7 +373,7 @@ def _sparing(smooth: list[np.ndarray], shape: Shape) -> Shrink:
     return spare
 
 
-def _first_order(
+def _total_variation_admm(
     given: Problem,
     fidelity: Proximal,
     weight: float,
@@ -382,15 +382,15 @@ def _first_order(
     start: np.ndarray | None = None,
 ) -> np.ndarray:
     kernel, shape = given.kernel, given.shape
-    tightness = TIGHTNESS * np.float32(weight)
-    divisor = kernel**2 + tightness * laplacian_symbol(shape)
+    rho = TIGHTNESS * np.float32(weight)
+    divisor = kernel**2 + rho * laplacian_symbol(shape)
     divisor[0, 0, 0] = 1
 
     def proximal(state: State) -> State:
         return [*shorten(state[:3], 1 / TIGHTNESS), fidelity(state[3])]
 
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
-        spectrum = (forward(-tightness * divergence(state[:3])) + kernel * forward(state[3])) / divisor
+        spectrum = (forward(-rho * divergence(state[:3])) + kernel * forward(state[3])) / divisor
         chi = inverse(spectrum, shape)
         return chi, lambda: [*gradient(chi), inverse(spectrum * kernel, shape)]
 
@@ -401,25 +401,25 @@ def _first_order(
     return douglas_rachford(proximal, nearest, state, iterations)
 
 
-def _second_order(
+def _tgv_admm(
     given: Problem,
     fidelity: Proximal,
     iterations: int,
     *,
     ratio: float = 4,
-    field_tightness: float = SECOND_ORDER_TIGHTNESS,
+    field_rho: float = SECOND_ORDER_RHO,
     harmonic_in: np.ndarray | None = None,
 ) -> np.ndarray:
     weight = np.float32(2e-4)
-    tight, stiff = np.float32(field_tightness), np.float32(HARMONIC_TIGHTNESS)
+    tight, stiff = np.float32(field_rho), np.float32(HARMONIC_RHO)
     kernel, shape = given.kernel, given.shape
-    tightness, second = TIGHTNESS * weight, TIGHTNESS * weight * ratio**2
+    rho, second = TIGHTNESS * weight, TIGHTNESS * weight * ratio**2
     symbols, energy = difference_symbols(shape), laplacian_symbol(shape)
-    across, along = tightness + second / 2 * energy, tightness + second * energy
+    across, along = rho + second / 2 * energy, rho + second * energy
     yielding = 1 / (tight + stiff * energy**2)
     followed = tight if harmonic_in is None else tight * stiff * energy * yielding
     met = followed if harmonic_in is None else followed * energy
-    divisor = tightness * energy - tightness**2 * energy / along + met * kernel**2
+    divisor = rho * energy - rho**2 * energy / along + met * kernel**2
     divisor = np.where(divisor > 0, divisor, 1)
     bend = (across - along) / np.where(energy > 0, energy, 1) / along
 
@@ -431,19 +431,19 @@ def _second_order(
     def nearest(state: State) -> tuple[np.ndarray, Callable[[], State]]:
         gradients, curvatures = state[:3], state[3:9]
         back = _symmetric_gradient_adjoint(curvatures)
-        right = [forward(second * c - tightness * g) for c, g in zip(back, gradients, strict=True)]
+        right = [forward(second * c - rho * g) for c, g in zip(back, gradients, strict=True)]
         projected = sum(np.conj(e) * r for e, r in zip(symbols, right, strict=True))
         forth = forward(state[9])
         apart = [forward(s) for s in state[10:]]
         pulled = followed * (energy * forth + apart[0]) if apart else followed * forth
-        pull = forward(-tightness * divergence(gradients)) + kernel * pulled
-        spectrum = (pull + tightness * projected / along) / divisor
-        shared = (projected + tightness * energy * spectrum) * bend
+        pull = forward(-rho * divergence(gradients)) + kernel * pulled
+        spectrum = (pull + rho * projected / along) / divisor
+        shared = (projected + rho * energy * spectrum) * bend
         chi = inverse(spectrum, shape)
 
         def image() -> State:
             slopes = [
-                inverse((e * (tightness * spectrum + shared) + r) / across, shape)
+                inverse((e * (rho * spectrum + shared) + r) / across, shape)
                 for e, r in zip(symbols, right, strict=True)
             ]
             rest = [g - s for g, s in zip(gradient(chi), slopes, strict=True)]
@@ -463,15 +463,15 @@ def _second_order(
 
 
 def _two_steps(given: Problem, shorten: Shrink, iterations: int) -> np.ndarray:
-    kernel, shape, tightness = given.kernel, given.shape, TIGHTNESS * np.float32(1e-4)
+    kernel, shape, rho = given.kernel, given.shape, TIGHTNESS * np.float32(1e-4)
     first = _least_squares(given, given.weights, 20)
     known = np.where(np.abs(kernel) > 0.15, np.float32(1), np.float32(0))
     kept = known * forward(first)
-    divisor = tightness * laplacian_symbol(shape) + known
+    divisor = rho * laplacian_symbol(shape) + known
     divisor = np.where(divisor > 0, divisor, 1)
 
     def nearest(gradients: State) -> tuple[np.ndarray, Callable[[], State]]:
-        chi = inverse((forward(-tightness * divergence(gradients)) + kept) / divisor, shape)
+        chi = inverse((forward(-rho * divergence(gradients)) + kept) / divisor, shape)
         return chi, lambda: gradient(chi)
 
     begun = gradient(inverse(kept, shape))

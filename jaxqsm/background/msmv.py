@@ -12,7 +12,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
 
 
-@partial(jax.jit, static_argnames="iterations")
+@partial(jax.jit, static_argnames="max_iterations")
 def msmv(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -20,7 +20,7 @@ def msmv(
     *,
     radius: float = 5.0,
     threshold: float = 1.6e-3,
-    iterations: int = 5,
+    max_iterations: int = 5,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Subtract the mean over a ball, then what is too strong along the border: no voxel is lost.
 
@@ -38,7 +38,7 @@ def msmv(
         radius: of the ball in mm; default 5, as published.
         threshold: ppm. Default 1.6e-3: the published 0.01 rad at 3 T and 8 ms; the published limit is in
             proportion to the field strength, so that in ppm it is one number.
-        iterations: of the removal along the border; default 5, as published.
+        max_iterations: of the removal along the border; default 5, as published.
 
     Returns:
         Filtered field in ppm, zero outside, and the mask, unchanged. Two real FFTs, and two an iteration.
@@ -66,5 +66,5 @@ def msmv(
         shadow = jnp.where(border & (jnp.abs(local) > threshold), local, 0)
         return inside * (local - mean_over(shadow, nearest)), None
 
-    local, _ = jax.lax.scan(step, local, None, length=iterations)
+    local, _ = jax.lax.scan(step, local, None, length=max_iterations)
     return crop(local, mask.shape), mask

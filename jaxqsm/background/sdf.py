@@ -15,16 +15,16 @@ REACH = 2.0
 """Standard deviations of the Gaussian that are to lie within the mask."""
 
 
-@partial(jax.jit, static_argnames=("deviations", "passes"))
+@partial(jax.jit, static_argnames=("standard_deviations", "outer_iterations"))
 def sdf(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
     excluded: Bool[Array, "x y z"] | None = None,
-    deviations: tuple[float, ...] = (10.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0),
+    standard_deviations: tuple[float, ...] = (10.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0),
     erosion: float = 2.0,
-    passes: int = 2,
+    outer_iterations: int = 2,
 ) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
     """Subtract the mean under a Gaussian within the mask, wide inside and narrow at the border.
 
@@ -36,10 +36,10 @@ def sdf(
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
         excluded: voxels that no mean takes in and that have no local field, such as vessels. Default: none.
-        deviations: standard deviations in mm, falling; every voxel has the largest of which two lie within
+        standard_deviations: standard deviations in mm, falling; every voxel has the largest of which two lie within
             the mask, or the last. Default 10 (published for the first stage) to 1.
         erosion: mm that are taken off the mask afterwards. Default 2: half Gaussians miss most there.
-        passes: how often what is left is filtered again. Default 2: near a straight border half a Gaussian
+        outer_iterations: how often what is left is filtered again. Default 2: near a straight border half a Gaussian
             is not centred, and one pass leaves the field's slope.
 
     Returns:
@@ -52,16 +52,22 @@ def sdf(
     used = mask if excluded is None else mask & ~excluded
     inside = used.astype(total_field.dtype)
     owners, taken = [], jnp.zeros_like(mask)
-    for deviation in deviations:
-        fits = mask if deviation == deviations[-1] else erode(mask, REACH * deviation, geometry)
+    for standard_deviation in standard_deviations:
+        fits = (
+            mask
+            if standard_deviation == standard_deviations[-1]
+            else erode(mask, REACH * standard_deviation, geometry)
+        )
         owners.append(fits & ~taken)
         taken = taken | fits
-    counts = [gaussian_mean(inside, deviation, geometry) for deviation in deviations]
+    counts = [
+        gaussian_mean(inside, standard_deviation, geometry) for standard_deviation in standard_deviations
+    ]
     local = total_field * inside
-    for _ in range(passes):
+    for _ in range(outer_iterations):
         mean = jnp.zeros_like(local)
-        for owner, deviation, count in zip(owners, deviations, counts, strict=True):
-            smooth = gaussian_mean(local, deviation, geometry)
+        for owner, standard_deviation, count in zip(owners, standard_deviations, counts, strict=True):
+            smooth = gaussian_mean(local, standard_deviation, geometry)
             mean = jnp.where(owner, smooth / jnp.maximum(count, 1e-3), mean)
         local = (local - mean) * inside
     valid = used & erode(mask, erosion, geometry)

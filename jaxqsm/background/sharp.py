@@ -31,4 +31,4 @@ def sharp(
     References:
         Schweser et al. 2011, NeuroImage 54:2789, doi:10.1016/j.neuroimage.2010.10.070.
     """
-    return v_sharp(total_field, mask, geometry, radii=(radius,), threshold=threshold, refinements=0)
+    return v_sharp(total_field, mask, geometry, radii=(radius,), threshold=threshold, outer_iterations=0)

@@ -1,5 +1,3 @@
 """The ``jaxqsm`` command."""
 
-from jaxqsm.cli.app import main
-
-__all__ = ["main"]
+from jaxqsm.cli.app import main as main

@@ -115,8 +115,8 @@ def _write(folder: Path, name: str, scan: ScanData, result: Result) -> None:
         "desc-total_fieldmap": result.maps.total_field,
         "desc-valid_mask": result.maps.mask,
     }
-    if result.maps.deviation is not None:
-        maps["desc-std_Chimap"] = result.maps.deviation
+    if result.maps.standard_deviation is not None:
+        maps["desc-std_Chimap"] = result.maps.standard_deviation
         save_json(folder / f"{name}_desc-std_Chimap.json", {"Units": "ppm", "Sources": sidecar["sources"]})
     for suffix, volume in maps.items():
         save(folder / f"{name}_{suffix}.nii.gz", volume, scan.grid)

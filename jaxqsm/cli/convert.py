@@ -13,8 +13,8 @@ from jaxqsm.cli import console
 from jaxqsm.cli.options import Settings
 from jaxqsm.io import InputError, refuse_existing, staging
 from jaxqsm.learning import CONVERTIBLE, convert_weights, read_checkpoint
+from jaxqsm.methods import Option
 from jaxqsm.networks import NETWORKS, save_weights
-from jaxqsm.pipeline import Option
 
 
 def convert(

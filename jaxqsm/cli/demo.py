@@ -14,10 +14,18 @@ from jaxqsm.cli.run import reconstruct_and_tell, write_maps
 from jaxqsm.cli.simulate import simulate_into
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
+from jaxqsm.methods import Method, find_method
 from jaxqsm.operators import erode
-from jaxqsm.phantoms import Protocol, Scan, head
-from jaxqsm.pipeline import Config, Maps, MaskConfig, Method, box_around, cut, find_method
+from jaxqsm.phantoms import head
+from jaxqsm.pipeline import (
+    Config,
+    Maps,
+    MaskConfig,
+    box_around,
+    cut,
+)
 from jaxqsm.report import write_report
+from jaxqsm.simulation import Protocol, Scan
 
 EROSION = 2.0
 """mm taken off the true brain mask before scoring: background removal cannot serve its rim."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from jaxqsm.pipeline import COMMANDS, METHODS, Config, Method
+from jaxqsm.methods import COMMANDS, METHODS, Method
+from jaxqsm.pipeline import Config
 
 
 def methods() -> None:

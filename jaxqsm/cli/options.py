@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from jaxqsm.io import InputError
-from jaxqsm.pipeline import TWO_STAGE, Config, MaskConfig, Method
+from jaxqsm.methods import Method
+from jaxqsm.pipeline import TWO_STAGE, Config, MaskConfig
 
 Several = Parameter(consume_multiple=True)
 Direction = Annotated[tuple[float, float, float] | None, Parameter(allow_leading_hyphen=True)]
@@ -130,7 +131,7 @@ class MethodOptions(FieldOptions):
     two_pass: bool = Config.two_pass
     "Invert a second time without the unreliable voxels, which keep χ of the first pass; two stages only."
     uncertainty: str = Config.uncertainty
-    "Also write χ's standard deviation: by learned_deviation, laplace or another (jaxqsm methods), or none."
+    "Also write χ's standard deviation: by learned_standard_deviation, laplace or another (jaxqsm methods), or none."
 
 
 def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -110,8 +110,8 @@ def write_maps(folder: Path, scan: ScanData, result: Result) -> None:
         "totalfield": maps.total_field,
         "mask": maps.mask,
     }
-    if maps.deviation is not None:
-        named["chimap_std"] = maps.deviation
+    if maps.standard_deviation is not None:
+        named["chimap_std"] = maps.standard_deviation
     for name, volume in named.items():
         save(folder / f"{name}.nii.gz", volume, scan.grid)
     history = {"notes": result.notes, "warnings": result.warnings}

@@ -14,7 +14,8 @@ import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Several
 from jaxqsm.io import BidsScan, InputError, refuse_existing, staging, write_simulation
-from jaxqsm.phantoms import HeadPhantom, Protocol, Scan, head, random_head
+from jaxqsm.phantoms import HeadPhantom, head, random_head
+from jaxqsm.simulation import Protocol, Scan
 
 
 def simulate(

@@ -34,7 +34,8 @@ from jaxqsm.cli.volumes import (
     write_volumes,
 )
 from jaxqsm.io import Image, InputError, finite_within, load
-from jaxqsm.pipeline import AUTO, Method, deviation_of, map_field
+from jaxqsm.methods import AUTO, Method
+from jaxqsm.pipeline import map_field, standard_standard_deviation_of
 
 
 def mask(
@@ -266,7 +267,7 @@ def invert(
     out_mask: Path | None = None,
     out_std: Path | None = None,
     method: str = "tv",
-    uncertainty: str = "learned_deviation",
+    uncertainty: str = "learned_standard_deviation",
     magnitude: Path | None = None,
     csf_mask: Path | None = None,
     b0_dir: Direction = None,
@@ -292,7 +293,7 @@ def invert(
         tv, medi, tgv, fansi_tv, fansi_tgv, l1_qsm, hd_qsm, wh_qsm, amp_pe, ndi, rts, heidi, star, ilsqr,
         tikhonov, tkd, tsvd or learned (a network); in a single step ss_tv. See jaxqsm methods.
     uncertainty
-        What --out-std is by: learned_deviation, deep_ensemble (four networks), laplace, noise_propagation,
+        What --out-std is by: learned_standard_deviation, deep_ensemble (four networks), laplace, noise_propagation,
         bootstrap (inverts eight times), gibbs or diffusion (both slow).
     magnitude
         Weights, for methods that take them.
@@ -343,7 +344,7 @@ def invert(
         known = (chi, values, jnp.asarray(inside), geometry, chosen, keywords)
         outputs[out_std] = console.stage(
             f"uncertainty ({uncertainty})",
-            lambda: deviation_of(of_chi, *known, magnitude=weights, options={}),
+            lambda: standard_standard_deviation_of(of_chi, *known, magnitude=weights, options={}),
         )
     write_volumes(outputs, image.grid)
 

@@ -19,7 +19,8 @@ from jaxqsm.evaluation import EVALUATION_SCANS, SCORES, SWEEPS, Outcome, draw_sw
 from jaxqsm.evaluation import stress as run_stress
 from jaxqsm.evaluation.scans import SEED
 from jaxqsm.io import InputError, refuse_existing, save_json, staging
-from jaxqsm.pipeline import METHODS, find_method, versions
+from jaxqsm.methods import METHODS, find_method
+from jaxqsm.pipeline import versions
 
 GIVEN = {
     "unwrapping": "Methods are given the wrapped phase of the last echo. Scores are within the mask.",
@@ -56,7 +57,7 @@ def stress(
     out
         Folder for the results.
     sweeps
-        Some of chi_scale, texture, voxel_size, anisotropy, tilt, snr, left_over (only inversion and
+        Some of chi_scale, texture, voxel_size, anisotropy, tilt, snr, residual_background (only inversion and
         uncertainty), erosion, lesion. Default: all.
     voxel_size
         mm, isotropic, of the reference scan; 2 is quick.

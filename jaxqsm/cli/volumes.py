@@ -28,7 +28,8 @@ from jaxqsm.io import (
     to_radians,
 )
 from jaxqsm.masking import object_scale
-from jaxqsm.pipeline import METHODS, Method, why_nothing_is_left
+from jaxqsm.methods import METHODS, Method
+from jaxqsm.pipeline import why_nothing_is_left
 
 
 def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxqsm.phantoms import HeadPhantom, Protocol, random_head
+from jaxqsm.phantoms import HeadPhantom, random_head
+from jaxqsm.simulation import Protocol
 
 SEED = 20260701
 """Of the person and the noise; no training stream uses this key (see :func:`evaluation_key`)."""

@@ -13,10 +13,11 @@ from jaxtyping import Array, Float
 
 from jaxqsm import metrics
 from jaxqsm.evaluation.trial import TURN, Trial
-from jaxqsm.inversion.common import referenced
+from jaxqsm.methods import Method, find_method
 from jaxqsm.operators import erode
-from jaxqsm.pipeline import Method, deviation_of, find_method
+from jaxqsm.pipeline import standard_standard_deviation_of
 from jaxqsm.uncertainty import coverage
+from jaxqsm.variational.common import referenced
 
 DEPTH = 6.0
 """mm. The largest ball of the background methods with one ball."""
@@ -29,7 +30,7 @@ SCORES = {
     "background": {"core": "NRMSE % in the core", "slope": "slope", "valid": "valid part"},
     "single_step": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
     "inversion": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
-    "uncertainty": {"coverage": "coverage %", "deviation": "deviation %"},
+    "uncertainty": {"coverage": "coverage %", "standard_deviation": "deviation %"},
 }
 """Stages whose methods can be scored; for each the scores to look at first, and their headings."""
 
@@ -47,7 +48,7 @@ def score(
     Returns:
         Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by whole
         turns, where the commonest offset is none. For a deviation, asked about the map of :data:`JUDGED`,
-        the ``coverage`` of its 90 % interval and the root mean square ``deviation``, in percent of that of
+        the ``coverage`` of its 90 % interval and the root mean square ``standard_deviation``, in percent of that of
         χ. For all others those of :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within
         the mask, and ``valid``, the part of the mask with values.
     """
@@ -56,10 +57,10 @@ def score(
     weights = {"magnitude": trial.magnitude}
     work: Callable[[], Any]
     if method.stage == "uncertainty":
-        judged = find_method("inversion", JUDGED)
-        chi = judged.function(field, mask, geometry, **weights)
-        given = method, chi, field, mask, geometry, judged, weights
-        work = partial(deviation_of, *given, magnitude=trial.magnitude, options=keywords)
+        on_valid_voxels = find_method("inversion", JUDGED)
+        chi = on_valid_voxels.function(field, mask, geometry, **weights)
+        given = method, chi, field, mask, geometry, on_valid_voxels, weights
+        work = partial(standard_standard_deviation_of, *given, magnitude=trial.magnitude, options=keywords)
     else:
         keywords |= weights if method.takes_magnitude else {}
         work = partial(method.function, field, mask, geometry, **keywords)
@@ -67,9 +68,9 @@ def score(
     found = jax.block_until_ready(work())
     seconds = time.perf_counter() - start
     if method.stage == "uncertainty":
-        return _of_deviation(chi, found, trial), seconds
+        return _of_standard_deviation(chi, found, trial), seconds
     if method.stage == "unwrapping":
-        return {"wrong_turns": _wrong_turns(found, trial)}, seconds
+        return {"wrong_turns": _unwrapping_errors(found, trial)}, seconds
     image, valid = found if isinstance(found, tuple) else (found, mask)
     labels = None
     truth = trial.truth
@@ -83,16 +84,16 @@ def score(
     return scores, seconds
 
 
-def _wrong_turns(found: Float[Array, "x y z"], trial: Trial) -> float:
+def _unwrapping_errors(found: Float[Array, "x y z"], trial: Trial) -> float:
     off = jnp.round((found - trial.truth) / TURN)
     off = off - jnp.round(jnp.nanmedian(jnp.where(trial.mask, off, jnp.nan)))
     return float(100 * jnp.sum((off != 0) & trial.mask) / trial.mask.sum())
 
 
-def _of_deviation(
-    chi: Float[Array, "x y z"], deviation: Float[Array, "x y z"], trial: Trial
+def _of_standard_deviation(
+    chi: Float[Array, "x y z"], standard_deviation: Float[Array, "x y z"], trial: Trial
 ) -> dict[str, float]:
     mask, truth = trial.mask, referenced(trial.truth, trial.mask)
-    covered = coverage(chi - truth, deviation, mask)
-    size = jnp.linalg.norm((deviation * mask).ravel()) / jnp.linalg.norm(truth.ravel())
-    return {"coverage": float(100 * covered), "deviation": float(100 * size)}
+    covered = coverage(chi - truth, standard_deviation, mask)
+    size = jnp.linalg.norm((standard_deviation * mask).ravel()) / jnp.linalg.norm(truth.ravel())
+    return {"coverage": float(100 * covered), "standard_deviation": float(100 * size)}

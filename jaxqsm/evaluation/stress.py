@@ -9,7 +9,7 @@ from typing import Any
 from jaxqsm.evaluation.scoring import score
 from jaxqsm.evaluation.sweeps import Sweep
 from jaxqsm.evaluation.trial import Trial
-from jaxqsm.pipeline import Method
+from jaxqsm.methods import Method
 
 
 @dataclasses.dataclass(frozen=True)

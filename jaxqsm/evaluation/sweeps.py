@@ -18,9 +18,10 @@ from jaxqsm.evaluation.scoring import SCORES
 from jaxqsm.evaluation.trial import Trial, make_trial
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import erode
-from jaxqsm.phantoms import HeadPhantom, Protocol, random_head
+from jaxqsm.phantoms import HeadPhantom, random_head
 from jaxqsm.phantoms.bodies import Bodies, paint
 from jaxqsm.phantoms.pathology import R2STAR_PER_CHI
+from jaxqsm.simulation import Protocol
 
 LESION_PLACE = (0.27, 0.6, 0.62)
 """Of the brain's box: frontal white matter of one side."""
@@ -70,13 +71,15 @@ def _trial(
     *,
     contrast: float = 1.0,
     texture: float = 1.0,
-    left_over: float = 0.0,
+    residual_background: float = 0.0,
     change: Callable[[HeadPhantom], HeadPhantom] = lambda phantom: phantom,
 ) -> Trial:
     phantom = change(_person(protocol.phantom_voxel_size, contrast, texture))
     clean = dataclasses.replace(protocol, snr=float("inf"))
     scan = clean.scan(evaluation_key(100), phantom)
-    return make_trial(evaluation_key(101), scan, protocol, stage=stage, left_over=left_over)
+    return make_trial(
+        evaluation_key(101), scan, protocol, stage=stage, residual_background=residual_background
+    )
 
 
 def _cube(size: float, **others: object) -> Protocol:
@@ -149,8 +152,8 @@ SWEEPS: dict[str, Sweep] = {
             lambda level, size, stage: _trial(_cube(size, snr=level), stage), logarithmic=True,
         ),
         Sweep(
-            "left_over", "part of the background field left in", (0.0, 0.01, 0.02, 0.05, 0.1), 0.0,
-            lambda level, size, stage: _trial(_cube(size), stage, left_over=level),
+            "residual_background", "part of the background field left in", (0.0, 0.01, 0.02, 0.05, 0.1), 0.0,
+            lambda level, size, stage: _trial(_cube(size), stage, residual_background=level),
             stages=("inversion", "uncertainty"),
         ),
         Sweep("erosion", "mask eroded by, mm", (0.0, 2.0, 4.0, 6.0, 8.0), 0.0, _eroded),

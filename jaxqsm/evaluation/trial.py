@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.phantoms import Protocol, Scan
 from jaxqsm.pipeline import box_around, cut
+from jaxqsm.simulation import Protocol, Scan
 
 TURN = 2 * jnp.pi
 
@@ -38,7 +38,12 @@ class Trial(NamedTuple):
 
 
 def make_trial(
-    key: PRNGKeyArray, scan: Scan, protocol: Protocol, *, stage: str = "inversion", left_over: float = 0.0
+    key: PRNGKeyArray,
+    scan: Scan,
+    protocol: Protocol,
+    *,
+    stage: str = "inversion",
+    residual_background: float = 0.0,
 ) -> Trial:
     """What perfect earlier stages would hand to ``stage``, with the scan's noise, and its perfect outcome.
 
@@ -48,7 +53,7 @@ def make_trial(
         protocol: that it was taken by; its SNR gives the noise.
         stage: ``unwrapping``, of the last echo, ``background``, ``single_step``, ``inversion`` or
             ``uncertainty``, which is told the same as an inversion. Default ``inversion``.
-        left_over: part of the background field that is left in an inversion's local field; default 0.
+        residual_background: part of the background field that is left in an inversion's local field; default 0.
     """
     box = box_around(scan.mask)
     local, total, offset, chi, mask, labels, signal = (
@@ -72,7 +77,7 @@ def make_trial(
         # The error of a weighted fit of the phase over echoes, whose noise goes with 1 / magnitude.
         precision = jnp.sqrt(jnp.sum((amplitude * sensitivity) ** 2, axis=-1))
         noise = level / protocol.snr / jnp.maximum(precision, 1e-3 * jnp.max(precision))
-        part = 1.0 if stage in ("background", "single_step") else left_over
+        part = 1.0 if stage in ("background", "single_step") else residual_background
         given = local + part * (total - local) + noise * jax.random.normal(key, local.shape)
         magnitude = jnp.sqrt(jnp.sum(amplitude**2, axis=-1))
         truth = local if stage == "background" else chi

@@ -22,7 +22,7 @@ AT_POLES = 0.35
 """Standard deviations of the wide Gaussian within which each voxel has its own offset."""
 
 
-@partial(jax.jit, static_argnames="passes")
+@partial(jax.jit, static_argnames="outer_iterations")
 def mcpc_3d_s(
     phase: Float[Array, "x y z echo"],
     unwrapped_difference: Float[Array, "x y z"],
@@ -32,7 +32,7 @@ def mcpc_3d_s(
     acquisition: Acquisition,
     *,
     smoothing: float = 3.0,
-    passes: int = 4,
+    outer_iterations: int = 4,
 ) -> Float[Array, "x y z"]:
     """Phase at TE = 0: extrapolate the first two echoes back, then smooth in the complex plane.
 
@@ -48,7 +48,7 @@ def mcpc_3d_s(
         acquisition: echo times.
         smoothing: standard deviation of the Gaussian in mm; default 3, which still averages over
             hundreds of voxels.
-        passes: how often the smoothed remainder is added. Default 4: one pass of 8 mm errs by 0.4 rad
+        outer_iterations: how often the smoothed remainder is added. Default 4: one pass of 8 mm errs by 0.4 rad
             where the offset bends by π across 2.4 cm, four of 3 mm by 0.03 rad.
 
     Returns:
@@ -63,19 +63,20 @@ def mcpc_3d_s(
     weight = mask * magnitude[..., 0] * magnitude[..., 1]
     weight = weight / jnp.maximum(weight.max(), 1e-30)
 
-    def smooth(angle: Array, deviation: ArrayLike) -> Array:
+    def smooth(angle: Array, standard_deviation: ArrayLike) -> Array:
         real, imaginary = (
-            gaussian_mean(weight * part, deviation, geometry) for part in (jnp.cos(angle), jnp.sin(angle))
+            gaussian_mean(weight * part, standard_deviation, geometry)
+            for part in (jnp.cos(angle), jnp.sin(angle))
         )
         defined = real**2 + imaginary**2 > 0
         return jnp.arctan2(jnp.where(defined, imaginary, 0), jnp.where(defined, real, 1))
 
-    def smooth_often(deviation: ArrayLike) -> Array:
+    def smooth_often(standard_deviation: ArrayLike) -> Array:
         # What a pass leaves is smoothed and added: bent phase, and phase at the border of the mask,
         # would be flattened by a single one.
-        smoothed = smooth(offset, deviation)
-        for _ in range(passes - 1):
-            smoothed = smoothed + smooth(offset - smoothed, deviation)
+        smoothed = smooth(offset, standard_deviation)
+        for _ in range(outer_iterations - 1):
+            smoothed = smoothed + smooth(offset - smoothed, standard_deviation)
         return smoothed
 
     wide = smooth_often(smoothing)

@@ -9,17 +9,23 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import at_unit_size, descend
+from jaxqsm.fitting.descent import descend
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.networks.block_u_net import NUMBERS, BlockUNet, describe
-from jaxqsm.networks.layers import depth_to_space, pad_to_multiple, space_to_depth, unpad
+from jaxqsm.networks.blocks.block_u_net import CONDITIONING, BlockUNet, conditioning_vector
+from jaxqsm.networks.blocks.data_consistency import at_unit_size
+from jaxqsm.networks.blocks.layers import (
+    depth_to_space,
+    pad_to_multiple,
+    space_to_depth,
+    unpad,
+)
+from jaxqsm.variational.common import referenced
 
 NOISE_CHANNELS = 2
 """Of fixed random numbers, beside the field and its image through the dipole."""
 
 
-@partial(jax.jit, static_argnames=("channels", "steps", "radians_per_ppm"))
+@partial(jax.jit, static_argnames=("channels", "max_iterations", "radians_per_ppm"))
 def deep_image_prior(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -30,7 +36,7 @@ def deep_image_prior(
     weight: float = 3e-4,
     channels: int = 32,
     learning_rate: float = 3e-3,
-    steps: int = 300,
+    max_iterations: int = 300,
     radians_per_ppm: float = 0.0,
 ) -> Float[Array, "x y z"]:
     """χ that an untrained U-Net makes, fitted to this field alone until held-out voxels are predicted worse.
@@ -49,7 +55,7 @@ def deep_image_prior(
             without total variation 30 % (:func:`jaxqsm.inversion.tv` 24.0 %).
         channels: of the U-Net at half resolution. Default 32.
         learning_rate: of Adam. Default 3e-3.
-        steps: at most so many count. Default 300.
+        max_iterations: at most so many count. Default 300.
         radians_per_ppm: s, the phase of 1 ppm (:attr:`jaxqsm.Acquisition.phase_per_ppm` of one echo). Where
             it is given the fit is to exp(is field): whole turns in which unwrapping went wrong do no harm.
             Default 0: to the field.
@@ -69,9 +75,11 @@ def deep_image_prior(
     noise = 0.3 * jax.random.normal(of_noise, (NOISE_CHANNELS, *mask.shape))
     images = jnp.stack([data.field, 3 * data.predict(data.weights * data.field), *noise], axis=-1)
     blocks = space_to_depth(pad_to_multiple(images[None], 4))
-    numbers = describe(data.field, mask, geometry)[None]
+    numbers = conditioning_vector(data.field, mask, geometry)[None]
     graph, parameters = nnx.split(
-        BlockUNet(blocks.shape[-1], 8, width=channels, numbers=NUMBERS, slab=10**6, rngs=nnx.Rngs(of_weights))
+        BlockUNet(
+            blocks.shape[-1], 8, width=channels, conditioning=CONDITIONING, slab=10**6, rngs=nnx.Rngs(of_weights)
+        )
     )
 
     def image(parameters: nnx.State, _: Array) -> Array:
@@ -87,7 +95,7 @@ def deep_image_prior(
         of_voxels,
         weight=weight / 0.02,
         learning_rate=learning_rate,
-        steps=steps,
+        max_iterations=max_iterations,
         radians_per_ppm=None if radians_per_ppm == 0 else radians_per_ppm * scale,
     )
     return scale * referenced(found.chi, mask)

@@ -11,8 +11,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.block_u_net import root_mean_square
-from jaxqsm.networks.data_consistency import Measurement, measurement
+from jaxqsm.networks.blocks.data_consistency import Measurement
 from jaxqsm.operators import gradient, squared_steepness
 
 HELD_OUT = 0.1
@@ -38,18 +37,6 @@ class Descent(NamedTuple):
     held_out: Float[Array, " step"]
 
 
-def at_unit_size(
-    local_field: Float[Array, "x y z"],
-    mask: Bool[Array, "x y z"],
-    geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None,
-) -> tuple[Measurement, Float[Array, ""]]:
-    """The field at a root mean square of 1, uncertain voxels counting less, and what that was."""
-    data = measurement(local_field, mask, geometry, magnitude)
-    scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
-    return data._replace(field=data.field / scale), scale
-
-
 def held_out(key: PRNGKeyArray, mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
     """The voxels whose field a fit with this key does not see."""
     return mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
@@ -65,14 +52,14 @@ def descend(
     *,
     weight: float,
     learning_rate: float,
-    steps: int,
+    max_iterations: int,
     radians_per_ppm: ArrayLike | None = None,
     splits: Bool[Array, "split x y z"] | None = None,
 ) -> Descent:
     """Least Σ |W (Dχ − field)|² over the voxels that are shown, and total variation, over ``parameters``.
 
     A tenth of the voxels is held out. An average over recent steps predicts their field; the average with
-    the least misfit is kept, and so the fit ends where it begins to learn noise, whatever ``steps``.
+    the least misfit is kept, and so the fit ends where it begins to learn noise, whatever ``max_iterations``.
 
     Args:
         image: from parameters, and the number of the split, to χ, ppm.
@@ -83,7 +70,7 @@ def descend(
         key: draws the held-out voxels.
         weight: of Σ |∇χ|, ppm · mm.
         learning_rate: of Adam.
-        steps: of Adam.
+        max_iterations: of Adam.
         radians_per_ppm: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
             turns of the phase do not count. Default: that of the field.
         splits: voxels that count in the loss, one after another of these a step. Default: all that are shown.
@@ -119,18 +106,18 @@ def descend(
         # χ and its misfit are averaged alike, as one is linear in the other.
         keep = jnp.minimum(MEMORY, step / (step + 1.0))
         average = jax.tree.map(lambda a, n: keep * a + (1 - keep) * n, average, now)
-        judged = jnp.sum(weighted(average[1]) ** 2 * unknown) / unseen
-        better = judged < best[0]
+        on_valid_voxels = jnp.sum(weighted(average[1]) ** 2 * unknown) / unseen
+        better = on_valid_voxels < best[0]
         best = jax.tree.map(
-            lambda b, n: jnp.where(better, n, b), best, (judged, step, average[0], parameters)
+            lambda b, n: jnp.where(better, n, b), best, (on_valid_voxels, step, average[0], parameters)
         )
         change, optimiser_state = optimiser.update(slope, optimiser_state)
-        return (optax.apply_updates(parameters, change), optimiser_state, average, best), judged
+        return (optax.apply_updates(parameters, change), optimiser_state, average, best), on_valid_voxels
 
     nothing = jnp.zeros_like(data.field)
     best = jnp.asarray(jnp.inf, nothing.dtype), jnp.asarray(0.0), nothing, parameters
     start = parameters, optimiser.init(parameters), (nothing, nothing), best
     (*_, (_, step, chi, parameters)), history = jax.lax.scan(
-        advance, start, jnp.arange(steps, dtype=nothing.dtype)
+        advance, start, jnp.arange(max_iterations, dtype=nothing.dtype)
     )
     return Descent(chi, parameters, step, history)

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import at_unit_size, descend
+from jaxqsm.fitting.descent import descend
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.networks import trained_network
+from jaxqsm.networks.blocks.data_consistency import at_unit_size
+from jaxqsm.networks.network import with_start
+from jaxqsm.pretrained import trained_network
+from jaxqsm.variational.common import referenced
 
 LAST = "leave"
 """Name of the last layer of our U-Nets."""
@@ -30,7 +32,7 @@ def fine(
     whole: bool = False,
     weight: float = 1e-4,
     learning_rate: float = 1e-3,
-    steps: int = 20,
+    max_iterations: int = 20,
 ) -> Float[Array, "x y z"]:
     """χ by a trained network whose weights are moved down the misfit of this scan: fidelity-imposed editing.
 
@@ -49,7 +51,7 @@ def fine(
         whole: move all weights instead of the last layer's: a pass forth and back a step. Default false.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
         learning_rate: of Adam. Default 1e-3.
-        steps: at most so many count. Default 20.
+        max_iterations: at most so many count. Default 20.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself: in the
@@ -73,7 +75,7 @@ def fine(
     if not jax.tree.leaves(moving):
         raise ValueError(f"weights {weights}: the network has no layer {LAST!r}; use whole=True")
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
-    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, whole, steps)
+    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, whole, max_iterations)
 
 
 @partial(jax.jit, static_argnums=(0, 7, 8))
@@ -86,14 +88,12 @@ def _fitted(
     weight: float,
     learning_rate: float,
     whole: bool,
-    steps: int,
+    max_iterations: int,
 ) -> Array:
     local_field, mask, geometry, magnitude = scan
     batch = jax.tree.map(lambda leaf: leaf[None], scan)
     data, scale = at_unit_size(local_field, mask, geometry, magnitude)
-    inputs = [*batch]
-    if hasattr(nnx.merge(graph, moving, fixed), "start"):
-        inputs.append(nnx.merge(graph, moving, fixed).start(*batch))
+    inputs = with_start(nnx.merge(graph, moving, fixed), batch)
 
     def image(parameters: nnx.State) -> Array:
         return nnx.merge(graph, parameters, fixed)(*inputs)[0] / scale
@@ -110,6 +110,6 @@ def _fitted(
         key,
         weight=weight / 0.02,
         learning_rate=learning_rate,
-        steps=steps,
+        max_iterations=max_iterations,
     )
     return scale * referenced(found.chi, mask)

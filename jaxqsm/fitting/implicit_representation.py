@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import Descent, at_unit_size, descend
+from jaxqsm.fitting.descent import Descent, descend
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
+from jaxqsm.networks.blocks.data_consistency import at_unit_size
+from jaxqsm.variational.common import referenced
 
 LEVELS = (1, 2, 4, 8)
 """Spacings of the grids of features, in voxels."""
@@ -57,7 +58,7 @@ class Representation(NamedTuple):
         return self.scale * (inner @ self.last)
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(jax.jit, static_argnames="max_iterations")
 def implicit_representation(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -67,7 +68,7 @@ def implicit_representation(
     key: PRNGKeyArray | None = None,
     weight: float = 5e-4,
     learning_rate: float = 0.05,
-    steps: int = 300,
+    max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
     """χ as a network of position, fitted to this field alone until held-out voxels are predicted worse.
 
@@ -84,7 +85,7 @@ def implicit_representation(
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 5e-4: the
             finest grid would learn noise.
         learning_rate: of Adam. Default 0.05.
-        steps: at most so many count. Default 300.
+        max_iterations: at most so many count. Default 300.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Four real FFTs a step. In the middle of the head
@@ -95,11 +96,13 @@ def implicit_representation(
         Müller, Evans, Schied & Keller 2022, ACM TOG 41:102, doi:10.1145/3528223.3530127 (grids of features);
         Zhang et al. 2024, Med Image Anal 95:103173, doi:10.1016/j.media.2024.103173 (INR-QSM).
     """
-    found, _, scale = _fitted(local_field, mask, geometry, magnitude, key, weight, learning_rate, steps)
+    found, _, scale = _fitted(
+        local_field, mask, geometry, magnitude, key, weight, learning_rate, max_iterations
+    )
     return scale * referenced(found.chi, mask)
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(jax.jit, static_argnames="max_iterations")
 def represent(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -109,7 +112,7 @@ def represent(
     key: PRNGKeyArray | None = None,
     weight: float = 5e-4,
     learning_rate: float = 0.05,
-    steps: int = 300,
+    max_iterations: int = 300,
 ) -> Representation:
     """The function of position that :func:`implicit_representation` is sampled from; arguments as there.
 
@@ -120,7 +123,9 @@ def represent(
         >>> chi(fine, fine, fine).shape
         (29, 29, 29)
     """
-    found, image, scale = _fitted(local_field, mask, geometry, magnitude, key, weight, learning_rate, steps)
+    found, image, scale = _fitted(
+        local_field, mask, geometry, magnitude, key, weight, learning_rate, max_iterations
+    )
     return image(found.parameters)._replace(scale=scale)
 
 
@@ -132,7 +137,7 @@ def _fitted(
     key: PRNGKeyArray | None,
     weight: float,
     learning_rate: float,
-    steps: int,
+    max_iterations: int,
 ) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
     of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
     data, scale = at_unit_size(local_field, mask, geometry, magnitude)
@@ -151,7 +156,7 @@ def _fitted(
         of_voxels,
         weight=weight / 0.02,
         learning_rate=learning_rate,
-        steps=steps,
+        max_iterations=max_iterations,
     )
     return found, function, scale
 

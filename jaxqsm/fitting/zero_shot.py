@@ -10,10 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.descent import at_unit_size, descend, held_out
+from jaxqsm.fitting.descent import descend, held_out
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights, referenced
-from jaxqsm.networks import trained_network
+from jaxqsm.networks.blocks.data_consistency import at_unit_size
+from jaxqsm.networks.network import with_start
+from jaxqsm.pretrained import trained_network
+from jaxqsm.variational.common import data_weights, referenced
 
 SPLITS = 4
 """In how many ways voxels are divided into those that the network is given and those it must predict."""
@@ -32,7 +34,7 @@ def zero_shot(
     weights: str = "learned",
     weight: float = 1e-4,
     learning_rate: float = 3e-4,
-    steps: int = 40,
+    max_iterations: int = 40,
 ) -> Float[Array, "x y z"]:
     """χ by a trained network that goes on learning from this scan, whose voxels are split for it.
 
@@ -50,7 +52,7 @@ def zero_shot(
             wrote, of a network that weights its data by the magnitude. Default ``"learned"``.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
         learning_rate: of Adam. Default 3e-4.
-        steps: at most so many count, each a pass of the network forth and back. Default 40.
+        max_iterations: at most so many count, each a pass of the network forth and back. Default 40.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside: what the network has become makes of all voxels. On
@@ -68,7 +70,7 @@ def zero_shot(
     moving, fixed = nnx.split_state(state, nnx.Param, ...)
     key = jax.random.key(0) if key is None else key
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
-    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, steps)
+    return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, max_iterations)
 
 
 @partial(jax.jit, static_argnums=(0, 7))
@@ -80,7 +82,7 @@ def _fitted(
     key: PRNGKeyArray,
     weight: float,
     learning_rate: float,
-    steps: int,
+    max_iterations: int,
 ) -> Array:
     local_field, mask, geometry, magnitude = scan
     of_splits, of_unknown = jax.random.split(key)
@@ -93,8 +95,7 @@ def _fitted(
     ]
     whole = jax.tree.map(lambda leaf: leaf[None], scan)
     network = nnx.merge(graph, moving, fixed)
-    if hasattr(network, "start"):
-        given = [(*batch, network.start(*batch)) for batch in given]
+    given = [with_start(network, batch) for batch in given]
     batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
     data, scale = at_unit_size(local_field, mask, geometry, magnitude)
 
@@ -113,7 +114,7 @@ def _fitted(
         of_unknown,
         weight=weight / 0.02,
         learning_rate=learning_rate,
-        steps=steps,
+        max_iterations=max_iterations,
         splits=predicted & mask,
     )
     return referenced(changed(found.parameters)(*whole)[0], mask)

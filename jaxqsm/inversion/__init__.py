@@ -1,64 +1,25 @@
 """Dipole inversion: local field to susceptibility. Every function returns ppm, mean zero in the mask.
 
-`cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor. `ss_tv` takes a total
-field, and returns the mask where χ is valid as well; `residual_resharp` makes a local field by it.
+`cosmos` and `sti` take the fields of several orientations; `sti` returns a tensor.
 """
 
-from jaxqsm.inversion.amp_pe import amp_pe
-from jaxqsm.inversion.bilevel import Known, learn_weight
-from jaxqsm.inversion.cosmos import cosmos
-from jaxqsm.inversion.cross_validation import choose_weight
-from jaxqsm.inversion.fansi_tgv import fansi_tgv
-from jaxqsm.inversion.fansi_tv import fansi_tv
-from jaxqsm.inversion.hd_qsm import hd_qsm
-from jaxqsm.inversion.heidi import heidi
-from jaxqsm.inversion.ilsqr import ilsqr
-from jaxqsm.inversion.l1_qsm import l1_qsm
-from jaxqsm.inversion.medi import medi
-from jaxqsm.inversion.ndi import ndi
-from jaxqsm.inversion.nltv import nltv
-from jaxqsm.inversion.qsmart import qsmart
-from jaxqsm.inversion.residual_resharp import residual_resharp
-from jaxqsm.inversion.rts import rts
-from jaxqsm.inversion.ss_tv import ss_tv
-from jaxqsm.inversion.star import star
-from jaxqsm.inversion.sti import sti
-from jaxqsm.inversion.tfi import tfi
-from jaxqsm.inversion.tgv import tgv
-from jaxqsm.inversion.tgv_qsm import tgv_qsm
-from jaxqsm.inversion.tikhonov import tikhonov
-from jaxqsm.inversion.tkd import tkd
-from jaxqsm.inversion.tsvd import tsvd
-from jaxqsm.inversion.tv import tv
-from jaxqsm.inversion.wh_qsm import wh_qsm
-
-__all__ = [
-    "Known",
-    "amp_pe",
-    "choose_weight",
-    "cosmos",
-    "fansi_tgv",
-    "fansi_tv",
-    "hd_qsm",
-    "heidi",
-    "ilsqr",
-    "l1_qsm",
-    "learn_weight",
-    "medi",
-    "ndi",
-    "nltv",
-    "qsmart",
-    "residual_resharp",
-    "rts",
-    "ss_tv",
-    "star",
-    "sti",
-    "tfi",
-    "tgv",
-    "tgv_qsm",
-    "tikhonov",
-    "tkd",
-    "tsvd",
-    "tv",
-    "wh_qsm",
-]
+from jaxqsm.inversion.amp_pe import amp_pe as amp_pe
+from jaxqsm.inversion.cosmos import cosmos as cosmos
+from jaxqsm.inversion.fansi_tgv import fansi_tgv as fansi_tgv
+from jaxqsm.inversion.fansi_tv import fansi_tv as fansi_tv
+from jaxqsm.inversion.hd_qsm import hd_qsm as hd_qsm
+from jaxqsm.inversion.heidi import heidi as heidi
+from jaxqsm.inversion.ilsqr import ilsqr as ilsqr
+from jaxqsm.inversion.l1_qsm import l1_qsm as l1_qsm
+from jaxqsm.inversion.medi import medi as medi
+from jaxqsm.inversion.ndi import ndi as ndi
+from jaxqsm.inversion.nltv import nltv as nltv
+from jaxqsm.inversion.rts import rts as rts
+from jaxqsm.inversion.star import star as star
+from jaxqsm.inversion.sti import sti as sti
+from jaxqsm.inversion.tgv import tgv as tgv
+from jaxqsm.inversion.tikhonov import tikhonov as tikhonov
+from jaxqsm.inversion.tkd import tkd as tkd
+from jaxqsm.inversion.tsvd import tsvd as tsvd
+from jaxqsm.inversion.tv import tv as tv
+from jaxqsm.inversion.wh_qsm import wh_qsm as wh_qsm

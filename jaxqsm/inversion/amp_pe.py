@@ -12,14 +12,14 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import padded_shape
-from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.problem import Problem, Volume, problem
 from jaxqsm.operators import haar, haar_inverse, pad
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import douglas_rachford, shrink, splitting_step
+from jaxqsm.variational.common import padded_shape
+from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.problem import InversionProblem, Volume, inversion_problem
 
-IMAGE_TIGHTNESS = 25.0
+IMAGE_RHO = 25.0
 """Times the finest level's weight: how tightly the split wavelets follow χ."""
 
 MEAN_SQUARE_DIPOLE = 4 / 45
@@ -60,7 +60,7 @@ class Parameters(NamedTuple):
     part: Float[Array, ""]
 
 
-@partial(jax.jit, static_argnames=("levels", "rounds", "iterations", "max_iterations"))
+@partial(jax.jit, static_argnames=("levels", "outer_iterations", "start_iterations", "max_iterations"))
 def amp_pe(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -70,8 +70,8 @@ def amp_pe(
     start: Float[Array, "x y z"] | None = None,
     radians_per_ppm: float = 16.0,
     levels: int = 4,
-    rounds: int = 20,
-    iterations: int = 8,
+    outer_iterations: int = 20,
+    start_iterations: int = 8,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
@@ -92,9 +92,9 @@ def amp_pe(
         start: χ in ppm to begin from. Default: none.
         radians_per_ppm: phase of 1 ppm in the complex exponential whose misfit counts. Default 16.
         levels: of wavelets; default 4.
-        rounds: of estimates of the parameters before there are outliers, and half as many with them. Default
+        outer_iterations: of estimates of the parameters before there are outliers, and half as many with them. Default
             20: on the head phantom they then change no more.
-        iterations: of χ between estimates. Default 8.
+        start_iterations: of χ between estimates. Default 8.
         tolerance: relative change at which χ is final, with the last parameters. Default 1e-2.
         max_iterations: bound on those last iterations. Default 100.
 
@@ -107,14 +107,14 @@ def amp_pe(
     """
     unit = 2**levels
     x, y, z = (-(-n // unit) * unit for n in padded_shape(mask.shape))
-    given = problem(local_field, mask, geometry, magnitude, shape=(x, y, z))
+    given = inversion_problem(local_field, mask, geometry, magnitude, shape=(x, y, z))
     held = jax.lax.stop_gradient(given)
 
     def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:
         pair, known, belief = state
         proximal, nearest = _splitting(held, known, belief, radians_per_ppm)
         step = splitting_step(proximal, nearest)
-        pair = jax.lax.fori_loop(0, iterations, lambda _, pair: step(pair), pair)
+        pair = jax.lax.fori_loop(0, start_iterations, lambda _, pair: step(pair), pair)
         return (pair, *_estimated(held, known, belief, proximal(pair)[0], outliers=outliers)), None
 
     first = Parameters(
@@ -126,12 +126,12 @@ def amp_pe(
     image = jnp.zeros(given.shape, given.field.dtype) if start is None else pad(start, given.shape)
     begun = image, given.split(start)[1]
     state = begun, first, jnp.ones_like(held.weights)
-    for outliers, length in ((False, rounds), (True, rounds // 2)):
+    for outliers, length in ((False, outer_iterations), (True, outer_iterations // 2)):
         state, _ = jax.lax.scan(partial(once, outliers=outliers), state, None, length=length)
     pair, known, belief = state
     proximal, nearest = _splitting(given, known, belief, radians_per_ppm)
     chi = douglas_rachford(proximal, nearest, pair, tolerance=tolerance, max_iterations=max_iterations)
-    return given.finish(chi)
+    return given.to_scan_grid(chi)
 
 
 Pair = tuple[Volume, Volume]
@@ -142,21 +142,21 @@ State = tuple[Pair, Parameters, Volume]
 
 
 def _splitting(
-    given: Problem, known: Parameters, belief: Volume, radians_per_ppm: float
+    given: InversionProblem, known: Parameters, belief: Volume, radians_per_ppm: float
 ) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
     """Least ½ Σ W² belief misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
-    fidelity = nonlinear(given.field, given.weights * belief, radians_per_ppm=radians_per_ppm)
+    data_term = nonlinear(given.field, given.weights * belief, radians_per_ppm=radians_per_ppm)
     thresholds = known.rates * known.variance
-    tightness = IMAGE_TIGHTNESS * thresholds[0]
+    rho = IMAGE_RHO * thresholds[0]
 
     def proximal(pair: Pair) -> Pair:
         means, details = haar(pair[0], len(thresholds))
-        kept = [shrink((d,), t / tightness)[0] for d, t in zip(details, thresholds, strict=True)]
-        return haar_inverse(means, kept), fidelity(pair[1])
+        kept = [shrink((d,), t / rho)[0] for d, t in zip(details, thresholds, strict=True)]
+        return haar_inverse(means, kept), data_term(pair[1])
 
     def nearest(pair: Pair) -> tuple[Volume, Pair]:
-        pull = tightness * jnp.fft.rfftn(pair[0]) + given.kernel * jnp.fft.rfftn(pair[1])
-        spectrum = pull / (tightness + given.kernel**2)
+        pull = rho * jnp.fft.rfftn(pair[0]) + given.kernel * jnp.fft.rfftn(pair[1])
+        spectrum = pull / (rho + given.kernel**2)
         chi = jnp.fft.irfftn(spectrum, s=given.shape)
         return chi, (chi, jnp.fft.irfftn(spectrum * given.kernel, s=given.shape))
 
@@ -164,7 +164,7 @@ def _splitting(
 
 
 def _estimated(
-    given: Problem, known: Parameters, belief: Volume, chi: Volume, *, outliers: bool
+    given: InversionProblem, known: Parameters, belief: Volume, chi: Volume, *, outliers: bool
 ) -> tuple[Parameters, Volume]:
     """Likelier parameters, and belief in voxels, where χ is the estimate so far."""
     measured = given.weights > 0
@@ -198,16 +198,16 @@ def _estimated(
 
 
 def _mean_size(
-    observed: Float[Array, ...], deviation: Float[Array, ""], rate: Float[Array, ""]
+    observed: Float[Array, ...], standard_deviation: Float[Array, ""], rate: Float[Array, ""]
 ) -> Float[Array, ...]:
     """Mean of |v| given v + normal noise, where v has a Laplace distribution of that rate."""
 
     def branch(towards: Array) -> tuple[Array, Array]:
         """Logarithm of the part of the posterior with v of that sign, and the mean of |v| in it."""
-        middle = towards / deviation - rate * deviation
+        middle = towards / standard_deviation - rate * standard_deviation
         shown = jnp.maximum(middle, -DEEPEST)
         density = jnp.exp(-0.5 * shown**2 - 0.5 * jnp.log(2 * jnp.pi) - log_ndtr(shown))
-        return log_ndtr(middle) - rate * towards, (shown + density) * deviation
+        return log_ndtr(middle) - rate * towards, (shown + density) * standard_deviation
 
     (log_up, up), (log_down, down) = branch(observed), branch(-observed)
     positive = jax.nn.sigmoid(log_up - log_down)

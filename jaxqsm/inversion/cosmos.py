@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,20 +9,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights, padded_shape, referenced
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
-from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.solvers import solve_symmetric
+from jaxqsm.variational.common import data_weights, padded_shape, referenced
 
 
-@partial(jax.jit, static_argnames="iterations")
+@partial(jax.jit, static_argnames="max_iterations")
 def cosmos(
     local_fields: Float[Array, "orientation x y z"],
     mask: Bool[Array, "x y z"],
     geometries: Geometry,
     *,
     magnitudes: Float[Array, "orientation x y z"] | None = None,
-    iterations: int = 30,
+    max_iterations: int = 30,
 ) -> Float[Array, "x y z"]:
     """χ of least Σ |Wᵢ (Dᵢχ − fieldᵢ)|² over orientations: no frequency lies in the cone of all of them.
 
@@ -35,7 +34,7 @@ def cosmos(
         geometries: voxel size and field direction of each, with a leading orientation axis on both leaves:
             ``jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)``.
         magnitudes: optional, any unit; Wᵢ is then the magnitude over its root mean square.
-        iterations: conjugate-gradient steps. Default 30.
+        max_iterations: conjugate-gradient steps. Default 30.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Two real FFTs an orientation and iteration;
@@ -57,17 +56,14 @@ def cosmos(
     def normal(chi: Array) -> Array:
         return back(jnp.stack([dipole_convolve(chi, k, shape) for k in kernels]))
 
-    def solve(operator: Callable[[Array], Array], right: Array) -> Array:
-        # Without weights the normal equations are diagonal in k-space.
-        typical = jnp.sum(kernels**2, axis=0)
-        inverse = jnp.where(typical > 1e-3, 1 / jnp.maximum(typical, 1e-3), 0)
-        return conjugate_gradient(
-            operator,
-            right,
-            iterations=iterations,
-            preconditioner=lambda residual: dipole_convolve(residual, inverse, shape),
-        )
-
+    # Without weights the normal equations are diagonal in k-space.
+    typical = jnp.sum(kernels**2, axis=0)
+    inverse = jnp.where(typical > 1e-3, 1 / jnp.maximum(typical, 1e-3), 0)
     fields = jax.vmap(lambda field: pad(field * mask, shape))(local_fields)
-    chi = jax.lax.custom_linear_solve(normal, back(fields), solve, symmetric=True)
+    chi = solve_symmetric(
+        normal,
+        back(fields),
+        max_iterations=max_iterations,
+        preconditioner=lambda residual: dipole_convolve(residual, inverse, shape),
+    )
     return referenced(crop(chi, mask.shape), mask)

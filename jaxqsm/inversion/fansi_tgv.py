@@ -8,11 +8,11 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import second_order
+from jaxqsm.variational.admm import tgv_admm
+from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.problem import inversion_problem
 
-FIELD_TIGHTNESS = 0.5
+FIELD_RHO = 0.5
 """Less does not come to rest where the phase is large: the data term is not convex."""
 
 
@@ -52,15 +52,15 @@ def fansi_tgv(
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    chi = second_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    chi = tgv_admm(
         given,
-        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm, tightness=FIELD_TIGHTNESS),
-        field_tightness=FIELD_TIGHTNESS,
+        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm, rho=FIELD_RHO),
+        field_rho=FIELD_RHO,
         weight=weight,
         start=start,
         ratio=ratio,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -49,8 +49,8 @@ def fansi_tv(
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    chi = first_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    chi = total_variation_admm(
         given,
         nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
         weight=weight,
@@ -58,4 +58,4 @@ def fansi_tv(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

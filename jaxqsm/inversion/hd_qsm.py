@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import absolute, linear
 from jaxqsm.inversion.l1_qsm import TYPICAL_MISFIT
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import absolute, linear
+from jaxqsm.variational.problem import inversion_problem
 
 
-@partial(jax.jit, static_argnames=("first_iterations", "iterations"))
+@partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
 def hd_qsm(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -25,8 +25,8 @@ def hd_qsm(
     start: Float[Array, "x y z"] | None = None,
     first_weight: float = 0.05,
     weight: float = 2e-4,
-    first_iterations: int = 20,
-    iterations: int = 60,
+    start_iterations: int = 20,
+    max_iterations: int = 60,
 ) -> Float[Array, "x y z"]:
     """A few iterations of :func:`l1_qsm`, then of :func:`tv` from there: robust at first, precise at last.
 
@@ -41,8 +41,8 @@ def hd_qsm(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         first_weight: in mm, of the first stage's penalty. Default 0.05.
         weight: in ppm · mm, of the second stage's. Default 2e-4.
-        first_iterations: of the first stage. Default 20, as published.
-        iterations: of the second stage. Default 60.
+        start_iterations: of the first stage. Default 20, as published.
+        max_iterations: of the second stage. Default 60.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; gradients unroll.
@@ -50,21 +50,21 @@ def hd_qsm(
     References:
         Lambert et al. 2022, MRM 88:962, doi:10.1002/mrm.29218.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    chi = first_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    chi = total_variation_admm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
         weight=TYPICAL_MISFIT * first_weight,
         start=start,
         tolerance=None,
-        max_iterations=first_iterations,
+        max_iterations=start_iterations,
     )
-    chi = first_order(
+    chi = total_variation_admm(
         given,
         linear(given.field, given.weights),
         weight=weight,
         start=chi,
         tolerance=None,
-        max_iterations=iterations,
+        max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

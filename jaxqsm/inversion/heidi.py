@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.edges import smooth_directions, sparing
-from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import completed
 from jaxqsm.operators import laplacian
+from jaxqsm.variational.admm import k_space_completion
+from jaxqsm.variational.edges import differences_without_edges, masked_shrink
+from jaxqsm.variational.least_squares import least_squares
+from jaxqsm.variational.problem import inversion_problem
 
 
-@partial(jax.jit, static_argnames=("first_iterations", "max_iterations"))
+@partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
 def heidi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -27,7 +27,7 @@ def heidi(
     threshold: float = 0.15,
     edges: float = 0.3,
     weight: float = 1e-4,
-    first_iterations: int = 20,
+    start_iterations: int = 20,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
@@ -44,7 +44,7 @@ def heidi(
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15.
         edges: part of all differences of each image that count as edges. Default 0.3.
         weight: in ppm · mm, of the penalty on other differences against what is kept. Default 1e-4.
-        first_iterations: conjugate-gradient steps of the least squares. Default 20.
+        start_iterations: conjugate-gradient steps of the least squares. Default 20.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.
 
@@ -56,20 +56,20 @@ def heidi(
         Schweser et al. 2012, NeuroImage 62:2083, doi:10.1016/j.neuroimage.2012.05.067. The published method
         fills k-space in three steps by the size of the kernel; here the second one is least squares too.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    first = least_squares(given, given.weights, iterations=first_iterations)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    first = least_squares(given, given.weights, max_iterations=start_iterations)
     field = local_field * mask
     guides = [field, laplacian(field, geometry)] + ([] if magnitude is None else [magnitude])
-    found = [smooth_directions(jax.lax.stop_gradient(g), mask, geometry, edges=edges) for g in guides]
+    found = [differences_without_edges(jax.lax.stop_gradient(g), mask, geometry, edges=edges) for g in guides]
     x, y, z = (jnp.stack(directions).all(axis=0) for directions in zip(*found, strict=True))
-    chi = completed(
+    chi = k_space_completion(
         jnp.fft.rfftn(first),
         jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
         weight=weight,
         start=start,
-        shrink=sparing((x, y, z), given.shape),
+        shrink=masked_shrink((x, y, z), given.shape),
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.problem import Problem, problem
 from jaxqsm.operators import all_frequencies, divergence, gradient, laplacian, pad, spherical_kernel
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.variational.least_squares import least_squares
+from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 FAST_RADIUS = 3.0
 """mm, of the ball over which the fast estimate is smoothed near the cone."""
 
 
-@partial(jax.jit, static_argnames=("iterations", "streak_iterations"))
+@partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
 def ilsqr(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -29,8 +29,8 @@ def ilsqr(
     threshold: float = 0.1,
     outliers: float = 0.999,
     start: Float[Array, "x y z"] | None = None,
-    iterations: int = 15,
-    streak_iterations: int = 50,
+    start_iterations: int = 15,
+    max_iterations: int = 50,
 ) -> Float[Array, "x y z"]:
     """Least squares less its streaks: what makes gradients where none are, from within the magic cone.
 
@@ -46,8 +46,8 @@ def ilsqr(
             Default 0.999. The published 0.6 takes weight off vessels and borders of nuclei, too: on the head
             phantom the least squares then miss by 51 % instead of 38 %.
         start: χ in ppm where the least squares begin; streaks are taken off it as well. Default: none.
-        iterations: of the first least squares. Default 15.
-        streak_iterations: of the estimation of streaks. Default 50, as published.
+        start_iterations: of the first least squares. Default 15.
+        max_iterations: of the estimation of streaks. Default 50, as published.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration of least squares, two of
@@ -56,13 +56,13 @@ def ilsqr(
     References:
         Li et al. 2015, NeuroImage 108:111, doi:10.1016/j.neuroimage.2014.12.043.
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     rough = jnp.abs(pad(laplacian(local_field * mask, geometry), shape))
     believed = _falling(rough, inside, outliers, 0.99999)
     begin = None if start is None else pad(start, shape)
-    first = least_squares(given, believed**2 * given.weights, iterations=iterations, start=begin)
+    first = least_squares(given, believed**2 * given.weights, max_iterations=start_iterations, start=begin)
 
     estimate = _fast(given, inside, first)
     smooth = [
@@ -83,12 +83,12 @@ def ilsqr(
     streaks = conjugate_gradient(
         lambda image: within_cone(roughness(image)),
         within_cone(roughness(first)),
-        iterations=streak_iterations,
+        max_iterations=max_iterations,
     )
-    return given.finish(first - streaks)
+    return given.to_scan_grid(first - streaks)
 
 
-def _fast(given: Problem, inside: Array, like: Array) -> Array:
+def _fast(given: InversionProblem, inside: Array, like: Array) -> Array:
     """χ by the sign of the kernel, smoothed near the cone, scaled to fit ``like``."""
     size = jnp.abs(given.kernel) ** 0.001
     low, high = jnp.quantile(all_frequencies(size, given.shape[-1]), jnp.array([0.01, 0.3]))

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import absolute
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
 from jaxqsm.solvers import shrink
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import absolute
+from jaxqsm.variational.problem import inversion_problem
 
 TYPICAL_MISFIT = 0.01
 """ppm."""
 
-KNEE = 1e-3
+HUBER_THRESHOLD = 1e-3
 """ppm / mm, below which the penalty on gradients is a square."""
 
 
@@ -55,15 +55,15 @@ def l1_qsm(
     References:
         Milovic et al. 2022, MRM 87:457, doi:10.1002/mrm.28957.
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     # In units of a typical misfit both terms move at one pace; the minimum is the same.
-    chi = first_order(
+    chi = total_variation_admm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
         weight=TYPICAL_MISFIT * weight,
-        shrink=partial(shrink, knee=KNEE),
+        shrink=partial(shrink, huber_threshold=HUBER_THRESHOLD),
         start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.edges import sparing_edges
-from jaxqsm.inversion.fidelity import Proximal, linear, nonlinear
-from jaxqsm.inversion.problem import behind_ball, problem
-from jaxqsm.inversion.splitting import IMAGE_TIGHTNESS, first_order
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
+from jaxqsm.variational.admm import IMAGE_RHO, total_variation_admm
+from jaxqsm.variational.data_terms import Proximal, linear, nonlinear
+from jaxqsm.variational.edges import edge_weighted_shrink
+from jaxqsm.variational.problem import inversion_problem, smv_filtered
 
 OUTLIER = 6.0
 """Misfits beyond this many standard deviations lose weight, as published for MERIT."""
@@ -76,23 +76,23 @@ def medi(
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (nonlinear data term, MERIT);
         Liu et al. 2018, MRM 79:2795, doi:10.1002/mrm.26946 (MEDI+0).
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     if smv_radius > 0:
-        given = behind_ball(given, smv_radius)
+        given = smv_filtered(given, smv_radius)
     within = given.mask
     guide = magnitude if guide is None else guide
-    shrink = sparing_edges(guide, mask, geometry, given.shape, edges=edges)
+    shrink = edge_weighted_shrink(guide, mask, geometry, given.shape, edges=edges)
     image = None if csf_mask is None else _of_one_value(pad(csf_mask & within, given.shape), csf_weight)
 
     weights = given.weights
     for again in range(merit + 1):
         if nonlinear_data:
-            fidelity = nonlinear(given.field, weights, radians_per_ppm=radians_per_ppm)
+            data_term = nonlinear(given.field, weights, radians_per_ppm=radians_per_ppm)
         else:
-            fidelity = linear(given.field, weights)
-        chi = first_order(
+            data_term = linear(given.field, weights)
+        chi = total_variation_admm(
             given,
-            fidelity,
+            data_term,
             weight=weight,
             shrink=shrink,
             image=image,
@@ -111,7 +111,7 @@ def medi(
 def _of_one_value(region: Bool[Array, "X Y Z"], weight: float) -> Proximal:
     def proximal(v: Array) -> Array:
         mean = jnp.sum(v * region) / jnp.maximum(region.sum(), 1)
-        nearer = mean + (v - mean) * IMAGE_TIGHTNESS / (IMAGE_TIGHTNESS + weight)
+        nearer = mean + (v - mean) * IMAGE_RHO / (IMAGE_RHO + weight)
         return jnp.where(region, nearer, v)
 
     return proximal
@@ -120,6 +120,6 @@ def _of_one_value(region: Bool[Array, "X Y Z"], weight: float) -> Proximal:
 def _without_outliers(weights: Float[Array, "X Y Z"], misfit: Float[Array, "X Y Z"]) -> Float[Array, "X Y Z"]:
     used = weights > 0
     weighted = jnp.sqrt(jnp.where(used, weights, 1)) * jnp.abs(misfit) * used
-    deviation = jnp.sqrt(jnp.sum(weighted**2) / jnp.maximum(used.sum(), 1))
-    excess = weighted / jnp.maximum(OUTLIER * deviation, 1e-30)
+    standard_deviation = jnp.sqrt(jnp.sum(weighted**2) / jnp.maximum(used.sum(), 1))
+    excess = weighted / jnp.maximum(OUTLIER * standard_deviation, 1e-30)
     return weights / jnp.maximum(excess, 1) ** 4

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import data_weights, padded_shape, referenced
-from jaxqsm.inversion.fidelity import sine
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import iterate
+from jaxqsm.variational.common import data_weights, padded_shape, referenced
+from jaxqsm.variational.data_terms import sine
 
 
-@partial(jax.jit, static_argnames="iterations")
+@partial(jax.jit, static_argnames="max_iterations")
 def ndi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -26,7 +26,7 @@ def ndi(
     start: Float[Array, "x y z"] | None = None,
     radians_per_ppm: float = 4.0,
     step_size: float = 4.0,
-    iterations: int = 100,
+    max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
     """Gradient descent on ½ |W (exp(i s Dχ) − exp(i s field))|², stopped early.
 
@@ -43,7 +43,7 @@ def ndi(
             and finds the nearest turn: fields beyond π/s (0.8 ppm) would settle on a wrong one.
         step_size: default 4; steps above 4.5 diverge (the kernel squared reaches 4/9). Twice the
             published step needs half the iterations.
-        iterations: default 100.
+        max_iterations: default 100.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; gradients unroll
@@ -64,5 +64,5 @@ def ndi(
         return chi - step_size * dipole_convolve(weights * misfit, kernel, shape)
 
     first = jnp.zeros_like(phase) if start is None else radians_per_ppm * pad(start, shape)
-    chi = iterate(step, first, iterations) / radians_per_ppm
+    chi = iterate(step, first, max_iterations) / radians_per_ppm
     return referenced(crop(chi, local_field.shape), mask)

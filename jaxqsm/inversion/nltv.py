@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import Shrink, first_order
 from jaxqsm.operators import gradient
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.solvers import shrink as shrink_values
+from jaxqsm.variational.admm import Shrink, total_variation_admm
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
 
-@partial(jax.jit, static_argnames=("reweightings", "max_iterations"))
+@partial(jax.jit, static_argnames=("outer_iterations", "max_iterations"))
 def nltv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -26,8 +26,8 @@ def nltv(
     magnitude: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 4e-4,
-    knee: float = 0.02,
-    reweightings: int = 3,
+    huber_threshold: float = 0.02,
+    outer_iterations: int = 3,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -44,10 +44,10 @@ def nltv(
         magnitude: optional, any unit; W is then the magnitude over its root mean square.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of small gradients. Default 4e-4.
-        knee: ppm / mm, the gradient whose penalty is halved. Default 0.02: on the head phantom at 2 mm the
+        huber_threshold: ppm / mm, the gradient whose penalty is halved. Default 0.02: on the head phantom at 2 mm the
             error is 24.2 %, with the best weight of :func:`tv` 26.7 %; any knee from 0.01 to 0.05 is better
             than none.
-        reweightings: further solutions after the first. Default 3.
+        outer_iterations: further solutions after the first. Default 3.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations of each solution. Default 200.
 
@@ -59,9 +59,9 @@ def nltv(
         Candès, Wakin & Boyd 2008, J Fourier Anal Appl 14:877, doi:10.1007/s00041-008-9045-x (reweighting);
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (the solver's splitting).
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     solve = partial(
-        first_order,
+        total_variation_admm,
         given,
         linear(given.field, given.weights),
         weight=weight,
@@ -69,10 +69,10 @@ def nltv(
         max_iterations=max_iterations,
     )
     chi = solve(start=start)
-    for _ in range(reweightings):
-        x, y, z = (1 / (1 + jnp.abs(g) / knee) for g in gradient(chi, geometry))
+    for _ in range(outer_iterations):
+        x, y, z = (1 / (1 + jnp.abs(g) / huber_threshold) for g in gradient(chi, geometry))
         chi = solve(shrink=_scaled((x, y, z)), start=chi)
-    return given.finish(chi)
+    return given.to_scan_grid(chi)
 
 
 def _scaled(parts: Vectors) -> Shrink:

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.least_squares import least_squares
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import completed
+from jaxqsm.variational.admm import k_space_completion
+from jaxqsm.variational.least_squares import least_squares
+from jaxqsm.variational.problem import inversion_problem
 
 
-@partial(jax.jit, static_argnames=("first_iterations", "max_iterations"))
+@partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
 def rts(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -24,7 +24,7 @@ def rts(
     start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     weight: float = 1e-4,
-    first_iterations: int = 20,
+    start_iterations: int = 20,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
@@ -41,7 +41,7 @@ def rts(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
         weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
-        first_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
+        start_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
             χ too weak.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.
@@ -53,9 +53,9 @@ def rts(
     References:
         Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    first = least_squares(given, given.weights, iterations=first_iterations)
-    chi = completed(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    first = least_squares(given, given.weights, max_iterations=start_iterations)
+    chi = k_space_completion(
         jnp.fft.rfftn(first),
         jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
@@ -64,4 +64,4 @@ def rts(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

@@ -8,11 +8,11 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
 from jaxqsm.operators import pad
 from jaxqsm.physics import dipole_convolve
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -49,8 +49,8 @@ def star(
     References:
         Wei et al. 2015, NMR Biomed 28:1294, doi:10.1002/nbm.3383.
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    strong = first_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    strong = total_variation_admm(
         given,
         linear(given.field, given.weights),
         weight=strong_weight,
@@ -58,7 +58,7 @@ def star(
         max_iterations=max_iterations,
     )
     rest = (given.field - dipole_convolve(strong, given.kernel, given.shape)) * (given.weights > 0)
-    weak = first_order(
+    weak = total_variation_admm(
         given._replace(field=rest),
         linear(rest, given.weights),
         weight=weight,
@@ -66,4 +66,4 @@ def star(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(strong + weak)
+    return given.to_scan_grid(strong + weak)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import padded_shape
 from jaxqsm.operators import crop, frequencies, pad
+from jaxqsm.variational.common import padded_shape
 
 ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 """Rows and columns of the six entries of a symmetric tensor, in the order of the result."""

@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import FIELD_TIGHTNESS, second_order
+from jaxqsm.variational.admm import FIELD_RHO, tgv_admm
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -49,14 +49,14 @@ def tgv(
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041;
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (splitting, closed-form steps).
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    chi = second_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    chi = tgv_admm(
         given,
-        linear(given.field, given.weights, tightness=FIELD_TIGHTNESS),
+        linear(given.field, given.weights, rho=FIELD_RHO),
         weight=weight,
         start=start,
         ratio=ratio,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

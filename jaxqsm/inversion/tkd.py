@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import filtered, padded_shape
 from jaxqsm.operators import all_frequencies
 from jaxqsm.physics import dipole_kernel
+from jaxqsm.variational.common import filtered, padded_shape
 
 
 @partial(jax.jit, static_argnames="scale_correction")

@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -57,8 +57,8 @@ def tv(
         Bilgic et al. 2015, MRM 73:1445, doi:10.1002/mrm.25029 (ADMM for TV-QSM);
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (splitting Dχ for spatial weights).
     """
-    given = problem(local_field, mask, geometry, magnitude)
-    chi = first_order(
+    given = inversion_problem(local_field, mask, geometry, magnitude)
+    chi = total_variation_admm(
         given,
         linear(given.field, given.weights),
         weight=weight,
@@ -66,4 +66,4 @@ def tv(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

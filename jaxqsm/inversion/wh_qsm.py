@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import nonlinear
-from jaxqsm.inversion.prediction import Harmonic
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import first_order
 from jaxqsm.operators import erode, pad
+from jaxqsm.variational.admm import total_variation_admm
+from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.field_split import Harmonic
+from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -53,12 +53,12 @@ def wh_qsm(
     References:
         Milovic et al. 2019, MRM 81:1399, doi:10.1002/mrm.27483.
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.
     inside = pad(erode(mask, 1.0, geometry), given.shape)
     # Split off as tightly as it is weighted, so half of it stays.
-    harmonic = Harmonic(kept=jnp.where(inside, 0.5, 1.0), tightness=harmonic_weight)
-    chi = first_order(
+    harmonic = Harmonic(kept=jnp.where(inside, 0.5, 1.0), rho=harmonic_weight)
+    chi = total_variation_admm(
         given,
         nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
         weight=weight,
@@ -67,4 +67,4 @@ def wh_qsm(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.finish(chi)
+    return given.to_scan_grid(chi)

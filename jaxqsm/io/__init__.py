@@ -1,46 +1,31 @@
 """Files in and out, and the only place where units are converted."""
 
-from jaxqsm.io.bids import BidsScan, find_scans, write_dataset_description
-from jaxqsm.io.dicom import SignalFiles, converted
-from jaxqsm.io.errors import InputError
-from jaxqsm.io.grid import Grid, grid_from
-from jaxqsm.io.labels import label_names
-from jaxqsm.io.nifti import Image, finite_within, load, load_mask, require_same_grid, save, save_json
-from jaxqsm.io.orientation import affine_from, geometry_from
-from jaxqsm.io.phase import to_radians
-from jaxqsm.io.scan import ScanData, direction_of_field, load_magnitude, load_scan
-from jaxqsm.io.sidecar import Sidecar, sidecar_of
-from jaxqsm.io.simulation import TRUTH, write_simulation
-from jaxqsm.io.staging import refuse_existing, staging
-
-__all__ = [
-    "TRUTH",
-    "BidsScan",
-    "Grid",
-    "Image",
-    "InputError",
-    "ScanData",
-    "Sidecar",
-    "SignalFiles",
-    "affine_from",
-    "converted",
-    "direction_of_field",
-    "find_scans",
-    "finite_within",
-    "geometry_from",
-    "grid_from",
-    "label_names",
-    "load",
-    "load_magnitude",
-    "load_mask",
-    "load_scan",
-    "refuse_existing",
-    "require_same_grid",
-    "save",
-    "save_json",
-    "sidecar_of",
-    "staging",
-    "to_radians",
-    "write_dataset_description",
-    "write_simulation",
-]
+from jaxqsm.io.bids import BidsScan as BidsScan
+from jaxqsm.io.bids import find_scans as find_scans
+from jaxqsm.io.bids import write_dataset_description as write_dataset_description
+from jaxqsm.io.dicom import SignalFiles as SignalFiles
+from jaxqsm.io.dicom import converted as converted
+from jaxqsm.io.errors import InputError as InputError
+from jaxqsm.io.grid import Grid as Grid
+from jaxqsm.io.grid import grid_from as grid_from
+from jaxqsm.io.labels import label_names as label_names
+from jaxqsm.io.nifti import Image as Image
+from jaxqsm.io.nifti import finite_within as finite_within
+from jaxqsm.io.nifti import load as load
+from jaxqsm.io.nifti import load_mask as load_mask
+from jaxqsm.io.nifti import require_same_grid as require_same_grid
+from jaxqsm.io.nifti import save as save
+from jaxqsm.io.nifti import save_json as save_json
+from jaxqsm.io.orientation import affine_from as affine_from
+from jaxqsm.io.orientation import geometry_from as geometry_from
+from jaxqsm.io.phase import to_radians as to_radians
+from jaxqsm.io.scan import ScanData as ScanData
+from jaxqsm.io.scan import direction_of_field as direction_of_field
+from jaxqsm.io.scan import load_magnitude as load_magnitude
+from jaxqsm.io.scan import load_scan as load_scan
+from jaxqsm.io.sidecar import Sidecar as Sidecar
+from jaxqsm.io.sidecar import sidecar_of as sidecar_of
+from jaxqsm.io.simulation import TRUTH as TRUTH
+from jaxqsm.io.simulation import write_simulation as write_simulation
+from jaxqsm.io.staging import refuse_existing as refuse_existing
+from jaxqsm.io.staging import staging as staging

@@ -13,7 +13,8 @@ from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io.bids import BidsScan, write_dataset_description
 from jaxqsm.io.nifti import save, save_json
 from jaxqsm.io.orientation import affine_from
-from jaxqsm.phantoms import Scan, Tissue
+from jaxqsm.phantoms import Tissue
+from jaxqsm.simulation import Scan
 
 TRUTH = Path("derivatives/truth")
 

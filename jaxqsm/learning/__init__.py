@@ -1,25 +1,16 @@
 """Training: examples, losses, the loop, and what was trained."""
 
-from jaxqsm.learning.checkpoints import read_checkpoint
-from jaxqsm.learning.config import CONFIGS, DataConfig, TrainingConfig, read_config
-from jaxqsm.learning.convert import CONVERTIBLE, convert_weights
-from jaxqsm.learning.examples import Example, Examples
-from jaxqsm.learning.objective import LOSSES, POSTERIOR_LOSSES, objective
-from jaxqsm.learning.training import Report, train
-
-__all__ = [
-    "CONFIGS",
-    "CONVERTIBLE",
-    "LOSSES",
-    "POSTERIOR_LOSSES",
-    "DataConfig",
-    "Example",
-    "Examples",
-    "Report",
-    "TrainingConfig",
-    "convert_weights",
-    "objective",
-    "read_checkpoint",
-    "read_config",
-    "train",
-]
+from jaxqsm.learning.checkpoints import read_checkpoint as read_checkpoint
+from jaxqsm.learning.config import CONFIGS as CONFIGS
+from jaxqsm.learning.config import DataConfig as DataConfig
+from jaxqsm.learning.config import TrainingConfig as TrainingConfig
+from jaxqsm.learning.config import read_config as read_config
+from jaxqsm.learning.convert import CONVERTIBLE as CONVERTIBLE
+from jaxqsm.learning.convert import convert_weights as convert_weights
+from jaxqsm.learning.examples import Example as Example
+from jaxqsm.learning.examples import Examples as Examples
+from jaxqsm.learning.objective import LOSSES as LOSSES
+from jaxqsm.learning.objective import POSTERIOR_LOSSES as POSTERIOR_LOSSES
+from jaxqsm.learning.objective import objective as objective
+from jaxqsm.learning.training import Report as Report
+from jaxqsm.learning.training import train as train

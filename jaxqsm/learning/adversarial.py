@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxqsm.learning.examples import Example
-from jaxqsm.networks import Critic
+from jaxqsm.networks.published.qsmgan import Critic
 
 STEEPNESS = 10.0
 """Weight of the penalty on slopes of the critic other than 1, as published."""
@@ -19,14 +19,14 @@ STEEPNESS = 10.0
 Volume = Float[Array, "batch x y z"]
 
 
-class Adversary(NamedTuple):
+class CriticState(NamedTuple):
     """What a critic has learned, and the state of its optimiser."""
 
     parameters: nnx.State
     optimiser: optax.OptState
 
 
-class Game:
+class CriticTraining:
     """The critic's side of the training.
 
     Args:
@@ -42,22 +42,22 @@ class Game:
         self._optimiser = optax.adam(learning_rate, b1=0.5, b2=0.9)
         self._seed = seed
 
-    def first(self) -> Adversary:
+    def first(self) -> CriticState:
         """Before any step."""
-        return Adversary(self._first, self._optimiser.init(self._first))
+        return CriticState(self._first, self._optimiser.init(self._first))
 
-    def loss(self, adversary: Adversary, output: Volume, example: Example) -> Float[Array, ""]:
+    def loss(self, critic: CriticState, output: Volume, example: Example) -> Float[Array, ""]:
         """What the network is to lower: how far the critic holds its output from truth."""
         fake, _, field = _seen(output, example)
-        return -jnp.mean(self._judge(jax.lax.stop_gradient(adversary.parameters), fake, field))
+        return -jnp.mean(self._judge(jax.lax.stop_gradient(critic.parameters), fake, field))
 
-    def step(self, adversary: Adversary, output: Volume, example: Example, number: Array) -> Adversary:
+    def step(self, critic: CriticState, output: Volume, example: Example, number: Array) -> CriticState:
         """The critic after one step on a batch; ``number`` of the step names the random mixtures."""
         fake, real, field = _seen(jax.lax.stop_gradient(output), example)
         key = jax.random.fold_in(jax.random.key(self._seed), number)
-        gradient = jax.grad(self.distance)(adversary.parameters, fake, real, field, key)
-        updates, state = self._optimiser.update(gradient, adversary.optimiser)
-        return Adversary(optax.apply_updates(adversary.parameters, updates), state)
+        gradient = jax.grad(self.distance)(critic.parameters, fake, real, field, key)
+        updates, state = self._optimiser.update(gradient, critic.optimiser)
+        return CriticState(optax.apply_updates(critic.parameters, updates), state)
 
     def distance(
         self, parameters: nnx.State, fake: Volume, real: Volume, field: Volume, key: PRNGKeyArray

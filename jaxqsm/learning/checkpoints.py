@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-Weights = dict[str, np.ndarray]
+from jaxqsm.networks.published_weights import Weights
 
 
 def read_checkpoint(path: Path) -> Weights:

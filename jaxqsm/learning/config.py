@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from jaxqsm.phantoms import Variety
+from jaxqsm.simulation import Variety
 
 CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
@@ -28,7 +28,7 @@ class DataConfig:
         window: patches kept in memory, from which examples are drawn. Default 48.
         reuse: examples made of a patch on average, each turned in its own way. Default 8.
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
-        left_over: part of the background field that is left in the local field, in half of the patches.
+        residual_background: part of the background field that is left in the local field, in half of the patches.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
@@ -46,7 +46,7 @@ class DataConfig:
     window: int = 48
     reuse: int = 8
     contrast: tuple[float, float] = (0.5, 2.0)
-    left_over: tuple[float, float] = (0.001, 0.03)
+    residual_background: tuple[float, float] = (0.001, 0.03)
     unweighted: float = 0.2
     noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5

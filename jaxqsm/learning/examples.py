@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
 from jaxqsm.learning.config import DataConfig, Task
-from jaxqsm.phantoms import Patch, Variety, patch_stream
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
+from jaxqsm.simulation import Patch, Variety, patch_stream
 from jaxqsm.unwrapping import laplacian
+from jaxqsm.variational.common import referenced
 
 Volume = Any
 """An array of NumPy (as made) or JAX (as seen by a network), ``(batch, x, y, z)``."""
@@ -126,7 +126,7 @@ class Examples:
         kind = self._kinds[random.choice(len(self._kinds), p=self._parts)]
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         patch = jax.tree.map(lambda leaf: leaf[0], self._draw[kind](key))
-        part = _logarithmic(random, self._config.left_over) if random.random() < 0.5 else 0.0
+        part = _logarithmic(random, self._config.residual_background) if random.random() < 0.5 else 0.0
         contrast = _logarithmic(random, self._config.contrast)
         weighted = random.random() >= self._config.unweighted
         kernel: Kernel = "integrated" if random.random() < self._config.cuboids else "bandlimited"
@@ -163,8 +163,8 @@ def _example(
     chi = contrast * patch.chi * mask
     local = dipole_field(chi, patch.geometry, kernel=kernel) * mask
     # Only a local field is without most of its background.
-    left_over = part if task == "inversion" else contrast
-    background = left_over * (patch.total_field - patch.local_field) * mask
+    residual_background = part if task == "inversion" else contrast
+    background = residual_background * (patch.total_field - patch.local_field) * mask
     noise = _field_noise(patch)
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
     return Example(

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.data_consistency import measurement
-from jaxqsm.networks.pdi import Posterior
+from jaxqsm.networks.blocks.data_consistency import measurement
+from jaxqsm.networks.network import VoxelwiseNormal
 
 NOISE = 0.1
 """Of the field, over its root mean square."""
@@ -100,7 +100,7 @@ def model(
     return jnp.mean(_mean(misfit, mask) / _scale(data.weights * data.field, mask))
 
 
-def likelihood(posterior: Posterior, target: Volume, mask: Mask) -> Float[Array, ""]:
+def likelihood(posterior: VoxelwiseNormal, target: Volume, mask: Mask) -> Float[Array, ""]:
     """Mean of −log of the density that a network gives to the truth, less a constant.
 
     Source: Zhang et al. 2021, MELBA 1:3, arXiv:2009.04251 (PDI).
@@ -111,7 +111,7 @@ def likelihood(posterior: Posterior, target: Volume, mask: Mask) -> Float[Array,
 
 
 def divergence(
-    posterior: Posterior, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
+    posterior: VoxelwiseNormal, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
 ) -> Float[Array, ""]:
     """Kullback-Leibler divergence from what the physics says of χ, less a constant, a voxel: needs no truth.
 

@@ -23,8 +23,8 @@ from jaxqsm.learning.losses import (
     model,
     total_variation,
 )
-from jaxqsm.networks import measurement
-from jaxqsm.networks.pdi import Posterior
+from jaxqsm.networks import Network, VoxelwiseNormal, measurement
+from jaxqsm.networks.network import with_start
 
 LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
     "l1": lambda out, example: l1(out, example.target, example.mask),
@@ -39,7 +39,7 @@ LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
 }
 """Losses by the names that a training configuration uses."""
 
-POSTERIOR_LOSSES: Mapping[str, Callable[[Posterior, Example], Float[Array, ""]]] = {
+POSTERIOR_LOSSES: Mapping[str, Callable[[VoxelwiseNormal, Example], Float[Array, ""]]] = {
     "likelihood": lambda out, example: likelihood(out, example.target, example.mask),
     "divergence": lambda out, example: divergence(
         out, example.field, example.mask, example.geometry, example.magnitude
@@ -59,16 +59,14 @@ FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
 
 
-def judged(network: Any, example: Example) -> Example:
+def on_valid_voxels(network: Network, example: Example) -> Example:
     """The example with its mask cut to where the network says that its output is valid, if it says so."""
-    if not hasattr(network, "valid"):
-        return example
     mask = network.valid(example.mask, example.geometry)
     return example._replace(mask=mask, target=example.target * mask)
 
 
 def objective(
-    network: Any, example: Example, losses: Mapping[str, float], *, centred: bool
+    network: Network, example: Example, losses: Mapping[str, float], *, centred: bool
 ) -> tuple[Array, Volume]:
     """Weighted sum of losses, of every iterate where a network shows them, and the network's output.
 
@@ -81,13 +79,13 @@ def objective(
     Raises:
         ValueError: an unknown loss, or one that needs a distribution where the network gives none.
     """
-    probabilistic = hasattr(network, "posterior")
+    probabilistic = network.probabilistic
     known = [*LOSSES, *(POSTERIOR_LOSSES if probabilistic else AGAIN)]
     unknown = set(losses) - set(known)
     if unknown or not losses:
         raise ValueError(f"losses {sorted(unknown) or 'are missing'}; use some of {', '.join(known)}")
     inputs = network_inputs(example)
-    example = judged(network, example)
+    example = on_valid_voxels(network, example)
     if centred:
         example = example._replace(target=without_mean(example.target, example.mask))
     if probabilistic:
@@ -99,7 +97,7 @@ def objective(
             else:
                 total = total + part * POSTERIOR_LOSSES[name](posterior, example)
         return total, posterior.mean
-    outputs = network.iterates(*inputs) if hasattr(network, "iterates") else [network(*inputs)]
+    outputs = network.iterates(*inputs)
     weights = [FADING ** (len(outputs) - 1 - n) for n in range(len(outputs))]
     total = jnp.zeros(())
     for weight, output in zip(weights, outputs, strict=True):
@@ -119,7 +117,7 @@ def _of_parts(name: str, output: Volume, example: Example) -> Float[Array, ""]:
     return jnp.mean(jnp.stack(each))
 
 
-def equivariance(network: Any, output: Volume, example: Example) -> Float[Array, ""]:
+def equivariance(network: Network, output: Volume, example: Example) -> Float[Array, ""]:
     """Mean absolute error of what the network makes of the field of its own χ, turned against the field.
 
     A head may lie in any direction. So χ that the network found, turned by 90° about another axis than the
@@ -144,7 +142,7 @@ def equivariance(network: Any, output: Volume, example: Example) -> Float[Array,
     return _found_again(network, chi, mask, geometry, magnitude)
 
 
-def cycle(network: Any, example: Example) -> Float[Array, ""]:
+def cycle(network: Network, example: Example) -> Float[Array, ""]:
     """Mean absolute error of what the network makes of the field of a χ that is not that of its data.
 
     From χ to field the way is known, so that of the cycle of two networks that unpaired training uses only
@@ -163,14 +161,12 @@ def cycle(network: Any, example: Example) -> Float[Array, ""]:
     return _found_again(network, chi, example.mask, example.geometry, example.magnitude)
 
 
-def _found_again(network: Any, chi: Volume, mask: Array, geometry: Geometry, magnitude: Volume) -> Array:
+def _found_again(network: Network, chi: Volume, mask: Array, geometry: Geometry, magnitude: Volume) -> Array:
     data = jax.vmap(measurement)(chi, mask, geometry, magnitude)
     field = jax.vmap(lambda d, c: d.predict(c))(data, chi) * mask
-    inputs: tuple[Any, ...] = field, mask, geometry, magnitude
-    if hasattr(network, "start"):
-        # Where it begins needs no weights; how that depends on them through χ is left out, as it is costly.
-        inputs = (*inputs, network.start(*jax.lax.stop_gradient(inputs)))
-    again = network(*inputs)
+    inputs = field, mask, geometry, magnitude
+    # The start needs no weights; its dependence on them through χ is left out, as it is costly.
+    again = network(*with_start(network, jax.lax.stop_gradient(inputs), inputs))
     return l1(without_mean(again, mask), without_mean(chi, mask), mask)
 
 

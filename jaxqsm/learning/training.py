@@ -19,13 +19,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jaxqsm.learning.adversarial import Adversary, Game
+from jaxqsm.learning.adversarial import CriticState, CriticTraining
 from jaxqsm.learning.config import TrainingConfig
 from jaxqsm.learning.examples import Example, Examples
 from jaxqsm.learning.losses import l2
-from jaxqsm.learning.objective import judged, network_inputs, objective, without_mean
+from jaxqsm.learning.objective import network_inputs, objective, on_valid_voxels, without_mean
 from jaxqsm.networks import build, load_network, save_weights
-from jaxqsm.networks.layers import share_statistics
+from jaxqsm.networks.blocks.layers import share_statistics
 
 VALIDATION_SEED = 10_000_019
 """Added to a run's seed: the stream that validation draws from and training does not."""
@@ -43,7 +43,7 @@ BATCH = "batch"
 class State(NamedTuple):
     """All that changes from step to step.
 
-    ``others`` is what layers keep for themselves (running means); ``adversary`` is None without a critic.
+    ``others`` is what layers keep for themselves (running means); ``critic`` is None without a critic.
     """
 
     step: Array
@@ -51,7 +51,7 @@ class State(NamedTuple):
     average: nnx.State
     optimiser: optax.OptState
     others: nnx.State
-    adversary: Adversary | None = None
+    critic: CriticState | None = None
 
 
 class Report(NamedTuple):
@@ -106,12 +106,12 @@ def train(
     graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     optimiser = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
-    game = Game(config.learning_rate, config.seed) if config.adversarial > 0 else None
-    adversary = None if game is None else game.first()
-    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, adversary)
+    critic_training = CriticTraining(config.learning_rate, config.seed) if config.adversarial > 0 else None
+    critic = None if critic_training is None else critic_training.first()
+    state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, critic)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = _step_function(graph, config, mesh, optimiser, game)
-    start = getattr(network, "start", None)
+    step = _step_function(graph, config, mesh, optimiser, critic_training)
+    start = network.start
     validate = _validation(graph, config, start, announce)
     examples = Examples(config.data, config.task, config.seed, start)
     spread = NamedSharding(mesh, PartitionSpec(BATCH))
@@ -145,26 +145,26 @@ def _step_function(
     config: TrainingConfig,
     mesh: Mesh,
     optimiser: optax.GradientTransformation,
-    game: Game | None,
+    critic_training: CriticTraining | None,
 ):
     centred = config.task in RELATIVE
 
     def loss(
-        parameters: nnx.State, others: nnx.State, adversary: Adversary | None, batch: Example
+        parameters: nnx.State, others: nnx.State, critic: CriticState | None, batch: Example
     ) -> tuple[Array, tuple[nnx.State, Array]]:
         # A copy: what layers change (running means) must be of this trace.
         network = nnx.merge(graph, parameters, others, copy=True)
         network.train()
         value, output = objective(network, batch, config.losses, centred=centred)
-        if game is not None and adversary is not None:
-            value = value + config.adversarial * game.loss(adversary, output, batch)
+        if critic_training is not None and critic is not None:
+            value = value + config.adversarial * critic_training.loss(critic, output, batch)
         return value, (nnx.state(network, nnx.Not(nnx.Param)), output)
 
     def gradient(
-        parameters: nnx.State, others: nnx.State, adversary: Adversary | None, batch: Example
+        parameters: nnx.State, others: nnx.State, critic: CriticState | None, batch: Example
     ) -> tuple[Array, nnx.State, nnx.State, Array]:
         (value, (others, output)), gradients = jax.value_and_grad(loss, has_aux=True)(
-            parameters, others, adversary, batch
+            parameters, others, critic, batch
         )
         # Losses are means over examples, so the mean over devices is that of the whole batch.
         value, gradients = jax.lax.pmean((value, gradients), BATCH)
@@ -181,16 +181,16 @@ def _step_function(
     )
 
     def step(state: State, batch: Example) -> tuple[State, Array]:
-        value, gradients, others, output = gradient(state.parameters, state.others, state.adversary, batch)
+        value, gradients, others, output = gradient(state.parameters, state.others, state.critic, batch)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         # Young averages forget faster, or the first steps' weights would stay in them for long.
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
-        adversary = state.adversary
-        if game is not None and adversary is not None:
-            adversary = game.step(adversary, output, batch, state.step)
-        return State(state.step + 1, parameters, average, optimiser_state, others, adversary), value
+        critic = state.critic
+        if critic_training is not None and critic is not None:
+            critic = critic_training.step(critic, output, batch, state.step)
+        return State(state.step + 1, parameters, average, optimiser_state, others, critic), value
 
     return jax.jit(step, donate_argnums=0)
 
@@ -223,7 +223,7 @@ def _validation(
         network = nnx.merge(graph, average, others)
         network.eval()
         out = network(*network_inputs(example))
-        example = judged(network, example)
+        example = on_valid_voxels(network, example)
         target = example.target
         if config.task in RELATIVE:
             out, target = (without_mean(v, example.mask) for v in (out, target))

@@ -28,14 +28,14 @@ BALLS = 0.5
 """Of the two ratios that tell tubes from plates and balls, as published."""
 
 
-@partial(jax.jit, static_argnames=("deviations",))
+@partial(jax.jit, static_argnames=("standard_deviations",))
 def vessels(
     magnitude: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
     part: float = 0.04,
-    deviations: Sequence[float] = (0.7, 1.4, 2.1),
+    standard_deviations: Sequence[float] = (0.7, 1.4, 2.1),
 ) -> Bool[Array, "x y z"]:
     """The part of the mask that looks most like dark tubes, as veins do at a late echo.
 
@@ -47,7 +47,7 @@ def vessels(
         geometry: voxel size (mm).
         part: of the mask that is taken for vessels. Default 0.04, about the volume of the veins that are seen
             and their surroundings.
-        deviations: of the Gaussians in mm; default 0.7, 1.4 and 2.1, tubes of 2 to 6 mm.
+        standard_deviations: of the Gaussians in mm; default 0.7, 1.4 and 2.1, tubes of 2 to 6 mm.
 
     Returns:
         Boolean, within the mask.
@@ -59,19 +59,19 @@ def vessels(
     even = magnitude / jnp.maximum(jnp.sum(magnitude * inside) / jnp.maximum(inside.sum(), 1), 1e-30)
     even = jnp.where(mask, even, weighted_mean(even, inside, NEIGHBOURHOOD, geometry))
     best = jnp.zeros_like(even)
-    for deviation in deviations:
-        best = jnp.maximum(best, _vesselness(even, deviation, geometry))
+    for standard_deviation in standard_deviations:
+        best = jnp.maximum(best, _vesselness(even, standard_deviation, geometry))
     threshold = jnp.nan_to_num(jnp.nanquantile(jnp.where(mask, best, jnp.nan), 1 - part))
     return mask & (best > threshold)
 
 
-def _vesselness(image: Array, deviation: float, geometry: Geometry) -> Array:
+def _vesselness(image: Array, standard_deviation: float, geometry: Geometry) -> Array:
     shape = fast_shape(image.shape, 8)
     k, odd = frequencies(shape, geometry), odd_frequencies(shape, geometry)
-    spectrum = jnp.fft.rfftn(pad(image, shape)) * gaussian_response(shape, deviation, geometry)
+    spectrum = jnp.fft.rfftn(pad(image, shape)) * gaussian_response(shape, standard_deviation, geometry)
 
     def second(i: int, j: int) -> Array:
-        derivative = -((2 * jnp.pi * deviation) ** 2) * (k[i] ** 2 if i == j else odd[i] * odd[j])
+        derivative = -((2 * jnp.pi * standard_deviation) ** 2) * (k[i] ** 2 if i == j else odd[i] * odd[j])
         return crop(jnp.fft.irfftn(spectrum * derivative, s=shape), image.shape)
 
     values = _eigenvalues(*(second(i, j) for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))))

@@ -1,56 +1,31 @@
 """Linear maps that are not the dipole: differences, means, padding, blocks, frequencies."""
 
-from jaxqsm.operators.blocks import block_interpolate, block_mean
-from jaxqsm.operators.differences import (
-    SYMMETRIC_PAIRS,
-    divergence,
-    gradient,
-    laplacian,
-    squared_steepness,
-    symmetric_gradient,
-    symmetric_gradient_adjoint,
-)
-from jaxqsm.operators.erosion import erode, peel, without_border
-from jaxqsm.operators.frequencies import (
-    all_frequencies,
-    difference_symbols,
-    frequencies,
-    laplacian_symbol,
-    odd_frequencies,
-)
-from jaxqsm.operators.gaussian import gaussian_mean, gaussian_response
-from jaxqsm.operators.padding import crop, fast_shape, pad
-from jaxqsm.operators.poisson import poisson_solver
-from jaxqsm.operators.spherical_mean import spherical_kernel, spherical_mean, weighted_mean
-from jaxqsm.operators.wavelets import haar, haar_inverse
-
-__all__ = [
-    "SYMMETRIC_PAIRS",
-    "all_frequencies",
-    "block_interpolate",
-    "block_mean",
-    "crop",
-    "difference_symbols",
-    "divergence",
-    "erode",
-    "fast_shape",
-    "frequencies",
-    "gaussian_mean",
-    "gaussian_response",
-    "gradient",
-    "haar",
-    "haar_inverse",
-    "laplacian",
-    "laplacian_symbol",
-    "odd_frequencies",
-    "pad",
-    "peel",
-    "poisson_solver",
-    "spherical_kernel",
-    "spherical_mean",
-    "squared_steepness",
-    "symmetric_gradient",
-    "symmetric_gradient_adjoint",
-    "weighted_mean",
-    "without_border",
-]
+from jaxqsm.operators.blocks import block_interpolate as block_interpolate
+from jaxqsm.operators.blocks import block_mean as block_mean
+from jaxqsm.operators.differences import SYMMETRIC_PAIRS as SYMMETRIC_PAIRS
+from jaxqsm.operators.differences import divergence as divergence
+from jaxqsm.operators.differences import gradient as gradient
+from jaxqsm.operators.differences import laplacian as laplacian
+from jaxqsm.operators.differences import squared_steepness as squared_steepness
+from jaxqsm.operators.differences import symmetric_gradient as symmetric_gradient
+from jaxqsm.operators.differences import symmetric_gradient_adjoint as symmetric_gradient_adjoint
+from jaxqsm.operators.erosion import erode as erode
+from jaxqsm.operators.erosion import peel as peel
+from jaxqsm.operators.erosion import without_border as without_border
+from jaxqsm.operators.frequencies import all_frequencies as all_frequencies
+from jaxqsm.operators.frequencies import difference_symbols as difference_symbols
+from jaxqsm.operators.frequencies import frequencies as frequencies
+from jaxqsm.operators.frequencies import laplacian_symbol as laplacian_symbol
+from jaxqsm.operators.frequencies import odd_frequencies as odd_frequencies
+from jaxqsm.operators.gaussian import gaussian_mean as gaussian_mean
+from jaxqsm.operators.gaussian import gaussian_response as gaussian_response
+from jaxqsm.operators.harmonic_extension import subtract_harmonic_extension as subtract_harmonic_extension
+from jaxqsm.operators.padding import crop as crop
+from jaxqsm.operators.padding import fast_shape as fast_shape
+from jaxqsm.operators.padding import pad as pad
+from jaxqsm.operators.poisson import poisson_solver as poisson_solver
+from jaxqsm.operators.spherical_mean import spherical_kernel as spherical_kernel
+from jaxqsm.operators.spherical_mean import spherical_mean as spherical_mean
+from jaxqsm.operators.spherical_mean import weighted_mean as weighted_mean
+from jaxqsm.operators.wavelets import haar as haar
+from jaxqsm.operators.wavelets import haar_inverse as haar_inverse

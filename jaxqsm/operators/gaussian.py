@@ -13,22 +13,22 @@ from jaxqsm.operators.padding import crop, fast_shape, pad
 
 
 def gaussian_response(
-    shape: Sequence[int], deviation: ArrayLike, geometry: Geometry
+    shape: Sequence[int], standard_deviation: ArrayLike, geometry: Geometry
 ) -> Float[Array, "x y h"]:
     """Fourier transform of a Gaussian of unit sum, on the half spectrum.
 
     Args:
         shape: shape ``(x, y, z)`` of the periodic grid.
-        deviation: standard deviation in mm; differentiable.
+        standard_deviation: standard deviation in mm; differentiable.
         geometry: voxel size in mm.
     """
     kx, ky, kz = frequencies(shape, geometry)
-    return jnp.exp(-2 * (jnp.pi * deviation) ** 2 * (kx**2 + ky**2 + kz**2))
+    return jnp.exp(-2 * (jnp.pi * standard_deviation) ** 2 * (kx**2 + ky**2 + kz**2))
 
 
 def gaussian_mean(
     image: Float[Array, "x y z"],
-    deviation: ArrayLike,
+    standard_deviation: ArrayLike,
     geometry: Geometry,
     *,
     margin: int | Sequence[int] | None = None,
@@ -37,7 +37,7 @@ def gaussian_mean(
 
     Args:
         image: any unit.
-        deviation: standard deviation in mm.
+        standard_deviation: standard deviation in mm.
         geometry: voxel size in mm.
         margin: zeros added per axis: with three deviations in voxels the ends of the array do not meet.
             Default: a quarter of each length.
@@ -46,5 +46,5 @@ def gaussian_mean(
         Shape and unit of ``image``. Self-adjoint, two real FFTs.
     """
     shape = fast_shape(image.shape, [n // 4 for n in image.shape] if margin is None else margin)
-    response = gaussian_response(shape, deviation, geometry)
+    response = gaussian_response(shape, standard_deviation, geometry)
     return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * response, s=shape), image.shape)

@@ -184,7 +184,7 @@ def sample(
     intensity = sum(weights[c] * ((words[c // 4] >> (8 * (c % 4))) & 255) for c in range(8))
     noise_key = jax.random.fold_in(subject.texture_key, 1)
     noise = random_field(noise_key, shape, Geometry(voxel_size), standard_deviation=0.7, smoothness=0.8)
-    deviation = noise + sum(
+    standard_deviation = noise + sum(
         p * jnp.clip((intensity - m) / d, -2.5, 2.5)
         for p, m, d in zip(parts, head.intensity_mean, head.intensity_deviation, strict=True)
     )
@@ -200,10 +200,10 @@ def sample(
     tract, depth = (detail & 63).astype(jnp.int32), (detail >> 6).astype(jnp.float32)
     middle = jnp.exp(-0.5 * ((depth - 8) / 2) ** 2)
     laminar = subject.laminar[0] * (depth - 8) / 8 + subject.laminar[1] * middle
-    chi = chi + texture * deviation + parts[WHITE] * subject.tract_chi[tract]
+    chi = chi + texture * standard_deviation + parts[WHITE] * subject.tract_chi[tract]
     chi = chi + parts[GREY] * jnp.where(depth > 0, laminar, 0)
-    density = (signal - 1e-4) * (1 - 0.015 * deviation)
-    r2star = r2star / signal * (1 + 0.04 * deviation)
+    density = (signal - 1e-4) * (1 - 0.015 * standard_deviation)
+    r2star = r2star / signal * (1 + 0.04 * standard_deviation)
     maps = jnp.stack([chi, density, t1 / signal, r2star, skull])
     box = [int(np.ceil(LESION_REACH / v)) + 2 for v in finest]
     maps = paint(maps, subject.lesions, origin, voxel_size, box=box)
@@ -286,8 +286,8 @@ def _tissue_values(key: PRNGKeyArray, age: Array, field_strength: Array, contras
         low, high = column(name).T
         return jnp.maximum(low + (high - low) * (field_strength - 3.0) / 4.0, low / 2)
 
-    def vary(k: PRNGKeyArray, deviation: float) -> Array:
-        return jnp.exp(deviation * jax.random.normal(k, (count,)))
+    def vary(k: PRNGKeyArray, standard_deviation: float) -> Array:
+        return jnp.exp(standard_deviation * jax.random.normal(k, (count,)))
 
     rate = column("ageing")
     grown = jnp.where(rate > 0, (1 - jnp.exp(-rate * age)) / (1 - jnp.exp(-rate * REFERENCE_AGE)), 1.0)

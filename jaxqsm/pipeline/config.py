@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxqsm.pipeline.methods import Method, find_method
+from jaxqsm.methods import Method, find_method
 
 STAGES = (
     "signal",
@@ -51,7 +51,7 @@ class Config:
             of noise in the others throws far; the others keep that of the first pass. In two stages, for
             inversions that do not weigh voxels: with a bleed at 2 mm, 7 T (0.1 % unreliable), ``tkd`` has
             100.1 instead of 102.1 %, ``ilsqr`` 71.3 instead of 71.4 %, ``tv`` the same. Default false.
-        uncertainty: ``"learned_deviation"``, ``"deep_ensemble"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"``
+        uncertainty: ``"learned_standard_deviation"``, ``"deep_ensemble"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"``
             or, in two stages, ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation
             of χ. Default ``"none"``.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
@@ -82,10 +82,14 @@ class Config:
                 names[name].option(option)
         if self.two_pass and self.method("inversion", 2) is None:
             raise ValueError("two_pass inverts a local field twice; name an inversion (such as tv)")
-        deviation = self.method("uncertainty", 2)
-        if deviation is not None and deviation.takes("method") and self.method("inversion", 2) is None:
+        follows = self.method("uncertainty", 2)
+        if (
+            follows is not None
+            and follows.takes("method")
+            and self.method("inversion", 2) is None
+        ):
             raise ValueError(
-                f"{deviation.name} follows noise through an inversion of the local field, but χ is found in "
+                f"{follows.name} follows noise through an inversion of the local field, but χ is found in "
                 "one step here; name an inversion (such as tv), or another method of uncertainty"
             )
 

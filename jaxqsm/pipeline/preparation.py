@@ -12,9 +12,9 @@ from jaxqsm.field_mapping import alternating_sign, bipolar_offset, evenly_spaced
 from jaxqsm.io import InputError, ScanData
 from jaxqsm.masking import object_scale
 from jaxqsm.masking.morphology import depth, largest
+from jaxqsm.methods import METHODS
 from jaxqsm.operators import erode as eroded
 from jaxqsm.pipeline.box import Box, box_around, cut
-from jaxqsm.pipeline.methods import METHODS
 from jaxqsm.pipeline.reconstruct import Stage
 
 ALTERNATING = 0.3

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex
 
-from jaxqsm.background import lbv
 from jaxqsm.field_mapping import (
     bipolar_offset,
     centre_frequency,
@@ -20,13 +19,13 @@ from jaxqsm.field_mapping import (
     reliability,
 )
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.operators import peel
+from jaxqsm.methods import Method
+from jaxqsm.operators import peel, subtract_harmonic_extension
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config
-from jaxqsm.pipeline.deviation import deviation_of
-from jaxqsm.pipeline.methods import Method
+from jaxqsm.pipeline.standard_deviation import standard_standard_deviation_of
 from jaxqsm.unwrapping import align_echoes
+from jaxqsm.variational.common import referenced
 
 Volume = TypeVar("Volume")
 
@@ -41,7 +40,7 @@ class Maps(NamedTuple, Generic[Volume]):
         chi: ppm, mean zero in ``mask``, zero outside.
         residual: local field minus the field of ``chi``, ppm, mean zero in ``mask``.
         mask: where ``local_field`` and ``chi`` are valid.
-        deviation: standard deviation of χ, ppm; None unless asked for.
+        standard_deviation: standard deviation of χ, ppm; None unless asked for.
     """
 
     total_field: Volume
@@ -50,7 +49,7 @@ class Maps(NamedTuple, Generic[Volume]):
     chi: Volume
     residual: Volume
     mask: Volume
-    deviation: Volume | None = None
+    standard_deviation: Volume | None = None
 
 
 class Stage(Protocol):
@@ -281,9 +280,9 @@ def _completed(
     method = config.method("uncertainty", 2)
     if method is None:
         return maps
-    deviation = stage(
+    standard_deviation = stage(
         f"uncertainty ({method.name})",
-        lambda: deviation_of(
+        lambda: standard_standard_deviation_of(
             method,
             chi,
             local,
@@ -294,7 +293,7 @@ def _completed(
             options=config.options_of(method),
         ),
     )
-    return maps._replace(deviation=deviation)
+    return maps._replace(standard_deviation=standard_deviation)
 
 
 def _chosen(config: Config, stage: str, echoes: int) -> Method:
@@ -372,7 +371,7 @@ def _unwrapping_keywords(
 def _local_field(total_field: Array, chi: Array, mask: Array, geometry: Geometry) -> Array:
     """The total field less a harmonic one, such that on the border of the mask it is the field of χ."""
     explained = dipole_field(chi, geometry)
-    rest, _ = lbv(total_field - explained, mask, geometry, layers=0)
+    rest, _ = subtract_harmonic_extension(total_field - explained, mask, geometry)
     return (explained + rest) * mask
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm.io import InputError, ScanData
+from jaxqsm.methods import AUTO, Method
 from jaxqsm.pipeline.box import cut, put_back
 from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.doubts import (
@@ -21,7 +22,6 @@ from jaxqsm.pipeline.doubts import (
     residual_percent,
     why_nothing_is_left,
 )
-from jaxqsm.pipeline.methods import AUTO, Method
 from jaxqsm.pipeline.preparation import MaskConfig, Prepared, prepare
 from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import FieldMaps, Maps, Stage, reconstruct, total_field

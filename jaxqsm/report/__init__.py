@@ -1,5 +1,3 @@
 """What a person reads: one self-contained HTML page per scan."""
 
-from jaxqsm.report.page import write_report
-
-__all__ = ["write_report"]
+from jaxqsm.report.page import write_report as write_report

@@ -1,5 +1,3 @@
 """Paramagnetic and diamagnetic susceptibility within one voxel."""
 
-from jaxqsm.separation.chi_separation import chi_separation
-
-__all__ = ["chi_separation"]
+from jaxqsm.separation.chi_separation import chi_separation as chi_separation

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.fidelity import linear
-from jaxqsm.inversion.problem import problem
-from jaxqsm.inversion.splitting import GRADIENT_TIGHTNESS
 from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
 from jaxqsm.solvers import douglas_rachford, shrink
+from jaxqsm.variational.admm import GRADIENT_RHO
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.problem import inversion_problem
 
-IMAGE_TIGHTNESS = 0.1
+IMAGE_RHO = 0.1
 """How tightly the split images follow the two susceptibilities."""
 
 
@@ -58,17 +58,17 @@ def chi_separation(
     References:
         Shin et al. 2021, NeuroImage 240:118371, doi:10.1016/j.neuroimage.2021.118371.
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     together = pad(jnp.maximum(r2prime, 0) / relaxivity * mask, shape)
-    fidelity = linear(given.field, given.weights)
-    tightness = GRADIENT_TIGHTNESS * weight
-    smoothness = tightness * laplacian_symbol(shape, geometry) + IMAGE_TIGHTNESS
+    data_term = linear(given.field, given.weights)
+    rho = GRADIENT_RHO * weight
+    smoothness = rho * laplacian_symbol(shape, geometry) + IMAGE_RHO
 
     def relaxation(positive: Array, negative: Array) -> tuple[Array, Array]:
         """Sizes of both, not negative, nearest to these and to what R2′ says of their sum."""
-        k, t = relaxation_weight, IMAGE_TIGHTNESS
+        k, t = relaxation_weight, IMAGE_RHO
         excess = k * (positive + negative - together) / (t + 2 * k)
         alone = [jnp.maximum((t * v + k * together) / (t + k), 0) for v in (positive, negative)]
         both = [v - excess for v in (positive, negative)]
@@ -80,9 +80,9 @@ def chi_separation(
     def proximal(state):
         of_positive, of_negative, fields, positive, negative = state
         return (
-            shrink(of_positive, 1 / GRADIENT_TIGHTNESS),
-            shrink(of_negative, 1 / GRADIENT_TIGHTNESS),
-            fidelity(fields),
+            shrink(of_positive, 1 / GRADIENT_RHO),
+            shrink(of_negative, 1 / GRADIENT_RHO),
+            data_term(fields),
             *relaxation(positive, negative),
         )
 
@@ -90,7 +90,7 @@ def chi_separation(
         of_positive, of_negative, fields, positive, negative = state
         # Sum and difference of the two sizes do not couple: only the difference makes field.
         pulls = [
-            IMAGE_TIGHTNESS * image - tightness * divergence(vectors, geometry)
+            IMAGE_RHO * image - rho * divergence(vectors, geometry)
             for image, vectors in ((positive, of_positive), (negative, of_negative))
         ]
         total = jnp.fft.rfftn(pulls[0] + pulls[1]) / smoothness

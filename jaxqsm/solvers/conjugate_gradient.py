@@ -14,10 +14,10 @@ def conjugate_gradient(
     operator: Callable[[Float[Array, ...]], Float[Array, ...]],
     right: Float[Array, ...],
     *,
-    iterations: int,
+    max_iterations: int,
     preconditioner: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda residual: residual,
 ) -> Float[Array, ...]:
-    """``iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
+    """``max_iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
 
     Unlike ``jax.scipy.sparse.linalg.cg`` the derivative is that of the iterate returned, not of the
     converged solution, which for an ill-posed problem is another (and useless) image.
@@ -25,7 +25,7 @@ def conjugate_gradient(
     Args:
         operator: linear, symmetric, positive semi-definite.
         right: right-hand side.
-        iterations: number of steps (static). A step after exact convergence changes nothing.
+        max_iterations: number of steps (static). A step after exact convergence changes nothing.
         preconditioner: linear, symmetric, positive semi-definite approximation of the operator's
             inverse. Default: the identity.
 
@@ -48,7 +48,7 @@ def conjugate_gradient(
 
     steepest = preconditioner(right)
     start = (jnp.zeros_like(right), right, steepest, jnp.sum(right * steepest))
-    return iterate(step, start, iterations)[0]
+    return iterate(step, start, max_iterations)[0]
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike
 Arrays = TypeVar("Arrays", bound=tuple[Array, ...])
 
 
-def shrink(arrays: Arrays, threshold: ArrayLike, *, knee: float = 0.0) -> Arrays:
+def shrink(arrays: Arrays, threshold: ArrayLike, *, huber_threshold: float = 0.0) -> Arrays:
     """Bring every value nearer to zero by ``threshold``: the proximal map of the sum of sizes.
 
     Differences between neighbours are shortened each by itself, not as vectors of three: a vector of forward
@@ -21,7 +21,7 @@ def shrink(arrays: Arrays, threshold: ArrayLike, *, knee: float = 0.0) -> Arrays
     Args:
         arrays: any number, of one shape.
         threshold: how much nearer, unit of ``arrays``, a number or one a voxel; smaller values become zero.
-        knee: size below which the penalty is a square (Huber's), unit of ``arrays``. Default 0, for none.
+        huber_threshold: size below which the penalty is a square (Huber's), unit of ``arrays``. Default 0, for none.
 
     Returns:
         Arrays of the same shape.
@@ -29,7 +29,7 @@ def shrink(arrays: Arrays, threshold: ArrayLike, *, knee: float = 0.0) -> Arrays
     limit = jnp.asarray(threshold)
 
     def nearer(array: Array) -> Array:
-        pull = array * (limit / (limit + knee)) if knee > 0 else array
+        pull = array * (limit / (limit + huber_threshold)) if huber_threshold > 0 else array
         return array - jnp.clip(pull, -limit, limit)
 
     return jax.tree.map(nearer, arrays)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
-LEAST_DEVIATION = 1e-12
+LEAST_STANDARD_DEVIATION = 1e-12
 """ppm."""
 
 
 def conformal_factor(
     errors: Sequence[Float[Array, "x y z"]],
-    deviations: Sequence[Float[Array, "x y z"]],
+    standard_deviations: Sequence[Float[Array, "x y z"]],
     masks: Sequence[Bool[Array, "x y z"]],
     *,
     level: float = 0.9,
@@ -29,7 +29,7 @@ def conformal_factor(
 
     Args:
         errors: estimate less truth of each scan, both relative to their means in the mask; shapes may differ.
-        deviations: that the method gave for each, same unit.
+        standard_deviations: that the method gave for each, same unit.
         masks: voxels that count.
         level: nominal part, 0 to 1. Default 0.9.
 
@@ -48,12 +48,12 @@ def conformal_factor(
         >>> round(float(conformal_factor([error], [0.1 * mask], [mask], level=0.5)), 1)
         7.5
     """
-    if not len(errors) == len(deviations) == len(masks) > 0:
+    if not len(errors) == len(standard_deviations) == len(masks) > 0:
         raise ValueError(
-            f"{len(errors)} errors, {len(deviations)} deviations and {len(masks)} masks: one of each a scan"
+            f"{len(errors)} errors, {len(standard_deviations)} standard deviations and {len(masks)} masks: one of each a scan"
         )
     ratios = [
-        jnp.where(mask, jnp.abs(error) / jnp.maximum(deviation, LEAST_DEVIATION), jnp.nan).ravel()
-        for error, deviation, mask in zip(errors, deviations, masks, strict=True)
+        jnp.where(mask, jnp.abs(error) / jnp.maximum(standard_deviation, LEAST_STANDARD_DEVIATION), jnp.nan).ravel()
+        for error, standard_deviation, mask in zip(errors, standard_deviations, masks, strict=True)
     ]
     return jnp.nanquantile(jnp.concatenate(ratios), level) / ndtri(0.5 + level / 2)

@@ -7,14 +7,14 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import padded_shape
 from jaxqsm.operators import pad
 from jaxqsm.physics import dipole_kernel
+from jaxqsm.variational.common import padded_shape
 
 
 def coverage(
     error: Float[Array, "x y z"],
-    deviation: Float[Array, "x y z"],
+    standard_deviation: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     *,
     level: float = 0.9,
@@ -23,14 +23,14 @@ def coverage(
 
     Args:
         error: estimate less truth, both relative to their means in the mask.
-        deviation: the standard deviation that was given for it, same unit.
+        standard_deviation: the standard deviation that was given for it, same unit.
         mask: voxels that count.
         level: nominal part, 0 to 1. Default 0.9, i.e. 1.645 standard deviations.
 
     Returns:
         From 0 to 1; ``level`` where the deviation is right.
     """
-    within = jnp.abs(error) <= ndtri(0.5 + level / 2) * deviation
+    within = jnp.abs(error) <= ndtri(0.5 + level / 2) * standard_deviation
     return jnp.sum(within & mask) / jnp.maximum(mask.sum(), 1)
 
 

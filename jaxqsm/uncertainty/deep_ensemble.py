@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.networks import learned
+from jaxqsm.pretrained import learned
 from jaxqsm.uncertainty.ensemble import Ensemble, ensemble
 from jaxqsm.uncertainty.perturbation import noise_of_voxels
+from jaxqsm.variational.common import referenced
 
 MEMBERS = ("ensemble_1", "ensemble_2", "ensemble_3", "ensemble_4")
 """Small networks like :func:`jaxqsm.networks.learned`'s, each with first weights and data of its own."""
@@ -69,4 +69,4 @@ def deep_ensemble(
         key=key,
     )
     distance = found.members - (found.mean if chi is None else referenced(chi, mask))
-    return found._replace(deviation=factor * jnp.sqrt(jnp.mean(distance**2, axis=0)) * mask)
+    return found._replace(standard_deviation=factor * jnp.sqrt(jnp.mean(distance**2, axis=0)) * mask)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxqsm.fitting.plug_and_play import Denoising, beside_denoiser
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.common import referenced
-from jaxqsm.networks import proximal_step, trained_network
-from jaxqsm.uncertainty.gibbs import Draws
+from jaxqsm.networks import proximal_step
+from jaxqsm.pretrained import trained_network
+from jaxqsm.pretrained.denoiser_prior import Denoising, beside_denoiser
+from jaxqsm.uncertainty.gibbs import PosteriorSamples
+from jaxqsm.variational.common import referenced
 
 STRONGEST, WEAKEST = 0.5, 0.002
 """ppm of χ: noise at which sampling begins, ten times χ itself, and ends; those that the denoiser knows."""
@@ -34,7 +35,7 @@ def diffusion(
     samples: int = 8,
     levels: int = 30,
     weights: str = "denoiser",
-) -> Draws:
+) -> PosteriorSamples:
     """Sample maps that agree with the field and that the denoiser knows as χ, from noise to ever less noise.
 
     At each level the denoiser gives the expected χ of a noisy map. About it χ is taken to be normal, as wide
@@ -81,7 +82,7 @@ def _sampled(
     noise: float | None,
     samples: int,
     levels: int,
-) -> Draws:
+) -> PosteriorSamples:
     local_field, mask, geometry, magnitude = scan
     given = beside_denoiser(local_field, mask, geometry, magnitude)
     if noise is not None:
@@ -106,7 +107,7 @@ def _sampled(
         return given.scale * chi
 
     drawn = jax.lax.map(draw, jax.random.split(key, samples))
-    return Draws(drawn.mean(0), drawn.std(0, ddof=1), given.scale * given.noise, drawn)
+    return PosteriorSamples(drawn.mean(0), drawn.std(0, ddof=1), given.scale * given.noise, drawn)
 
 
 def _drawn(key: PRNGKeyArray, expected: Array, width: Array, given: Denoising) -> Array:
@@ -117,4 +118,4 @@ def _drawn(key: PRNGKeyArray, expected: Array, width: Array, given: Denoising) -
     error = given.noise * jax.random.normal(of_field, expected.shape) / jnp.where(known, data.weights, 1)
     data = data._replace(field=data.field + jnp.where(known, error, 0))
     near = expected + width * jax.random.normal(of_chi, expected.shape)
-    return proximal_step(near, data, (given.noise / width) ** 2, iterations=SOLVER_ITERATIONS)
+    return proximal_step(near, data, (given.noise / width) ** 2, max_iterations=SOLVER_ITERATIONS)

@@ -17,12 +17,12 @@ class Ensemble(NamedTuple):
 
     Attributes:
         mean: of the members, ppm.
-        deviation: of the members, ppm, zero outside the mask.
+        standard_deviation: of the members, ppm, zero outside the mask.
         members: χ of each, ``(member, x, y, z)``, ppm.
     """
 
     mean: Float[Array, "x y z"]
-    deviation: Float[Array, "x y z"]
+    standard_deviation: Float[Array, "x y z"]
     members: Float[Array, "member x y z"]
 
 

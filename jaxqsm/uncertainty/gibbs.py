@@ -10,29 +10,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.problem import Problem, problem
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import gradient, pad
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
+from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 
-class Draws(NamedTuple):
+class PosteriorSamples(NamedTuple):
     """What was drawn, and what it says.
 
     Attributes:
         mean: of the samples, ppm: the estimate of least mean squared error.
-        deviation: of the samples, ppm, zero outside the mask.
+        standard_deviation: of the samples, ppm, zero outside the mask.
         noise: of the field where its weight is 1, ppm.
         samples: χ, ``(sample, x, y, z)``, ppm, zero mean in the mask.
     """
 
     mean: Float[Array, "x y z"]
-    deviation: Float[Array, "x y z"]
+    standard_deviation: Float[Array, "x y z"]
     noise: Float[Array, ""]
     samples: Float[Array, "sample x y z"]
 
 
-@partial(jax.jit, static_argnames=("samples", "burn_in", "iterations"))
+@partial(jax.jit, static_argnames=("samples", "burn_in", "max_iterations"))
 def gibbs(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -44,8 +44,8 @@ def gibbs(
     noise: float | None = None,
     samples: int = 100,
     burn_in: int = 50,
-    iterations: int = 30,
-) -> Draws:
+    max_iterations: int = 30,
+) -> PosteriorSamples:
     """Sample exp(−|W (Dχ − field)|² / 2σ² − weight / σ² Σ |∇χ|) by Gibbs sampling.
 
     exp(−r |g|) is a mixture of normal distributions of g, so that in turn χ is drawn given the variances of
@@ -69,7 +69,7 @@ def gibbs(
         noise: σ, ppm. Default: by :func:`jaxqsm.physics.field_noise`.
         samples: that are kept, all in memory. Default 100.
         burn_in: that are not. Default 50.
-        iterations: of conjugate gradients a sample, starting from the last. Default 30.
+        max_iterations: of conjugate gradients a sample, starting from the last. Default 30.
 
     Returns:
         Mean, deviation, noise and samples. Four real FFTs an iteration.
@@ -78,7 +78,7 @@ def gibbs(
         Park & Casella 2008, JASA 103:681, doi:10.1198/016214508000000337 (mixture); Kyung, Gill, Ghosh &
         Casella 2010, Bayesian Anal 5:369, doi:10.1214/10-BA607 (groups, as the parts of a gradient are).
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     first_weight = FIRST_WEIGHT if weight is None else weight
     best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=first_weight), given.shape)
     level = shown_noise(local_field, mask, magnitude) if noise is None else jnp.asarray(noise, best.dtype)
@@ -87,13 +87,13 @@ def gibbs(
     def step(state: tuple[Array, Array], key: PRNGKeyArray) -> tuple[tuple[Array, Array], Array]:
         of_chi, of_rate = jax.random.split(key)
         chi, rate = state
-        chi = draw_next(chi, of_chi, given, level, rate, iterations)
+        chi = draw_next(chi, of_chi, given, level, rate, max_iterations)
         return (chi, rate if weight is not None else draw_rate(of_rate, chi, geometry)), chi
 
     state, _ = jax.lax.scan(lambda s, k: (step(s, k)[0], None), first, jax.random.split(key, burn_in))
     _, drawn = jax.lax.scan(step, state, jax.random.split(jax.random.fold_in(key, 1), samples))
-    drawn = jax.vmap(given.finish)(drawn)
-    return Draws(drawn.mean(0), drawn.std(0, ddof=1) * mask, level, drawn)
+    drawn = jax.vmap(given.to_scan_grid)(drawn)
+    return PosteriorSamples(drawn.mean(0), drawn.std(0, ddof=1) * mask, level, drawn)
 
 
 def draw_rate(key: PRNGKeyArray, chi: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, ""]:
@@ -109,10 +109,10 @@ def draw_rate(key: PRNGKeyArray, chi: Float[Array, "X Y Z"], geometry: Geometry)
 def draw_next(
     chi: Float[Array, "X Y Z"],
     key: PRNGKeyArray,
-    given: Problem,
+    given: InversionProblem,
     noise: ArrayLike,
     rate: ArrayLike,
-    iterations: int,
+    max_iterations: int,
 ) -> Float[Array, "X Y Z"]:
     """The next sample of a chain: variances of the gradients given χ, then χ given them.
 
@@ -122,14 +122,16 @@ def draw_next(
         given: the problem.
         noise: ppm, of the field where its weight is 1.
         rate: mm / ppm, of the prior exp(−rate Σ |∇χ|).
-        iterations: of conjugate gradients.
+        max_iterations: of conjugate gradients.
     """
     of_variances, of_chi = jax.random.split(key)
     rate = jnp.asarray(rate, chi.dtype)
     steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, given.geometry)))
     stiffness = inverse_gaussian(of_variances, rate / jnp.maximum(steepness, 1e-6 / rate), rate**2)
-    field = given.trusted
-    (new,) = draw(of_chi, given, noise, stiffness, field=field, start=chi, samples=1, iterations=iterations)
+    field = given.known_field
+    (new,) = draw(
+        of_chi, given, noise, stiffness, field=field, start=chi, samples=1, max_iterations=max_iterations
+    )
     return new
 
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.inversion.problem import problem
 from jaxqsm.operators import gradient, pad, weighted_mean
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
+from jaxqsm.variational.problem import inversion_problem
 
 NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
@@ -21,22 +21,22 @@ ROUNDS = 3
 """Of samples, before the last ones, that tell how far gradients vary."""
 
 
-class Posterior(NamedTuple):
+class LaplaceApproximation(NamedTuple):
     """What is known of χ besides its best estimate.
 
     Attributes:
-        deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
+        standard_deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
         noise: standard deviation of the field where its weight is 1, ppm, by
             :func:`jaxqsm.physics.field_noise`.
         samples: deviations of χ from its estimate, ``(sample, x, y, z)``, ppm.
     """
 
-    deviation: Float[Array, "x y z"]
+    standard_deviation: Float[Array, "x y z"]
     noise: Float[Array, ""]
     samples: Float[Array, "sample x y z"]
 
 
-@partial(jax.jit, static_argnames=("samples", "iterations"))
+@partial(jax.jit, static_argnames=("samples", "max_iterations"))
 def laplace(
     chi: Float[Array, "x y z"],
     local_field: Float[Array, "x y z"],
@@ -47,8 +47,8 @@ def laplace(
     magnitude: Float[Array, "x y z"] | None = None,
     weight: float | None = None,
     samples: int = 8,
-    iterations: int = 40,
-) -> Posterior:
+    max_iterations: int = 40,
+) -> LaplaceApproximation:
     """Normal approximation of the posterior of total variation about an estimate of χ.
 
     Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
@@ -62,7 +62,7 @@ def laplace(
     farther off than this says. In the middle of the head phantom at 2 mm nominal 90 % intervals about
     :func:`jaxqsm.inversion.tv` covered 94 % of the voxels where σ was 0.004 ppm, 92 % where it was 0.002,
     63 % where it was 0.001: the less noise, the more of the error is bias.
-    :func:`jaxqsm.networks.learned_deviation` counts bias too.
+    :func:`jaxqsm.networks.learned_standard_deviation` counts bias too.
 
     Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
     covariance is stored. The mean of every sample over the mask is taken off, as χ is relative.
@@ -77,7 +77,7 @@ def laplace(
         weight: of total variation, ppm · mm: rate times σ². Default: the rate is found.
         samples: maps drawn in the last round. Default 8: with the averaging over 2 mm the deviation is known
             to about 5 %.
-        iterations: of conjugate gradients a sample, preconditioned in k-space. Default 40.
+        max_iterations: of conjugate gradients a sample, preconditioned in k-space. Default 40.
 
     Returns:
         The deviation, the noise, and the samples. Four real FFTs an iteration.
@@ -87,7 +87,7 @@ def laplace(
         variation); Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104
         (perturb and maximise).
     """
-    given = problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude)
     best = pad(chi * mask, given.shape)
     noise = shown_noise(local_field, mask, magnitude)
     rate = (FIRST_WEIGHT if weight is None else weight) / noise**2
@@ -97,17 +97,17 @@ def laplace(
     keys = jax.random.split(key, ROUNDS + 1)
     for number in range(ROUNDS):
         stiffness = rate / jnp.sqrt(square + spread)
-        drawn = draw(keys[number], given, noise, stiffness, samples=4, iterations=iterations)
+        drawn = draw(keys[number], given, noise, stiffness, samples=4, max_iterations=max_iterations)
         found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
         spread = weighted_mean(found, inside, NEIGHBOURHOOD, geometry, otherwise=found)
         if weight is None:
             rate = (best.size - 1) / jnp.sum(jnp.sqrt(square + found))
     stiffness = rate / jnp.sqrt(square + spread)
-    drawn = draw(keys[ROUNDS], given, noise, stiffness, samples=samples, iterations=iterations)
-    drawn = jax.vmap(given.finish)(drawn)
+    drawn = draw(keys[ROUNDS], given, noise, stiffness, samples=samples, max_iterations=max_iterations)
+    drawn = jax.vmap(given.to_scan_grid)(drawn)
     variance = (drawn**2).mean(0)
     variance = weighted_mean(variance, mask.astype(drawn.dtype), NEIGHBOURHOOD, geometry, otherwise=variance)
-    return Posterior(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
+    return LaplaceApproximation(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
 
 
 def _steepness(image: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, "X Y Z"]:

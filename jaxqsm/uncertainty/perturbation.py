@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from jaxqsm.inversion.common import data_weights
-from jaxqsm.inversion.problem import Problem
 from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
 from jaxqsm.physics import dipole_convolve, field_noise
 from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.variational.common import data_weights
+from jaxqsm.variational.problem import InversionProblem
 
 FIRST_WEIGHT = 3e-4
 """ppm · mm, that of :func:`jaxqsm.inversion.tv`: what a search for the rate of the prior begins with."""
@@ -24,14 +24,14 @@ LEAST_WEIGHT = 0.05
 
 def draw(
     key: PRNGKeyArray,
-    given: Problem,
+    given: InversionProblem,
     noise: ArrayLike,
     stiffness: Float[Array, "X Y Z"],
     *,
     field: Float[Array, "X Y Z"] | float = 0.0,
     start: Float[Array, "X Y Z"] | float = 0.0,
     samples: int,
-    iterations: int,
+    max_iterations: int,
 ) -> Float[Array, "sample X Y Z"]:
     """Samples with the inverse covariance DᵀW²D / noise² + ∇ᵀ stiffness ∇, on the padded grid.
 
@@ -46,7 +46,7 @@ def draw(
         field: ppm, whose χ is the mean of the samples. Default 0: deviations from the mean.
         start: ppm, where the solver begins.
         samples: how many, one after another.
-        iterations: of conjugate gradients a sample, preconditioned in k-space.
+        max_iterations: of conjugate gradients a sample, preconditioned in k-space.
 
     References:
         Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104.
@@ -75,7 +75,9 @@ def draw(
         right = dipole_convolve(measured, given.kernel, shape) - divergence((x, y, z), geometry)
         first = jnp.broadcast_to(jnp.asarray(start), shape)
         right = right - right.mean() - precision(first)
-        solve = conjugate_gradient(precision, right, iterations=iterations, preconditioner=near_inverse)
+        solve = conjugate_gradient(
+            precision, right, max_iterations=max_iterations, preconditioner=near_inverse
+        )
         return first + solve
 
     return jax.lax.map(one, jax.random.split(key, samples))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -13,16 +12,16 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import divergence, gradient, poisson_solver
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.physics import wrap_phase
-from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.solvers import solve_symmetric
 
 
-@partial(jax.jit, static_argnames=("iterations", "congruent"))
+@partial(jax.jit, static_argnames=("max_iterations", "congruent"))
 def laplacian(
     wrapped: Float[Array, "x y z *echo"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    iterations: int = 10,
+    max_iterations: int = 10,
     congruent: bool = False,
 ) -> Float[Array, "x y z *echo"]:
     """Phase whose differences between neighbours in the mask come nearest to the wrapped ones.
@@ -37,7 +36,7 @@ def laplacian(
         wrapped: phase in rad.
         mask: where phase is meaningful; its parts should touch, as the constant is one for all.
         geometry: voxel size (mm).
-        iterations: default 10, which leaves 1e-4 of the residual in a head; 1 would be the plain
+        max_iterations: default 10, which leaves 1e-4 of the residual in a head; 1 would be the plain
             Laplacian method with the mask as its only data, wrong by radians near the border.
         congruent: give the nearest phase that is the input plus multiples of 2π. These are right where the
             smooth error is below half a turn: on ten simulated patches, some with several turns between
@@ -54,7 +53,7 @@ def laplacian(
         Ghiglia & Romero 1994, JOSA A 11:107, doi:10.1364/JOSAA.11.000107 (weights, cosine transform).
     """
     if wrapped.ndim == 4:
-        unwrap = partial(laplacian, iterations=iterations, congruent=congruent)
+        unwrap = partial(laplacian, max_iterations=max_iterations, congruent=congruent)
         return jax.vmap(unwrap, (-1, None, None), -1)(wrapped, mask, geometry)
     joined = [mask & jnp.roll(mask, -1, axis) for axis in range(3)]
 
@@ -66,16 +65,12 @@ def laplacian(
         wrap_phase(jnp.roll(wrapped, -1, axis) - wrapped) / geometry.voxel_size[axis] for axis in range(3)
     )
 
-    def solve(operator: Callable[[Array], Array], right: Array) -> Array:
-        whole = poisson_solver(wrapped.shape, geometry, boundary="neumann")
-        return conjugate_gradient(operator, right, iterations=iterations, preconditioner=whole)
-
     # The derivative is that of the solution, by one more solve, as the iteration has converged.
-    phase = jax.lax.custom_linear_solve(
+    phase = solve_symmetric(
         lambda image: minus_divergence(gradient(image, geometry, boundary="neumann")),
         minus_divergence((x, y, z)),
-        solve,
-        symmetric=True,
+        max_iterations=max_iterations,
+        preconditioner=poisson_solver(wrapped.shape, geometry, boundary="neumann"),
     )
     rest = (wrapped - phase) * mask
     constant = jnp.angle(jnp.sum(mask * jnp.exp(1j * rest)))

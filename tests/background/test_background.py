@@ -105,14 +105,14 @@ def test_gradient(name, x64):
     field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
     options = {
         "v_sharp": {"radii": (3.0, 2.0)},
-        "pdf": {"iterations": 6},
-        "resharp": {"radius": 2.0, "iterations": 200},
-        "lbv": {"iterations": 200},
+        "pdf": {"max_iterations": 6},
+        "resharp": {"radius": 2.0, "max_iterations": 200},
+        "lbv": {"max_iterations": 200},
         "ismv": {"tolerance": 1e-9, "max_iterations": 2000},
         "sharp": {"radius": 2.0},
-        "sdf": {"deviations": (2.0, 1.0), "erosion": 1.0},
-        "harperella": {"radius": 3.0, "iterations": 4},
-        "iharperella": {"iterations": 3},
+        "sdf": {"standard_deviations": (2.0, 1.0), "erosion": 1.0},
+        "harperella": {"radius": 3.0, "max_iterations": 4},
+        "iharperella": {"max_iterations": 3},
     }[name]
 
     def loss(f):
@@ -126,7 +126,7 @@ def test_pdf_gradient_with_respect_to_the_field_direction(x64):
     mask = jnp.asarray(ball(shape, 5))
     field = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
     assert_gradient(
-        lambda b: jnp.sum(pdf(field, mask, Geometry(b0_dir=b), iterations=6)[0] ** 2),
+        lambda b: jnp.sum(pdf(field, mask, Geometry(b0_dir=b), max_iterations=6)[0] ** 2),
         jnp.array([0.2, 0.3, 0.9]),
         rtol=1e-4,
     )
@@ -167,7 +167,7 @@ def test_msmv_leaves_what_the_ball_does_and_the_whole_mask(fields):
     assert relative_error(found, filtered, core) < 0.15
     # Along the border much is left of a ball that does not fit; the filter takes most of it off.
     border = np.asarray(mask) & ~core
-    unfiltered, _ = msmv(local + background, mask, GEOMETRY, iterations=0)
+    unfiltered, _ = msmv(local + background, mask, GEOMETRY, max_iterations=0)
     assert np.abs(np.asarray(found)[border]).mean() < 0.6 * np.abs(np.asarray(unfiltered)[border]).mean()
     wrong, _ = msmv(local + background, mask, Geometry((1.0, 1.1, 3.0)))
     assert relative_error(wrong, filtered, core) > relative_error(found, filtered, core) + 0.1

@@ -173,9 +173,12 @@ def test_full_disk(tmp_path):
         (("stress", "--out", "x", "--method", "guess"), "--method guess"),
         (("stress", "--out", "x", "--method", "tv", "--sweeps", "luck"), "--sweeps luck"),
         (("stress", "--out", "x", "--method", "tv", "pdf"), "one stage at a time"),
-        (("stress", "--out", "x", "--method", "pdf", "--sweeps", "left_over"), "unknown for background"),
+        (
+            ("stress", "--out", "x", "--method", "pdf", "--sweeps", "residual_background"),
+            "unknown for background",
+        ),
         (("stress", "--out", "x", "--method", "tv", "--set", "tv.speed=1"), "speed"),
-        (("stress", "--out", "x", "--method", "tv", "--set", "ndi.iterations=1"), "METHOD.OPTION=VALUE"),
+        (("stress", "--out", "x", "--method", "tv", "--set", "ndi.max_iterations=1"), "METHOD.OPTION=VALUE"),
         (("stress", "--out", "x", "--method", "tv", "--voxel-size", "9"), "--voxel-size"),
     ],
 )

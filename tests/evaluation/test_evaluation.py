@@ -15,9 +15,10 @@ from jaxqsm.cli import stress as stress_command
 from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, Outcome, draw_sweeps, score, stress, sweep_tables
 from jaxqsm.evaluation.trial import make_trial
 from jaxqsm.io import InputError
-from jaxqsm.phantoms import Protocol, head
+from jaxqsm.methods import Method, find_method
+from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field
-from jaxqsm.pipeline import Method, find_method
+from jaxqsm.simulation import Protocol
 
 COARSE = 3.0
 
@@ -26,7 +27,7 @@ COARSE = 3.0
 def phantoms_as_coarse_as_scans():
     """Seconds instead of minutes: the signal is formed on the scan's own voxels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["jaxqsm.phantoms.protocol"], "ANATOMY_DETAIL", 10.0)
+        patch.setattr(sys.modules["jaxqsm.simulation.protocol"], "ANATOMY_DETAIL", 10.0)
         yield
 
 
@@ -74,7 +75,11 @@ def test_reference_level_is_inverted_once(monkeypatch):
 
 def test_trial_is_the_field_of_its_truth():
     """Local field against the dipole field of χ in the mask; scale, noise and left-over as asked."""
-    chi_scale, snr, left_over = SWEEPS["chi_scale"].trial, SWEEPS["snr"].trial, SWEEPS["left_over"].trial
+    chi_scale, snr, residual_background = (
+        SWEEPS["chi_scale"].trial,
+        SWEEPS["snr"].trial,
+        SWEEPS["residual_background"].trial,
+    )
     clean = snr(1e6, COARSE, "inversion")
     field = dipole_field(clean.truth * clean.mask, clean.geometry, kernel="bandlimited")
     assert relative_error(clean.field, field, clean.mask) < 1e-3
@@ -83,7 +88,10 @@ def test_trial_is_the_field_of_its_truth():
     assert noisy[0][inside].std() == pytest.approx(4 * noisy[1][inside].std(), rel=0.05)
     double = chi_scale(2.0, COARSE, "inversion")
     assert relative_error(double.truth, 2 * clean.truth, clean.mask) < 0.05
-    leaky, whole = left_over(0.05, COARSE, "inversion"), left_over(0.0, COARSE, "inversion")
+    leaky, whole = (
+        residual_background(0.05, COARSE, "inversion"),
+        residual_background(0.0, COARSE, "inversion"),
+    )
     extra = np.asarray(leaky.field - whole.field)[inside]
     assert extra.std() > np.asarray(noisy[1])[inside].std()
 
@@ -187,26 +195,26 @@ def test_scores_of_unwrapping_background_and_deviation():
     assert scores["core"] == pytest.approx(50, abs=0.01)
     assert scores["valid"] == pytest.approx(float(half.sum() / removal.mask.sum()), abs=1e-3)
 
-    judged = snr(100.0, COARSE, "uncertainty")
+    on_valid_voxels = snr(100.0, COARSE, "uncertainty")
     seen = []
 
     def too_small(chi, local_field, mask, geometry):
         seen.append(chi)
         return jnp.zeros_like(chi)
 
-    assert score(Method("uncertainty", "m", too_small), judged)[0]["coverage"] < 1
-    size = jnp.std((seen[0] - judged.truth)[judged.mask])
+    assert score(Method("uncertainty", "m", too_small), on_valid_voxels)[0]["coverage"] < 1
+    size = jnp.std((seen[0] - on_valid_voxels.truth)[on_valid_voxels.mask])
     honest = Method("uncertainty", "m", lambda chi: jnp.full_like(chi, size))
-    scores, _ = score(honest, judged)
+    scores, _ = score(honest, on_valid_voxels)
     assert 80 < scores["coverage"] < 99
-    assert scores["deviation"] == pytest.approx(
-        float(100 * size / jnp.std(judged.truth[judged.mask])), rel=0.01
+    assert scores["standard_deviation"] == pytest.approx(
+        float(100 * size / jnp.std(on_valid_voxels.truth[on_valid_voxels.mask])), rel=0.01
     )
 
 
 @pytest.mark.parametrize("stage", ["unwrapping", "uncertainty"])
 def test_tables_and_figure_show_the_scores_of_the_stage(tmp_path, stage):
-    scores = {"wrong_turns": 1.25, "coverage": 88.0, "deviation": 20.0}
+    scores = {"wrong_turns": 1.25, "coverage": 88.0, "standard_deviation": 20.0}
     outcomes = [Outcome("tilt", level, "m", scores, 1.0) for level in (0.0, 90.0)]
     text = sweep_tables(outcomes, stage)
     assert {"unwrapping": "m: wrong turns % |", "uncertainty": "m: coverage % |"}[stage] in text

@@ -8,11 +8,12 @@ from flax import nnx
 from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.fitting import deep_image_prior, fine, implicit_representation, represent, zero_shot
+from jaxqsm.fitting import deep_image_prior, fine, implicit_representation, zero_shot
+from jaxqsm.fitting.implicit_representation import represent
 from jaxqsm.inversion import tkd
-from jaxqsm.inversion.common import referenced
 from jaxqsm.networks import build, flat_weights, save_weights
 from jaxqsm.physics import dipole_field
+from jaxqsm.variational.common import referenced
 
 SHAPE = (28, 26, 24)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))

@@ -20,20 +20,22 @@ mean_size = sys.modules["jaxqsm.inversion.amp_pe"]._mean_size
 @pytest.mark.parametrize("observed", [-8.0, -0.5, 0.0, 2.0, 300.0])
 @pytest.mark.parametrize("rate", [0.2, 3.0])
 def test_mean_size_is_that_of_the_posterior(observed, rate, x64):
-    deviation = 1.3
+    standard_deviation = 1.3
 
     def density(v, power):
-        return abs(v) ** power * np.exp(-rate * abs(v) - (observed - v) ** 2 / (2 * deviation**2) + shift)
+        return abs(v) ** power * np.exp(
+            -rate * abs(v) - (observed - v) ** 2 / (2 * standard_deviation**2) + shift
+        )
 
-    best = np.sign(observed) * max(abs(observed) - rate * deviation**2, 0)
-    shift = rate * abs(best) + (observed - best) ** 2 / (2 * deviation**2)
-    ends = best - 15 * deviation, best + 15 * deviation
+    best = np.sign(observed) * max(abs(observed) - rate * standard_deviation**2, 0)
+    shift = rate * abs(best) + (observed - best) ** 2 / (2 * standard_deviation**2)
+    ends = best - 15 * standard_deviation, best + 15 * standard_deviation
     around = sorted({*ends, best} | ({0.0} if ends[0] < 0 < ends[1] else set()))
 
     def integral(power):
         return sum(quad(density, a, b, args=(power,))[0] for a, b in pairwise(around))
 
-    found = mean_size(jnp.array(observed), jnp.array(deviation), jnp.array(rate))
+    found = mean_size(jnp.array(observed), jnp.array(standard_deviation), jnp.array(rate))
     assert float(found) == pytest.approx(integral(1) / integral(0), rel=1e-5)
 
 
@@ -57,7 +59,7 @@ def test_outliers_do_not_count():
     costs = {method.__name__: cost(method) for method in (amp_pe, tv)}
     assert costs["amp_pe"] < 0.05
     assert costs["tv"] > 3 * costs["amp_pe"]
-    gradient = jax.grad(lambda f: jnp.sum(amp_pe(f, mask, geometry, rounds=6, max_iterations=30) ** 2))(
+    gradient = jax.grad(lambda f: jnp.sum(amp_pe(f, mask, geometry, outer_iterations=6, max_iterations=30) ** 2))(
         given[0]
     )
     assert jnp.isfinite(gradient).all()

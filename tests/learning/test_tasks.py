@@ -12,7 +12,7 @@ from helpers import relative_error
 
 from jaxqsm.inversion import tikhonov
 from jaxqsm.learning import DataConfig, Examples, objective
-from jaxqsm.learning.objective import cycle, judged, without_mean
+from jaxqsm.learning.objective import cycle, on_valid_voxels, without_mean
 from jaxqsm.networks import build
 from jaxqsm.operators import erode
 from jaxqsm.physics import dipole_field, wrap_phase
@@ -114,7 +114,7 @@ def test_a_cycle_asks_for_another_chi_than_that_of_the_data():
 def test_a_single_step_is_judged_where_it_is_valid():
     example = _example("single_step")
     network = build("single_step", {"channels": 4}, seed=0)
-    inner = judged(network, example)
+    inner = on_valid_voxels(network, example)
     geometry = jax.tree.map(lambda leaf: leaf[0], example.geometry)
     np.testing.assert_array_equal(inner.mask[0], erode(example.mask[0], 2.0, geometry))
     out = network(example.field, example.mask, example.geometry, example.magnitude)

@@ -15,15 +15,15 @@ from safetensors.numpy import load_file
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tikhonov
 from jaxqsm.learning import CONFIGS, DataConfig, Examples, TrainingConfig, read_config, train
-from jaxqsm.learning.adversarial import Game
+from jaxqsm.learning.adversarial import CriticTraining
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
 from jaxqsm.learning.objective import equivariance, without_mean
-from jaxqsm.networks import Unrolled
+from jaxqsm.networks.ours.unrolled import Unrolled
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
-QUIET = dataclasses.replace(DATA, left_over=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)}, cuboids=0.0)
+QUIET = dataclasses.replace(DATA, residual_background=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)}, cuboids=0.0)
 
 
 def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
@@ -57,15 +57,21 @@ def test_a_critic_learns_what_truth_looks_like():
     real = jnp.sign(jnp.asarray(rng.standard_normal((4, 4, 4, 4)))).repeat(4, 1).repeat(4, 2).repeat(4, 3)
     fake = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     example = Example(field=0.1 * real, target=0.05 * real, mask=mask, magnitude=mask, geometry=Geometry())
-    game = Game(3e-3, seed=0)
-    adversary = game.first()
-    before = float(game.loss(adversary, 0.05 * fake, example) - game.loss(adversary, 0.05 * real, example))
-    step = jax.jit(game.step)
+    critic_training = CriticTraining(3e-3, seed=0)
+    critic = critic_training.first()
+    before = float(
+        critic_training.loss(critic, 0.05 * fake, example)
+        - critic_training.loss(critic, 0.05 * real, example)
+    )
+    step = jax.jit(critic_training.step)
     for number in range(40):
-        adversary = step(adversary, 0.05 * fake, example, number)
-    gap = float(game.loss(adversary, 0.05 * fake, example) - game.loss(adversary, 0.05 * real, example))
+        critic = step(critic, 0.05 * fake, example, number)
+    gap = float(
+        critic_training.loss(critic, 0.05 * fake, example)
+        - critic_training.loss(critic, 0.05 * real, example)
+    )
     assert gap > before + 0.3
-    downhill = -jax.grad(lambda chi: game.loss(adversary, chi, example))(0.05 * fake)
+    downhill = -jax.grad(lambda chi: critic_training.loss(critic, chi, example))(0.05 * fake)
     assert float(jnp.vdot(downhill, real - fake)) > 0
 
 

@@ -9,7 +9,8 @@ from helpers import jaxqsm
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.io import save
 from jaxqsm.masking import deepbet
-from jaxqsm.phantoms import head, simulate_scan
+from jaxqsm.phantoms import head
+from jaxqsm.simulation import simulate_scan
 
 
 def _overlap(mask, brain):

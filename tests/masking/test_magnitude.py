@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.masking import magnitude
-from jaxqsm.phantoms import head, simulate_scan
+from jaxqsm.phantoms import head
+from jaxqsm.simulation import simulate_scan
 
 
 def test_head_keeps_the_brain_and_leaves_the_scalp():

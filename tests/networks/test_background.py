@@ -10,10 +10,12 @@ from helpers import ball, relative_error, smooth_blobs
 from jaxqsm import Geometry
 from jaxqsm.background import pdf
 from jaxqsm.evaluation import make_trial
-from jaxqsm.networks import build, learned_background, save_weights
+from jaxqsm.networks import build, save_weights
 from jaxqsm.operators import erode, laplacian
-from jaxqsm.phantoms import Protocol, head
+from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field
+from jaxqsm.pretrained import learned_background
+from jaxqsm.simulation import Protocol
 
 SHAPE = (26, 24, 22)
 GEOMETRY = Geometry((1.0, 1.3, 2.0), (0.0, 0.6, 0.8))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxqsm.networks import conv3d
-from jaxqsm.networks.convolution import _native, _native_gradient
+from jaxqsm.networks.blocks.convolution import _native, _native_gradient
 
 
 def _torch_images(images):

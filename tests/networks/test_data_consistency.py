@@ -54,7 +54,7 @@ def test_nonlinear_step_is_down_its_misfit_and_ignores_wraps(scan):
 def test_proximal_step_solves_its_normal_equations(scan, strength):
     data, chi, _ = scan
     start = 0.3 * chi
-    out = proximal_step(start, data, strength, iterations=60)
+    out = proximal_step(start, data, strength, max_iterations=60)
     total = jax.grad(lambda v: _misfit(v, data) + 0.5 * strength * jnp.sum((v - start) ** 2))
     assert float(jnp.abs(total(out)).max()) < 1e-5 * float(jnp.abs(total(start)).max()) + 1e-8
 
@@ -64,7 +64,7 @@ def test_closed_form_step_lowers_its_objective_and_has_the_truth_as_fixed_point(
     np.testing.assert_allclose(closed_form_step(chi, data, 0.1), chi, atol=1e-6)
     state, start = jnp.zeros_like(chi), relative_error(jnp.zeros_like(chi), chi)
     for _ in range(20):
-        state = closed_form_step(state, data, 0.05, tightness=0.1)
+        state = closed_form_step(state, data, 0.05, rho=0.1)
     assert relative_error(state, chi) < 0.65 * start
     assert float(_misfit(state, data)) < 0.01 * float(_misfit(0 * chi, data))
 
@@ -87,7 +87,7 @@ def test_gradients_reach_strength_voxel_size_and_direction():
             geometry = Geometry(parts[1:4], parts[4:7])
             data = measurement(field, mask, geometry, None)
             near = closed_form_step(0.5 * chi, data, parts[0])
-            exact = proximal_step(near, data, parts[0], iterations=80)
+            exact = proximal_step(near, data, parts[0], max_iterations=80)
             return jnp.sum(jnp.sin(exact) * chi)
 
         assert_gradient(value, jnp.array([0.2, 1.0, 1.1, 1.3, 0.1, 0.2, 0.9]), rtol=1e-4)

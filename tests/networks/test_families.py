@@ -10,7 +10,7 @@ from helpers import ball, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.learning.losses import divergence, likelihood
-from jaxqsm.networks import NETWORKS, Posterior, build, measurement, parameter_count
+from jaxqsm.networks import NETWORKS, VoxelwiseNormal, build, measurement, parameter_count
 
 SHAPE = (20, 17, 14)
 SMALL = {
@@ -20,7 +20,7 @@ SMALL = {
     "chi_sepnet": {"channels": 4},
     "denoiser": {"channels": 4},
     "deepqsm": {"channels": 4, "depth": 2},
-    "error_deviation": {"channels": 4},
+    "error_standard_deviation": {"channels": 4},
     "harmonic_correction": {"channels": 4},
     "iqsm": {"channels": 4, "depth": 2, "filters": 3},
     "iqsm_plus": {"channels": 4, "depth": 2, "filters": 3},
@@ -44,7 +44,7 @@ SMALL = {
     "xqsm": {"channels": 8},
 }
 MODEL_BASED = (
-    "adain_qsm", "error_deviation", "harmonic_correction", "iqsm_plus", "learned_ndi", "lpcnn", "modl_qsm",
+    "adain_qsm", "error_standard_deviation", "harmonic_correction", "iqsm_plus", "learned_ndi", "lpcnn", "modl_qsm",
     "neumann", "nextqsm", "proximal_vn", "single_step", "spinet_qsm", "unrolled", "vandi",
 )  # fmt: skip
 SIZES = {"modl_qsm": 447_235, "pdi": 31_027_490, "ir2qsm": 10_050_553}
@@ -86,7 +86,7 @@ def test_any_shape_and_mask_and_each_scan_by_its_own_geometry(scan, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n for n in NETWORKS if n not in ("unrolled", "error_deviation", "chi_sepnet")]
+    "name", [n for n in NETWORKS if n not in ("unrolled", "error_standard_deviation", "chi_sepnet")]
 )
 def test_learns_one_sample(scan, name):
     """From a field, whatever its usual task, to χ: the error falls to less than half."""
@@ -128,7 +128,7 @@ def test_likelihood_is_least_at_the_truth_and_its_own_error():
     mean = target + 0.3 * jnp.asarray(rng.standard_normal(mask.shape))
     mean_square = float(jnp.mean((mean - target) ** 2))
     right, less, more = (
-        float(likelihood(Posterior(mean, jnp.full(mask.shape, v * mean_square)), target, mask))
+        float(likelihood(VoxelwiseNormal(mean, jnp.full(mask.shape, v * mean_square)), target, mask))
         for v in (1.0, 0.8, 1.25)
     )
     assert right < min(less, more)
@@ -142,8 +142,8 @@ def test_divergence_counts_the_spread_of_chi_through_the_dipole(scan):
     geometry = jax.tree.map(lambda leaf: leaf[0], geometries)
     data = measurement(fields[0], masks[0], geometry)
     scale = float(jnp.sqrt(jnp.sum(data.field**2) / masks.sum()))
-    value = float(divergence(Posterior(chis, variance), fields, masks, geometries))
-    sure = float(divergence(Posterior(chis, 1e-12 + 0 * variance), fields, masks, geometries))
+    value = float(divergence(VoxelwiseNormal(chis, variance), fields, masks, geometries))
+    sure = float(divergence(VoxelwiseNormal(chis, 1e-12 + 0 * variance), fields, masks, geometries))
     spread = value - sure + float(jnp.sum(masks * 0.5 * (jnp.log(variance) - np.log(1e-12))) / masks.sum())
     noise = rng.standard_normal((200, *SHAPE)) * np.sqrt(np.asarray(variance)) * np.asarray(masks)
     predicted = jax.vmap(data.predict)(jnp.asarray(noise, jnp.float32)) * masks[0]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxqsm import Geometry
-from jaxqsm.networks import Unrolled, UnrolledConfig, by_slabs, conv3d
+from jaxqsm.networks import by_slabs, conv3d
+from jaxqsm.networks.ours.unrolled import Unrolled, UnrolledConfig
 
 
 @settings(max_examples=5, deadline=None)

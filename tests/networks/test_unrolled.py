@@ -9,15 +9,8 @@ from flax import nnx
 from helpers import ball, smooth_blobs
 
 from jaxqsm import Geometry
-from jaxqsm.networks import (
-    Unrolled,
-    UnrolledConfig,
-    build,
-    load_network,
-    measurement,
-    parameter_count,
-    save_weights,
-)
+from jaxqsm.networks import build, load_network, measurement, parameter_count, save_weights
+from jaxqsm.networks.ours.unrolled import Unrolled, UnrolledConfig
 
 SHAPE = (18, 16, 21)
 SMALL = UnrolledConfig(iterations=2, channels=8, memory=4)

@@ -170,15 +170,15 @@ def test_erosion_treats_the_outside_of_the_array_as_outside():
 
 def test_gaussian_mean_has_its_deviation_in_mm_and_is_self_adjoint(x64):
     geometry = Geometry((1.0, 1.5, 0.8))
-    shape, deviation = (40, 32, 44), 2.5
+    shape, standard_deviation = (40, 32, 44), 2.5
     impulse = jnp.zeros(shape).at[20, 16, 22].set(1.0)
-    spread = np.asarray(gaussian_mean(impulse, deviation, geometry))
+    spread = np.asarray(gaussian_mean(impulse, standard_deviation, geometry))
     assert spread.sum() == pytest.approx(1, abs=1e-6)
     for axis, (size, middle) in enumerate(zip(geometry.voxel_size, (20, 16, 22), strict=True)):
         along = spread.sum(axis=tuple(i for i in range(3) if i != axis))
         place = (np.arange(shape[axis]) - middle) * float(size)
-        assert np.sqrt((along * place**2).sum()) == pytest.approx(deviation, rel=1e-3)
-    smooth = partial(gaussian_mean, deviation=deviation, geometry=geometry)
+        assert np.sqrt((along * place**2).sum()) == pytest.approx(standard_deviation, rel=1e-3)
+    smooth = partial(gaussian_mean, standard_deviation=standard_deviation, geometry=geometry)
     assert_adjoint(smooth, smooth, (12, 10, 8))
 
 

@@ -8,9 +8,15 @@ import pytest
 from helpers import SHARED, relative_error
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.phantoms import TISSUES, Tissue, head, simulate_scan, sphere
-from jaxqsm.phantoms.derive_head_labels import main
+from jaxqsm.cli import main
+from jaxqsm.phantoms import (
+    TISSUES,
+    Tissue,
+    head,
+    sphere,
+)
 from jaxqsm.physics import wrap_phase
+from jaxqsm.simulation import simulate_scan
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import pytest
 from helpers import relative_error
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.phantoms import TISSUES, Tissue, random_head, simulate_scan
+from jaxqsm.phantoms import TISSUES, Tissue, random_head
 from jaxqsm.phantoms.bodies import Bodies, paint
 from jaxqsm.phantoms.deformation import CONTROL_SHAPE, CONTROL_SPACING, displacement_at, random_deformation
 from jaxqsm.phantoms.pathology import random_lesions, random_outside_sources
 from jaxqsm.phantoms.subject import random_subject, sample
 from jaxqsm.phantoms.template import ANATOMY, CENTRE, TEMPLATE_ORIGIN, packaged_head, template
 from jaxqsm.phantoms.vessels import SEGMENT_REACH, random_vein_tree
+from jaxqsm.simulation import simulate_scan
 
 SIZE = (3.0, 3.0, 3.0)
 

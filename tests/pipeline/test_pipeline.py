@@ -8,9 +8,17 @@ from helpers import assert_gradient, ball, relative_error, smooth_blobs
 from scipy import ndimage
 
 from jaxqsm import Acquisition, Geometry
-from jaxqsm.phantoms import head, simulate_scan
+from jaxqsm.methods import COMMANDS, METHODS, Option
+from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field, gre_signal
-from jaxqsm.pipeline import COMMANDS, METHODS, Config, Option, box_around, cut, put_back, reconstruct
+from jaxqsm.pipeline import (
+    Config,
+    box_around,
+    cut,
+    put_back,
+    reconstruct,
+)
+from jaxqsm.simulation import simulate_scan
 
 SHAPE = (16, 16, 14)
 ACQUISITION = ((0.004, 0.012, 0.020), 3.0)
@@ -40,14 +48,14 @@ GRADIENT_CASES = {
     "pdf, ndi": Config(
         background="pdf",
         inversion="ndi",
-        options={"pdf": {"iterations": 5, "erosion": 0.0}, "ndi": {"iterations": 5}},
+        options={"pdf": {"max_iterations": 5, "erosion": 0.0}, "ndi": {"max_iterations": 5}},
     ),
     "laplacian, tv": Config(
         unwrapping="laplacian",
         background="pdf",
         inversion="tv",
         options={
-            "pdf": {"iterations": 4, "erosion": 0.0},
+            "pdf": {"max_iterations": 4, "erosion": 0.0},
             "tv": {"tolerance": 1e-11, "max_iterations": 20000, "weight": 2e-3},
         },
     ),
@@ -152,7 +160,7 @@ def test_voxels_whose_echoes_disagree_do_not_count():
     assert not (lost & ~spoiled).any()
     assert lost.sum() > 0.5 * (spoiled & MASK).sum()
     assert found.mask[8, 8, 7]
-    elsewhere = np.asarray(found.mask) & ~ndimage.binary_dilation(spoiled, iterations=2)
+    elsewhere = np.asarray(found.mask) & ~ndimage.binary_dilation(spoiled, max_iterations=2)
     errors = [relative_error(maps.chi, right.chi, elsewhere) for maps in (found, fooled)]
     assert errors[0] < 0.6 * errors[1]
 
@@ -207,12 +215,12 @@ def test_configuration_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="no option 'wait'"):
         Config(inversion="tv", options={"tv": {"wait": 1}})
     with pytest.raises(ValueError, match="not in use"):
-        Config(options={"ndi": {"iterations": 1}})
+        Config(options={"ndi": {"max_iterations": 1}})
 
 
 def test_options_are_parsed_by_their_default():
     assert Option("weight", 0.1).parse("1e-3") == 0.001
-    assert Option("iterations", 10).parse("20") == 20
+    assert Option("max_iterations", 10).parse("20") == 20
     assert Option("radii", (1.0,)).parse("[3, 2]") == (3.0, 2.0)
     assert Option("intercept", False).parse("True") is True
     assert Option("penalty", "gradient").parse("identity") == "identity"

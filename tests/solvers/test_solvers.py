@@ -14,7 +14,7 @@ def _matrix(size: int = 12, seed: int = 0):
 def test_conjugate_gradient_solves_and_matches_numpy(x64):
     matrix = _matrix()
     right = jnp.arange(12.0)
-    solution = conjugate_gradient(lambda v: matrix @ v, right, iterations=12)
+    solution = conjugate_gradient(lambda v: matrix @ v, right, max_iterations=12)
     np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-6)
 
 
@@ -23,23 +23,23 @@ def test_preconditioner_hastens_to_the_same_solution(x64):
     right = jnp.arange(12.0)
     exact = np.linalg.solve(matrix, right)
     scale = 1 / jnp.diag(matrix)
-    plain = conjugate_gradient(lambda v: matrix @ v, right, iterations=12)
+    plain = conjugate_gradient(lambda v: matrix @ v, right, max_iterations=12)
     helped = conjugate_gradient(
-        lambda v: matrix @ v, right, iterations=12, preconditioner=lambda r: scale * r
+        lambda v: matrix @ v, right, max_iterations=12, preconditioner=lambda r: scale * r
     )
     np.testing.assert_allclose(helped, exact, rtol=1e-6)
     assert np.linalg.norm(plain - exact) > 1e-3 * np.linalg.norm(exact)
 
 
 def test_conjugate_gradient_stays_put_after_convergence(x64):
-    solution = conjugate_gradient(lambda v: v, jnp.ones(5), iterations=20)
+    solution = conjugate_gradient(lambda v: v, jnp.ones(5), max_iterations=20)
     np.testing.assert_allclose(solution, 1)
 
 
 def test_conjugate_gradient_differentiates_the_early_iterate(x64):
     matrix = _matrix()
     assert_gradient(
-        lambda r: jnp.sum(conjugate_gradient(lambda v: matrix @ v, r, iterations=4) ** 3),
+        lambda r: jnp.sum(conjugate_gradient(lambda v: matrix @ v, r, max_iterations=4) ** 3),
         jnp.arange(1.0, 13.0) / 12,
     )
 

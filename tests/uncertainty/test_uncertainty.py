@@ -10,14 +10,13 @@ from helpers import ball, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.inversion import tikhonov, tkd, tv
-from jaxqsm.inversion.common import referenced
-from jaxqsm.inversion.problem import problem
 from jaxqsm.io import load, save
-from jaxqsm.networks import learned_deviation
+from jaxqsm.methods import find_method
 from jaxqsm.operators import gradient, pad
 from jaxqsm.phantoms import head, random_head
 from jaxqsm.physics import dipole_convolve, dipole_field
-from jaxqsm.pipeline import Config, deviation_of, find_method
+from jaxqsm.pipeline import Config, standard_standard_deviation_of
+from jaxqsm.pretrained import learned_standard_deviation
 from jaxqsm.uncertainty import (
     bootstrap,
     cone_energy,
@@ -29,6 +28,8 @@ from jaxqsm.uncertainty import (
     noise_propagation,
 )
 from jaxqsm.uncertainty.gibbs import draw_next, draw_rate, inverse_gaussian
+from jaxqsm.variational.common import referenced
+from jaxqsm.variational.problem import inversion_problem
 
 GEOMETRY = Geometry((1.0, 1.2, 1.5), (0.3, 0.1, 0.9))
 
@@ -65,7 +66,7 @@ def test_bootstrap_of_a_linear_method_is_the_propagated_noise():
     given = jnp.zeros(shape), mask, GEOMETRY, noise, jax.random.key(0)
     found = bootstrap(tkd, *given, repeats=200, threshold=0.15)
     expected = noise_propagation(tkd, *given, probes=200, threshold=0.15)
-    assert relative_error(found.deviation, expected) < 0.1
+    assert relative_error(found.standard_deviation, expected) < 0.1
     assert found.members.shape == (200, *shape)
     seen = []
 
@@ -95,7 +96,7 @@ def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
     estimate = tv(field, mask, geometry)
     posterior = laplace(estimate, field, mask, geometry, jax.random.key(0), samples=6)
     assert float(posterior.noise) == pytest.approx(0.002, rel=0.3)
-    typical = float(jnp.sqrt(jnp.mean(posterior.deviation[mask] ** 2)))
+    typical = float(jnp.sqrt(jnp.mean(posterior.standard_deviation[mask] ** 2)))
     assert typical == pytest.approx(float(jnp.std((estimate - chi)[mask])), rel=0.5)
     # What remains open lies along the magic-angle cone, far more than its share of k-space.
     share = np.mean([float(cone_energy(s, mask, geometry)) for s in posterior.samples])
@@ -104,7 +105,9 @@ def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
     # Twice the noise, more doubt.
     noisier = field + 0.004 * mask * jax.random.normal(jax.random.key(3), mask.shape)
     again = laplace(tv(noisier, mask, geometry), noisier, mask, geometry, jax.random.key(0), samples=6)
-    assert float(jnp.mean(again.deviation[mask])) > 1.2 * float(jnp.mean(posterior.deviation[mask]))
+    assert float(jnp.mean(again.standard_deviation[mask])) > 1.2 * float(
+        jnp.mean(posterior.standard_deviation[mask])
+    )
 
 
 def test_inverse_gaussian_has_its_mean_and_variance():
@@ -124,8 +127,8 @@ def test_gibbs_draws_from_the_posterior_itself(x64):
     chi = jnp.asarray(0.1 * smooth_blobs(shape)) * mask
     noise, weight = 0.004, 3e-4
     field = dipole_field(chi, GEOMETRY) + noise * jax.random.normal(jax.random.key(1), shape)
-    given = problem(field * mask, mask, GEOMETRY, None)
-    options = {"weight": weight, "noise": noise, "iterations": 60}
+    given = inversion_problem(field * mask, mask, GEOMETRY, None)
+    options = {"weight": weight, "noise": noise, "max_iterations": 60}
     chain = [pad(tv(field, mask, GEOMETRY, weight=weight), given.shape)]
     step = jax.jit(lambda c, k: draw_next(c, k, given, noise, weight / noise**2, 60))
 
@@ -144,16 +147,18 @@ def test_gibbs_draws_from_the_posterior_itself(x64):
     assert np.mean([slope(c) for c in chain[30:]]) == pytest.approx(unknowns, rel=0.02)
     found = gibbs(field, mask, GEOMETRY, jax.random.key(3), **options, samples=60, burn_in=20)
     own = jnp.stack([given.finish(c) for c in chain[30:]])
-    assert float(jnp.mean(found.deviation[mask])) == pytest.approx(float(own.std(0)[mask].mean()), rel=0.1)
+    assert float(jnp.mean(found.standard_deviation[mask])) == pytest.approx(
+        float(own.std(0)[mask].mean()), rel=0.1
+    )
     apart = jnp.sqrt(jnp.mean((found.mean - own.mean(0))[mask] ** 2))
-    assert float(apart) < 0.4 * float(jnp.mean(found.deviation[mask]))
+    assert float(apart) < 0.4 * float(jnp.mean(found.standard_deviation[mask]))
 
 
 @pytest.mark.slow
 def test_gibbs_covers_as_much_as_it_says(crop):
     chi, field, mask, geometry = crop
     found = gibbs(field, mask, geometry, jax.random.key(0), samples=40, burn_in=30)
-    assert 0.75 < float(coverage(found.mean - chi, found.deviation, mask)) < 0.95
+    assert 0.75 < float(coverage(found.mean - chi, found.standard_deviation, mask)) < 0.95
     assert relative_error(found.mean, chi, mask) < 0.3
 
 
@@ -170,9 +175,9 @@ def test_the_rate_of_a_prior_is_found_from_its_samples():
 def test_learned_deviation_covers_as_much_as_it_says(crop, weight):
     chi, field, mask, geometry = crop
     estimate = tv(field, mask, geometry, weight=weight)
-    deviation = learned_deviation(estimate, field, mask, geometry)
-    assert 0.82 < float(coverage(estimate - chi, deviation, mask)) < 0.97
-    assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
+    standard_deviation = learned_standard_deviation(estimate, field, mask, geometry)
+    assert 0.82 < float(coverage(estimate - chi, standard_deviation, mask)) < 0.97
+    assert float(jnp.abs(jnp.where(mask, 0, standard_deviation)).max()) == 0
 
 
 @pytest.mark.slow
@@ -180,43 +185,43 @@ def test_learned_deviation_is_larger_where_the_signal_is_weak(crop):
     chi, _, mask, geometry = crop
     noise = jax.random.normal(jax.random.key(1), mask.shape)
     half = mask.at[:20].set(False)
-    deviations = []
+    standard_deviations = []
     for brightness in (1.0, 0.35):
         magnitude = jnp.where(jnp.arange(40)[:, None, None] < 20, 1.0, brightness) * mask
         field = (dipole_field(chi, geometry) + 0.002 * noise / jnp.maximum(magnitude, 0.1)) * mask
         estimate = tv(field, mask, geometry, magnitude=magnitude)
-        deviation = learned_deviation(estimate, field, mask, geometry, magnitude=magnitude)
-        assert 0.78 < float(coverage(estimate - chi, deviation, half)) < 0.98
-        deviations.append(float(jnp.mean(deviation[half])))
-    assert deviations[1] > 1.05 * deviations[0]
+        standard_deviation = learned_standard_deviation(estimate, field, mask, geometry, magnitude=magnitude)
+        assert 0.78 < float(coverage(estimate - chi, standard_deviation, half)) < 0.98
+        standard_deviations.append(float(jnp.mean(standard_deviation[half])))
+    assert standard_deviations[1] > 1.05 * standard_deviations[0]
 
 
 def test_learned_deviation_scales_with_chi(crop):
     _, field, mask, geometry = crop
     estimate = tv(field, mask, geometry)
-    once = learned_deviation(estimate, field, mask, geometry)
-    twice = learned_deviation(2 * estimate, 2 * field, mask, geometry)
+    once = learned_standard_deviation(estimate, field, mask, geometry)
+    twice = learned_standard_deviation(2 * estimate, 2 * field, mask, geometry)
     assert relative_error(twice, 2 * once, mask) < 1e-3
 
 
 def test_a_deep_ensemble_is_of_networks_that_differ_and_doubts_what_none_of_them_has(crop):
     chi, field, mask, geometry = crop
-    estimate, deviation, members = deep_ensemble(field, mask, geometry)
+    estimate, standard_deviation, members = deep_ensemble(field, mask, geometry)
     errors = [relative_error(member, chi, mask) for member in members]
     differences = [relative_error(a, b, mask) for a, b in itertools.pairwise(members)]
     assert max(errors) < 0.4
     assert min(differences) > 0.02
 
     assert relative_error(estimate, chi, mask) < min(errors)
-    assert float(jnp.abs(jnp.where(mask, 0, deviation)).max()) == 0
-    assert 0.8 < float(coverage(estimate - chi, deviation, mask)) < 0.98
+    assert float(jnp.abs(jnp.where(mask, 0, standard_deviation)).max()) == 0
+    assert 0.8 < float(coverage(estimate - chi, standard_deviation, mask)) < 0.98
     # What the map has and the networks have not is doubted where it is.
     spot = mask & (jnp.indices(mask.shape)[0] < 16) & (jnp.indices(mask.shape)[1] < 16)
-    doubted = deep_ensemble(field, mask, geometry, estimate + 0.2 * spot).deviation
-    assert float(jnp.mean(doubted[spot])) > 3 * float(jnp.mean(deviation[spot]))
+    doubted = deep_ensemble(field, mask, geometry, estimate + 0.2 * spot).standard_deviation
+    assert float(jnp.mean(doubted[spot])) > 3 * float(jnp.mean(standard_deviation[spot]))
     # Twice the field has twice the deviation.
-    twice = deep_ensemble(2 * field, mask, geometry).deviation
-    assert relative_error(twice, 2 * deviation, mask) < 1e-3
+    twice = deep_ensemble(2 * field, mask, geometry).standard_deviation
+    assert relative_error(twice, 2 * standard_deviation, mask) < 1e-3
 
 
 def test_coverage_and_cone_energy_on_what_is_known():
@@ -239,25 +244,28 @@ def test_conformal_factor_is_the_quantile_of_what_was_missed():
     """Deviations three times too small, in scans of two shapes, with voxels outside that must not count."""
     shapes = (30, 30, 30), (20, 40, 10)
     masks = [jnp.asarray(np.indices(s)[0] > 5) for s in shapes]
-    deviations = [0.01 + 0.02 * jax.random.uniform(jax.random.key(k), s) for k, s in enumerate(shapes)]
+    standard_deviations = [
+        0.01 + 0.02 * jax.random.uniform(jax.random.key(k), s) for k, s in enumerate(shapes)
+    ]
     errors = [
         jnp.where(m, 3 * d * jax.random.normal(jax.random.key(9 + k), m.shape), 1e3)
-        for k, (m, d) in enumerate(zip(masks, deviations, strict=True))
+        for k, (m, d) in enumerate(zip(masks, standard_deviations, strict=True))
     ]
     for level in (0.5, 0.9):
-        factor = conformal_factor(errors, deviations, masks, level=level)
+        factor = conformal_factor(errors, standard_deviations, masks, level=level)
         assert float(factor) == pytest.approx(3, rel=0.05)
     # By its definition, whatever the distribution.
     skew = [e**3 for e in errors]
-    factor = conformal_factor(skew, deviations, masks)
+    factor = conformal_factor(skew, standard_deviations, masks)
     held = [
-        float(coverage(e, factor * d, m) * m.sum()) for e, d, m in zip(skew, deviations, masks, strict=True)
+        float(coverage(e, factor * d, m) * m.sum())
+        for e, d, m in zip(skew, standard_deviations, masks, strict=True)
     ]
     assert sum(held) / sum(int(m.sum()) for m in masks) == pytest.approx(0.9, abs=1e-3)
     # Where a deviation is zero and the error is not, the factor is large but a number.
-    assert np.isfinite(float(conformal_factor(errors[:1], [0 * deviations[0]], masks[:1])))
+    assert np.isfinite(float(conformal_factor(errors[:1], [0 * standard_deviations[0]], masks[:1])))
     with pytest.raises(ValueError, match="one of each a scan"):
-        conformal_factor(errors, deviations[:1], masks)
+        conformal_factor(errors, standard_deviations[:1], masks)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +290,7 @@ def _judged(phantom):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("learned_deviation", 1.2),
+        ("learned_standard_deviation", 1.2),
         ("deep_ensemble", 1.05),  # of four members a voxel's deviation is known to 40 %
         ("laplace", 1.2),
         ("noise_propagation", 1.2),
@@ -294,14 +302,15 @@ def test_calibrated_on_one_person_intervals_hold_in_another(people, name, told):
     """Nominal 90 % intervals hold 85 to 95 %, for methods that differ in what they count."""
     method, invert = find_method("uncertainty", name), find_method("inversion", "tv")
     (known, of_known), (error, of_other) = people
-    first, deviation = (
-        deviation_of(method, *given, invert, magnitude=None, options={}) for given in (of_known, of_other)
+    first, standard_deviation = (
+        standard_standard_deviation_of(method, *given, invert, magnitude=None, options={})
+        for given in (of_known, of_other)
     )
     factor = conformal_factor([known], [first], [of_known[2]])
     mask = of_other[2]
-    assert 0.85 < float(coverage(error, factor * deviation, mask)) < 0.95
+    assert 0.85 < float(coverage(error, factor * standard_deviation, mask)) < 0.95
     # A deviation tells where as well: errors go with it.
-    big = deviation > jnp.median(deviation[mask])
+    big = standard_deviation > jnp.median(standard_deviation[mask])
     spread = [float(jnp.std(error[mask & part])) for part in (big, ~big)]
     assert spread[0] > told * spread[1]
 

@@ -6,8 +6,9 @@ from helpers import assert_gradient, ball, smooth_blobs
 from skimage.restoration import unwrap_phase
 
 from jaxqsm import Geometry
-from jaxqsm.phantoms import Protocol, random_head
+from jaxqsm.phantoms import random_head
 from jaxqsm.physics import wrap_phase
+from jaxqsm.simulation import Protocol
 from jaxqsm.unwrapping import align_echoes, best_path, laplacian, romeo
 
 SHAPE = (32, 28, 24)
@@ -120,7 +121,7 @@ def test_laplacian_is_right_up_to_the_border_of_a_mask(truth):
     unwrapped = laplacian(wrap_phase(jnp.asarray(spoiled)), jnp.asarray(mask), GEOMETRY)
     gap = (np.asarray(unwrapped) - truth)[mask]
     np.testing.assert_allclose(gap, np.median(gap), atol=0.01)
-    plain = laplacian(wrap_phase(jnp.asarray(spoiled)), jnp.asarray(mask), GEOMETRY, iterations=1)
+    plain = laplacian(wrap_phase(jnp.asarray(spoiled)), jnp.asarray(mask), GEOMETRY, max_iterations=1)
     rough = (np.asarray(plain) - truth)[mask]
     assert np.abs(rough - np.median(rough)).max() > 1
 
@@ -133,7 +134,7 @@ def test_laplacian_gradient(x64):
     wrapped, weights = (jnp.asarray(rng.uniform(-2, 2, shape)) for _ in range(2))
 
     def loss(phase, voxel_size):
-        return jnp.sum(weights * laplacian(phase, mask, Geometry(voxel_size), iterations=20))
+        return jnp.sum(weights * laplacian(phase, mask, Geometry(voxel_size), max_iterations=20))
 
     voxel_size = jnp.array([1.0, 1.2, 1.5])
     assert_gradient(lambda w: loss(w, voxel_size), wrapped)

@@ -1,0 +1,56 @@
+"""Improved harmonic phase removal with the Laplacian: iHARPERELLA."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.background.laplacian_problem import laplacian_problem
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import laplacian
+from jaxqsm.solvers import conjugate_gradient
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def iharperella(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    max_iterations: int = 40,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """The smallest field in the mask whose Laplacian is the total field's there.
+
+    Like :func:`harperella`, but the Laplacian outside the mask is the one that makes the local field itself
+    least, which is to say orthogonal to all harmonic fields.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``.
+        mask: where the total field is valid.
+        geometry: voxel size (mm); the field direction is not used.
+        max_iterations: conjugate-gradient steps, preconditioned by the squared Laplacian; default 40, as
+            published. On the head phantom at 2 mm the error is 47 %, and 33 % from 6 mm within the border.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask without its outermost layer. Four real FFTs an
+        iteration; gradients unroll the iterations.
+
+    References:
+        Li, Wang & Liu 2015, Proc ISMRM 23:3313 (the improvement); Li et al. 2014, NMR Biomed 27:219,
+        doi:10.1002/nbm.3056.
+    """
+    given = laplacian_problem(total_field, mask, geometry)
+
+    def squared_laplacian(residual: Array) -> Array:
+        return given.outside * laplacian(laplacian(given.outside * residual, geometry), geometry)
+
+    def normal(sources: Array) -> Array:
+        return given.outside * given.poisson(given.known * given.poisson(given.outside * sources))
+
+    right = -given.poisson(given.known * given.poisson(given.inner)) * given.outside
+    sources = conjugate_gradient(
+        normal, right, max_iterations=max_iterations, preconditioner=squared_laplacian
+    )
+    return given.to_scan_grid(sources)

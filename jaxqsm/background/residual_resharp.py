@@ -1,0 +1,72 @@
+"""Background removal of what a single step leaves unexplained."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.background.resharp import resharp
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import crop
+from jaxqsm.physics import dipole_field
+from jaxqsm.single_step.ss_tv import ss_tv
+from jaxqsm.variational.problem import inversion_problem
+
+
+@partial(jax.jit, static_argnames="max_iterations")
+def residual_resharp(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
+    radius: float = 3.0,
+    weight: float = 1e-4,
+    max_iterations: int = 50,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Field of the χ that ss_tv finds, and what RESHARP leaves of the rest.
+
+    Background removal cannot tell the part of a local field that looks like a background from one, and takes
+    it off. A single step knows that part, as χ makes it: where that is taken off before and put back after,
+    only the little that χ does not explain is at stake.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; weighs voxels in the single step. Where it is 0 the rest is guessed
+            from the voxels about.
+        start: χ in ppm to use instead of that of the single step. Default: none.
+        radius: of the ball in mm; the mask loses as much. Default 3: on the oblique head phantom at 1 mm χ by
+            :func:`~jaxqsm.networks.learned` then has an error of 10.0 %; with 2 11.5 %, in a mask of 90
+            instead of 87 %; by :func:`resharp` alone, in its mask of 76 %, 15.0 %.
+        weight: of the size of the rest; default 1e-4, as in :func:`resharp`.
+        max_iterations: of conjugate gradients for the rest; default 50.
+
+    Returns:
+        Local field in ppm, zero outside, and the mask eroded by the ball: the field of the sources in that
+        mask. As long as a single step; implicit gradients.
+
+    References:
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step); Sun & Wilman 2014,
+        MRM 71:1151, doi:10.1002/mrm.24765 (RESHARP). Their combination is ours.
+    """
+    if start is None:
+        chi, known = ss_tv(total_field, mask, geometry, magnitude=magnitude)
+    else:
+        chi, known = start * mask, mask
+    unexplained = inversion_problem(total_field - dipole_field(chi, geometry), mask, geometry, magnitude)
+    rest, valid = resharp(
+        crop(unexplained.filled(), mask.shape),
+        mask,
+        geometry,
+        radius=radius,
+        weight=weight,
+        max_iterations=max_iterations,
+    )
+    valid = valid & known
+    # Sources beyond the mask that is left are background to it.
+    return (dipole_field(chi * valid, geometry) + rest) * valid, valid

@@ -1,0 +1,78 @@
+"""The protocol that inference, per-scan optimisation and training ask of a network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+
+
+class VoxelwiseNormal(NamedTuple):
+    """Independent normal distributions of the voxels: mean in ppm, zero outside the mask, variance in ppm²."""
+
+    mean: Float[Array, "batch x y z"]
+    variance: Float[Array, "batch x y z"]
+
+
+class Network(nnx.Module):
+    """A network on batches of scans: field to χ, total to local field, phase to unwrapped phase, ….
+
+    Every network is called as ``network(field, mask, geometry, magnitude)``; a network that begins at what a
+    classical method found is called with that as a fifth argument, ``start``, which it computes itself where
+    it is not given. The methods below hold for every network and are overridden where a network does more;
+    callers never ask what kind of network they have.
+
+    Attributes:
+        probabilistic: whether :meth:`posterior` is defined. Default false.
+    """
+
+    probabilistic: ClassVar[bool] = False
+
+    def start(
+        self,
+        field: Float[Array, "batch x y z"],
+        mask: Bool[Array, "batch x y z"],
+        geometry: Geometry,
+        magnitude: Float[Array, "batch x y z"] | None = None,
+        *second: Any,
+    ) -> Any:
+        """Volumes of classical methods at which the network begins; None (default) where it needs none.
+
+        They depend on no learned weight, so that training and fits compute them once. ``second`` is another
+        measurement, such as R2′; a network that does not begin at classical volumes takes it as it is.
+        """
+        return second[0] if second else None
+
+    def valid(self, mask: Bool[Array, "batch x y z"], geometry: Geometry) -> Bool[Array, "batch x y z"]:
+        """Voxels whose output is valid. Default: the mask."""
+        return mask
+
+    def iterates(self, *inputs: Any) -> list[Float[Array, "batch x y z"]]:
+        """Outputs after every iteration, the last one being that of a call. Default: that one alone."""
+        return [self(*inputs)]
+
+    def posterior(self, *inputs: Any) -> VoxelwiseNormal:
+        """Mean and variance of every voxel, of a network that is :attr:`probabilistic`.
+
+        Raises:
+            NotImplementedError: the network gives a single image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no standard deviation")
+
+
+def with_start(
+    network: Network, scan: tuple[Any, ...], inputs: tuple[Any, ...] | None = None
+) -> tuple[Any, ...]:
+    """Append the start of a network to its inputs, where it has one.
+
+    Args:
+        network: on a batch.
+        scan: field, mask, geometry, magnitude: what the start is made of.
+        inputs: to which it is appended. Default: ``scan``.
+    """
+    start = network.start(*scan)
+    inputs = scan if inputs is None else inputs
+    return inputs if start is None else (*inputs, start)

@@ -1,0 +1,1 @@
+"""Networks of the literature, one paper a file; sizes default to the published ones."""

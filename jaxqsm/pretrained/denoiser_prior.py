@@ -1,0 +1,75 @@
+"""A scan beside a denoiser of χ: the alternation that plug-and-play and RED share."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.inversion import tv
+from jaxqsm.networks.blocks.data_consistency import Measurement, at_unit_size, proximal_step
+from jaxqsm.physics import field_noise
+from jaxqsm.variational.common import referenced
+
+TYPICAL_FIELD = 0.02
+"""ppm, root mean square: fields are brought to it, as the denoiser has seen χ of brains."""
+
+LEAST_NOISE = 1e-3
+"""ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""
+
+SOLVER_ITERATIONS = 20
+"""Of conjugate gradients a step, preconditioned in k-space and from the last χ."""
+
+
+class Denoising(NamedTuple):
+    """A scan beside a denoiser, at :data:`TYPICAL_FIELD`.
+
+    Attributes:
+        data: the field and its weights.
+        start: χ by :func:`jaxqsm.inversion.tv`, ppm.
+        noise: of the field where its weight is 1, ppm, by :func:`jaxqsm.physics.field_noise`.
+        scale: that brings χ back.
+    """
+
+    data: Measurement
+    start: Float[Array, "x y z"]
+    noise: Float[Array, ""]
+    scale: Float[Array, ""]
+
+
+def beside_denoiser(
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    magnitude: Float[Array, "x y z"] | None,
+) -> Denoising:
+    """The scan at the scale of the denoiser, a first χ, and the noise of the field."""
+    data, size = at_unit_size(local_field, mask, geometry, magnitude)
+    data = data._replace(field=TYPICAL_FIELD * data.field)
+    start = tv(data.field, mask, geometry, magnitude=magnitude)
+    noise = field_noise(data.field, data.weights, mask)
+    return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), size / TYPICAL_FIELD)
+
+
+@partial(jax.jit, static_argnums=0)
+def alternate(graph: Any, state: nnx.State, scan: tuple[Any, ...], levels: Array, pulls: Array) -> Array:
+    local_field, mask, geometry, magnitude = scan
+    given = beside_denoiser(local_field, mask, geometry, magnitude)
+    one = jax.tree.map(lambda leaf: leaf[None], (mask, geometry))
+
+    @jax.checkpoint
+    def step(chi: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
+        level, pull = now
+        denoised = nnx.merge(graph, state).denoise(referenced(chi, mask)[None], *one, level[None])[0]
+        strength = pull * given.noise**2
+        # χ agrees with the field already, the denoised one less so.
+        solve = partial(proximal_step, max_iterations=SOLVER_ITERATIONS, start=chi)
+        return solve(denoised, given.data, strength), None
+
+    chi, _ = jax.lax.scan(step, given.start, (levels, pulls))
+    return given.scale * referenced(chi, mask)

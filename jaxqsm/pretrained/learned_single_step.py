@@ -1,0 +1,52 @@
+"""Single step from total field to susceptibility by a network."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.pretrained.trained import call, trained_network
+from jaxqsm.variational.common import referenced
+
+
+def learned_single_step(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weights: str = "learned_single_step",
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Total field to χ by a network that corrects a classical single step and answers to the field again.
+
+    Trained on simulated heads of 0.8 to 3 mm in any orientation, see
+    ``networks/weights/learned_single_step.md``.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where it is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; voxels count by it.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote for the task ``single_step``. Default ``"learned_single_step"``.
+
+    Returns:
+        χ in ppm, zero mean in the mask that comes with it, zero outside: the given one, or the part of it
+        where the network says that its output is valid (:meth:`jaxqsm.networks.SingleStep.valid`).
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+
+    References:
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step);
+        :class:`jaxqsm.networks.SingleStep`.
+    """
+    graph, parameters = trained_network(weights, "single_step")
+    inside = jnp.asarray(mask)
+    chi = call(graph, "__call__", parameters, total_field, inside, geometry, magnitude)
+    network = nnx.merge(graph, parameters)
+    (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
+    return referenced(chi, inside), inside

@@ -1,0 +1,53 @@
+"""Standard deviation of a map by a network."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.pretrained.trained import call, trained_network
+from jaxqsm.variational.common import referenced
+
+
+def learned_standard_deviation(
+    chi: Float[Array, "x y z"],
+    local_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    weights: str = "learned_standard_deviation",
+) -> Float[Array, "x y z"]:
+    """Standard deviation of the error of a map of χ, by a network that has seen the errors of many.
+
+    It counts noise, what the field does not determine, and the bias of regularisation, as they were in its
+    training: simulated heads, see ``networks/weights/learned_standard_deviation.md``. The map may be of any inversion.
+
+    Args:
+        chi: the map, ppm, shape ``(x, y, z)``.
+        local_field: ppm, that it was made from.
+        mask: where both are valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote. Default ``"learned_standard_deviation"``.
+
+    Returns:
+        ppm, zero outside the mask. On 40 patches that were not trained on, χ ± 1.645 deviations holds the
+        truth in 86 % of the voxels with :func:`jaxqsm.inversion.tv`, 88 % with ``l1_qsm``, 90 % with ``medi``
+        and 97 % with :func:`learned`, whose errors are smaller than those it was trained on.
+
+    Raises:
+        ValueError: there are no such weights, or they give no deviation.
+
+    References:
+        Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138.
+    """
+    graph, parameters = trained_network(weights, "inversion")
+    if not nnx.merge(graph, parameters).probabilistic:
+        raise ValueError(f"weights {weights}: of a network that gives no deviation")
+    inside = jnp.asarray(mask)
+    scan = local_field, inside, geometry, magnitude, referenced(chi, inside)
+    return jnp.sqrt(call(graph, "posterior", parameters, *scan).variance) * inside

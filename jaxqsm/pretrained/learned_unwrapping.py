@@ -1,0 +1,55 @@
+"""Phase unwrapping by a network."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.pretrained.trained import call, trained_network
+
+
+def learned_unwrapping(
+    wrapped: Float[Array, "x y z *echo"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z *echo"] | None = None,
+    weights: str = "learned_unwrapping",
+) -> Float[Array, "x y z *echo"]:
+    """Phase unwrapping by a network that corrects least squares, to the nearest whole turns.
+
+    Trained on simulated heads of 0.5 to 2 mm in any orientation, see
+    ``networks/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`, which
+    counts fewer turns wrongly, is a callback to the CPU.
+
+    Args:
+        wrapped: phase in rad; echoes are unwrapped one by one.
+        mask: where phase is meaningful; its parts should touch, as the constant is one for all.
+        geometry: voxel size and field direction.
+        magnitude: optional, of the same shape, any unit; dark voxels are believed less.
+        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+            wrote for the task ``unwrapping``. Default ``"learned_unwrapping"``.
+
+    Returns:
+        Unwrapped phase in rad, the given one plus whole turns, zero outside the mask.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+
+    References:
+        Zhou et al. 2021, MRM 86:3321, doi:10.1002/mrm.28927 (PHU-NET);
+        :class:`jaxqsm.networks.PHUNet`.
+    """
+    graph, parameters = trained_network(weights, "unwrapping")
+    inside = jnp.asarray(mask)
+    amplitude = None if magnitude is None else jnp.abs(magnitude)
+    echoes = jax.tree.map(lambda v: jnp.moveaxis(v.reshape(*mask.shape, -1), -1, 0), (wrapped, amplitude))
+
+    def unwrap(echo: tuple[Array, Array | None]) -> Array:
+        return call(graph, "unwrap", parameters, echo[0], inside, geometry, echo[1])
+
+    # One echo after another: memory is that of one.
+    unwrapped = jax.lax.map(unwrap, echoes)
+    return jnp.moveaxis(unwrapped, 0, -1).reshape(wrapped.shape)

@@ -1,0 +1,52 @@
+"""Networks of weight files: loaded once, called on one scan."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxqsm.networks import load_network
+
+WEIGHTS = Path(__file__).with_name("weights")
+"""Folder of the weight files, each beside the model card that says how it came to be."""
+
+
+def trained_network(weights: str, *tasks: str) -> tuple[Any, Any]:
+    """Graph and state of the network of a weight file, or of weights that come with the package.
+
+    Args:
+        weights: name, or path that ends in ``.safetensors``.
+        tasks: of which it must be.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+    """
+    path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
+        raise ValueError(f"weights {weights}: no such file, nor one of {names}")
+    return _loaded(path, path.stat().st_mtime_ns, tasks)
+
+
+@functools.lru_cache
+def _loaded(path: Path, changed: int, tasks: tuple[str, ...]) -> tuple[Any, Any]:
+    # Even where the first call is traced, the weights are to be constants that later calls can use.
+    with jax.ensure_compile_time_eval():
+        network, notes = load_network(path)
+        if notes.get("task", tasks[0]) not in tasks:
+            raise ValueError(f"{path}: was trained for {notes['task']}, not for {tasks[0]}")
+        network.eval()
+        return nnx.split(network)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def call(graph: Any, name: str, parameters: Any, *scan: Any) -> Any:
+    """What a method of the network says of one scan."""
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
+    outcome = getattr(nnx.merge(graph, parameters), name)(*batch)
+    return jax.tree.map(lambda leaf: leaf[0], outcome)

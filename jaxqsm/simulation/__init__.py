@@ -1,0 +1,13 @@
+"""How a phantom is scanned: acquisition, protocols, whole scans, and patches of them to learn from."""
+
+from jaxqsm.simulation.acquisition import bipolar_phase as bipolar_phase
+from jaxqsm.simulation.acquisition import random_coil_phase as random_coil_phase
+from jaxqsm.simulation.acquisition import sampling_matrix as sampling_matrix
+from jaxqsm.simulation.acquisition import shim as shim
+from jaxqsm.simulation.dataset import patch_dataset as patch_dataset
+from jaxqsm.simulation.patches import Patch as Patch
+from jaxqsm.simulation.patches import Variety as Variety
+from jaxqsm.simulation.patches import patch_stream as patch_stream
+from jaxqsm.simulation.protocol import Protocol as Protocol
+from jaxqsm.simulation.scan import Scan as Scan
+from jaxqsm.simulation.scan import simulate_scan as simulate_scan

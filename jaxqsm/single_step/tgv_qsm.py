@@ -1,0 +1,86 @@
+"""Single step from total field to susceptibility, by total generalised variation and the wave operator."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxqsm.geometry import Geometry
+from jaxqsm.operators import pad, subtract_harmonic_extension, without_border
+from jaxqsm.variational.admm import FIELD_RHO, tgv_admm
+from jaxqsm.variational.data_terms import linear
+from jaxqsm.variational.field_split import Harmonic
+from jaxqsm.variational.problem import inversion_problem
+
+RELAXATION = 1.8
+"""The harmonic field comes slowly without. (TGV alone swings with it.)"""
+
+
+@partial(jax.jit, static_argnames=("erosion", "max_iterations"))
+def tgv_qsm(
+    total_field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    magnitude: Float[Array, "x y z"] | None = None,
+    start: Float[Array, "x y z"] | None = None,
+    weight: float = 2e-4,
+    ratio: float = 3.0,
+    erosion: int = 3,
+    tolerance: float = 1e-2,
+    max_iterations: int = 200,
+) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    """Minimise ½ Σ W² ψ² + weight Σ (|∇χ − w| + ratio |ℰw|) where ∇²ψ = □χ − ∇²(total field) in the mask.
+
+    The dipole is a partial differential equation here, ∇²field = □χ with □ = ∇²/3 − (b·∇)², which holds
+    voxel by voxel: so a background drops out by itself, and ψ is what misfit is left. As only ∇²(total field)
+    is used, the published method takes wrapped phase; this takes the total field, which
+    :func:`jaxqsm.unwrapping.laplacian` makes of it.
+
+    The published primal-dual iteration carries what varies slowly from voxel to voxel, and stops after 1 000
+    steps before it has arrived: an error of 58 % on the head phantom, whose map has two thirds of χ. Here
+    −ψ is the field of χ, and another that is harmonic in the mask, less the total field's part that is zero
+    on the border (:func:`jaxqsm.background.lbv`), which states the same problem; k-space then carries it.
+
+    Args:
+        total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
+        mask: where the field is valid.
+        geometry: voxel size and field direction.
+        magnitude: optional, any unit; W is then the magnitude over its root mean square. Published without.
+        start: χ in ppm to begin from, such as that of another weight. Default: none.
+        weight: in ppm · mm, of the first penalty. Default 2e-4; the published 1e-3 for the phase of 20 ms at
+            3 T would be 6e-5.
+        ratio: mm; weight of the second penalty over the first. Default 3, as published.
+        erosion: layers of voxels taken off the mask first, as the Laplacian shows what is wrong on the border
+            most. Default 3, as published.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        max_iterations: bound on the iterations. Default 200.
+
+    Returns:
+        χ in ppm, zero mean in the mask that comes with it, zero outside. Twelve real FFTs an iteration;
+        implicit gradients.
+
+    References:
+        Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041.
+    """
+    eroded = jnp.pad(mask, 1)  # so that neighbours do not wrap around
+    for _ in range(erosion):
+        eroded = without_border(eroded)
+    eroded = eroded[1:-1, 1:-1, 1:-1]
+    local, interior = subtract_harmonic_extension(total_field, eroded, geometry)
+    given = inversion_problem(local, eroded, geometry, magnitude)
+    chi = tgv_admm(
+        given,
+        linear(given.field, given.weights, rho=FIELD_RHO),
+        weight=weight,
+        ratio=ratio,
+        harmonic=Harmonic(kept=jnp.where(pad(interior, given.shape), 0.0, 1.0)),
+        relaxation=RELAXATION,
+        start=start,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return given.to_scan_grid(chi), given.mask

@@ -1,0 +1,89 @@
+"""Data terms of split inversions, as proximal maps: what pulls a predicted field to the measured one.
+
+Each function returns the map v → argmin over z of term(z) + tightness / 2 · (z − v)², voxel by voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+Volume = Float[Array, "X Y Z"]
+Proximal = Callable[[Volume], Volume]
+
+NEWTON_STEPS = 3
+"""Leaves 1e-5 of a misfit below a quarter turn."""
+
+
+def linear(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proximal:
+    """½ weights (z − field)²."""
+    return lambda v: (weights * field + rho * v) / (weights + rho)
+
+
+def nonlinear(
+    field: Volume, weights: Volume, *, radians_per_ppm: ArrayLike, rho: ArrayLike = 1.0
+) -> Proximal:
+    """½ weights |exp(i s z) − exp(i s field)|² / s², which sees the field modulo 2π/s alone.
+
+    For small misfits it is the linear term; the more a voxel misses, the less it pulls.
+    """
+
+    def proximal(v: Volume) -> Volume:
+        turn = 2 * jnp.pi / radians_per_ppm
+        distance = v - field
+        distance = distance - turn * jnp.round(distance / turn)
+        misfit = rho * distance / (weights + rho)
+        for _ in range(NEWTON_STEPS):
+            phase = radians_per_ppm * misfit
+            slope = weights * sine(phase) / radians_per_ppm + rho * (misfit - distance)
+            # Without its concave part: the step is shorter, but never uphill.
+            curvature = weights * jnp.maximum(sine(phase + jnp.pi / 2), 0) + rho
+            misfit = misfit - slope / curvature
+        return v + misfit - distance
+
+    return proximal
+
+
+def huber(field: Volume, weights: Volume, *, huber_threshold: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:
+    """½ weights (z − field)² up to a misfit of ``huber_threshold``, and on in a straight line.
+
+    It is the linear term for noise, and does not believe gross errors.
+    """
+    strongest = jnp.asarray(huber_threshold) * weights / rho
+
+    def proximal(v: Volume) -> Volume:
+        pull = weights * (v - field) / (weights + rho)
+        return v - jnp.clip(pull, -strongest, strongest)
+
+    return proximal
+
+
+def absolute(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proximal:
+    """weights |z − field|: gross errors pull no more than small ones."""
+
+    def proximal(v: Volume) -> Volume:
+        distance = v - field
+        return v - jnp.clip(distance, -weights / rho, weights / rho)
+
+    return proximal
+
+
+def sine(angle: ArrayLike) -> Array:
+    """sin to 2e-7 in float32, fifteen times as fast as XLA's on a CPU, where it costs as much as an FFT.
+
+    Whole half-turns are taken off in two parts, as one float32 cannot hold π well enough; what is left
+    lies within a quarter turn, where eleven powers of the series suffice.
+    """
+    angle = jnp.asarray(angle)
+    if angle.dtype != jnp.float32:
+        return jnp.sin(angle)
+    half_turns = jnp.round(angle / jnp.pi)
+    rest = angle - half_turns * 3.140625 - half_turns * 9.67653589793e-4
+    squared = rest**2
+    series = 1 / 362880 - squared / 39916800
+    for factor in (-1 / 5040, 1 / 120, -1 / 6, 1.0):
+        series = factor + squared * series
+    odd = half_turns - 2 * jnp.floor(half_turns / 2)
+    return rest * series * (1 - 2 * odd)

@@ -1,0 +1,129 @@
+"""The weight that the data choose is near the one that the truth would."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import ball, jaxqsm, relative_error, smooth_blobs
+
+from jaxqsm import Geometry
+from jaxqsm.inversion import (
+    l1_qsm,
+    medi,
+    tikhonov,
+    tkd,
+    tv,
+)
+from jaxqsm.io import load, save
+from jaxqsm.masking import object_scale
+from jaxqsm.methods import AUTO, find_method
+from jaxqsm.physics import dipole_field
+from jaxqsm.single_step import ss_tv
+from jaxqsm.tuning import choose_weight, learn_weight
+from jaxqsm.tuning.learn_weight import ReferenceScan
+from jaxqsm.variational.common import referenced
+
+SHAPE = (40, 36, 32)
+GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
+
+
+def _scan(noise):
+    mask = jnp.asarray(ball(SHAPE, 13))
+    chi = 0.05 * smooth_blobs(SHAPE)
+    chi[14:20, 14:20, 12:18] += 0.15
+    chi[22:26, 16:22, 14:20] -= 0.1
+    chi = referenced(jnp.asarray(chi, jnp.float32), mask)
+    rng = np.random.default_rng(0)
+    field = dipole_field(chi, GEOMETRY, kernel="integrated") + noise * jnp.asarray(rng.standard_normal(SHAPE))
+    magnitude = jnp.asarray(1 + (np.asarray(chi) > 0.08), jnp.float32) * mask
+    return chi, field.astype(jnp.float32) * mask, mask, magnitude
+
+
+@pytest.mark.parametrize("method", [tv, medi, l1_qsm, tikhonov])
+def test_is_near_the_best_of_a_grid(method):
+    chi, field, mask, magnitude = _scan(0.004)
+    options = {} if method is tikhonov else {"magnitude": magnitude}
+    chosen = choose_weight(method, field, mask, GEOMETRY, **options)
+
+    def error(weight):
+        return relative_error(method(field, mask, GEOMETRY, weight=weight, **options), chi, mask)
+
+    best = min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
+    assert error(chosen) < 1.1 * best
+
+
+def test_is_near_the_best_of_a_grid_from_the_total_field():
+    """A background ten times as strong as the local field does not matter."""
+    chi, field, mask, magnitude = _scan(0.004)
+    outside = jnp.zeros(SHAPE).at[1:4, 14:20, 2:6].set(100.0)
+    background = dipole_field(outside, GEOMETRY, kernel="integrated") * mask
+    assert float(jnp.std(background[mask])) > 5 * float(jnp.std(field[mask]))
+    scan = field + background, mask, GEOMETRY
+    options = {"magnitude": magnitude, "radii": (6.0, 3.0, 2.0)}
+
+    def error(weight):
+        found, valid = ss_tv(*scan, weight=weight, **options)
+        return relative_error(found, referenced(chi, valid), valid)
+
+    chosen = choose_weight(ss_tv, *scan, **options)
+    # This object of boxes is drawn better than its held-out field tells: 20 % above the best of the grid.
+    assert error(chosen) < 1.25 * min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
+
+
+def test_with_a_truth_the_weight_descends_to_the_best_for_all_scans():
+    scans = []
+    for noise in (0.002, 0.01):
+        chi, field, mask, magnitude = _scan(noise)
+        scans.append(ReferenceScan(field, mask, GEOMETRY, chi + 0.3, magnitude))  # no constant of χ matters
+    learned = learn_weight(tv, scans, start=1e-4)
+
+    def error(weight):
+        return sum(
+            relative_error(tv(*scan[:3], magnitude=scan.magnitude, weight=weight), chi, mask)
+            for scan in scans
+        )
+
+    assert learned > 5e-4
+    assert error(learned) < 1.02 * min(error(learned * factor) for factor in (0.25, 0.5, 2.0, 4.0))
+
+
+def test_a_truth_is_needed_and_a_weight():
+    chi, field, mask, _ = _scan(0.0)
+    with pytest.raises(ValueError, match="at least one scan"):
+        learn_weight(tv, [])
+    with pytest.raises(ValueError, match="tkd has no weight"):
+        learn_weight(tkd, [ReferenceScan(field, mask, GEOMETRY, chi)])
+
+
+def test_follows_noise_and_unit_of_the_field():
+    quiet, noisy = (choose_weight(tv, *_scan(noise)[1:3], GEOMETRY) for noise in (0.0005, 0.008))
+    assert noisy > 3 * quiet
+    _, field, mask, _ = _scan(0.004)
+    once, tenfold = (choose_weight(tv, factor * field, mask, GEOMETRY) for factor in (1, 10))
+    assert tenfold == pytest.approx(10 * once, rel=0.5)
+
+
+def test_is_refused_where_there_is_nothing_to_choose():
+    _, field, mask, _ = _scan(0.0)
+    with pytest.raises(ValueError, match="tkd has no weight"):
+        choose_weight(tkd, field, mask, GEOMETRY)
+    assert find_method("inversion", "tv").option("weight").parse("auto") == AUTO
+    with pytest.raises(ValueError, match="needs a number"):
+        find_method("inversion", "tkd").option("threshold").parse("auto")
+
+
+def test_command_finds_it_and_says_it(tmp_path):
+    _, field, mask, _ = _scan(0.004)
+    for name, volume in (("field", field), ("mask", mask)):
+        save(tmp_path / f"{name}.nii.gz", np.asarray(volume), np.diag([1.0, 1.1, 1.4, 1.0]))
+    done = jaxqsm(
+        "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz", "--b0-dir", 0.3, 0.4, 0.85,
+        "--method", "tv", "--set", "weight=auto", "--out", tmp_path / "chi.nii.gz",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = float(done.stderr.split("weight ")[-1].split()[0])
+    # Weights are tried from the default of an object of this size.
+    scale = object_scale(np.asarray(mask), GEOMETRY)
+    chosen = scale * choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale))
+    assert said == pytest.approx(chosen, rel=0.02)
+    found = load(tmp_path / "chi.nii.gz").data
+    assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.05
