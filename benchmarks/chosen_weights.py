@@ -56,8 +56,8 @@ def main(names: list[str]) -> None:
         missing = [m for m in methods if m.name not in row]
         if not missing:
             continue
-        scan = dataclasses.replace(protocol, snr=math.inf).scan(jax.random.key(0), person())
-        trials = {s: make_trial(jax.random.key(1), scan, protocol, stage=s) for s in STAGES}
+        scan = dataclasses.replace(protocol, snr=math.inf).scan(person(), key=jax.random.key(0))
+        trials = {s: make_trial(scan, protocol, stage=s, key=jax.random.key(1)) for s in STAGES}
         for method in missing:
             row[method.name] = _compare(method, trials[method.stage])
             save_json(RECORD, record)
@@ -86,7 +86,7 @@ def _compare(method: Method, trial: Trial) -> Cell:
         return scores["nrmse"]
 
     scan = trial.field, trial.mask, trial.geometry
-    keywords = {"magnitude": trial.magnitude} if method.takes_magnitude else {}
+    keywords = {"magnitude": trial.magnitude} if method.takes("magnitude") else {}
     chosen = method.settled(*scan, keywords | {"weight": AUTO})["weight"]
     default = method.option("weight").default
     known = {0: error(default)}

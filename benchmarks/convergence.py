@@ -36,9 +36,10 @@ three more for slopes). None can be spared while weights and penalty are local a
 def main(arguments: list[str]) -> None:
     """Measure, draw and print."""
     path = Path(arguments[0]) if arguments else Path(__file__).parents[1] / "docs" / "convergence.png"
-    scan = PROTOCOL.scan(jax.random.key(0), head(PROTOCOL.phantom_voxel_size))
+    scan = PROTOCOL.scan(head(PROTOCOL.phantom_voxel_size), key=jax.random.key(0))
     local, total = (
-        make_trial(jax.random.key(1), scan, PROTOCOL, stage=stage) for stage in ("inversion", "single_step")
+        make_trial(scan, PROTOCOL, stage=stage, key=jax.random.key(1))
+        for stage in ("inversion", "single_step")
     )
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     print("| method | real FFTs an iteration | " + " | ".join(f"{n} iterations" for n in COUNTS) + " |")

@@ -134,8 +134,8 @@ def _fill(
 
 def _coarse(scan: EvaluationScan) -> Trial:
     coarse = evaluation_set.with_long_voxels(scan)
-    clean = dataclasses.replace(coarse.protocol, snr=float("inf")).scan(scan.key, coarse.phantom())
-    return make_trial(jax.random.fold_in(scan.key, 1), clean, coarse.protocol)
+    clean = dataclasses.replace(coarse.protocol, snr=float("inf")).scan(coarse.phantom(), key=scan.key)
+    return make_trial(clean, coarse.protocol, key=jax.random.fold_in(scan.key, 1))
 
 
 def _save(path: Path, trial: Trial) -> None:

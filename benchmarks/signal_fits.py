@@ -103,7 +103,7 @@ def _scans(folder: Path | None) -> Iterator[tuple[str, str, Callable[[], _Signal
 
 def _coarse(scan: EvaluationScan) -> _Signal:
     coarse = evaluation_set.with_long_voxels(scan)
-    taken = coarse.protocol.scan(scan.key, coarse.phantom())
+    taken = coarse.protocol.scan(coarse.phantom(), key=scan.key)
     volumes = np.asarray(taken.signal), taken.mask, np.asarray(taken.chi)
     return _cut(volumes, coarse.protocol.geometry, coarse.protocol.acquisition)
 

@@ -20,7 +20,7 @@ def main() -> None:
     figure = Figure(figsize=(2.3 * COLUMNS, 2.5 * rows), facecolor=BACKGROUND, layout="constrained")
     axes = figure.subplots(rows, COLUMNS)
     for number, age in enumerate(AGES):
-        person = random_head(jax.random.key(100 + number), age=float(age), pathology=0.4)
+        person = random_head(age=float(age), pathology=0.4, key=jax.random.key(100 + number))
         row, column = 2 * (number // COLUMNS), number % COLUMNS
         axial, coronal = _views(person)
         for offset, plane in enumerate((axial, coronal)):

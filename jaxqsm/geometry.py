@@ -126,6 +126,17 @@ class Acquisition:
         """Phase in rad that a field of 1 ppm accrues until each echo, shape ``(echo,)``."""
         return 2 * jnp.pi * self.hertz_per_ppm * self.echo_times
 
+    @property
+    def phase_scale(self) -> Float[Array, ""]:
+        """Phase in rad that a field of 1 ppm accrues between the first two echoes, or until the only one.
+
+        A field that is fitted over echoes is known modulo 2π over this: by as much it is off where unwrapping
+        went wrong.
+        """
+        times = self.echo_times
+        spacing = jnp.abs(times[1] - times[0]) if times.size > 1 else times[0]
+        return 2 * jnp.pi * self.hertz_per_ppm * spacing
+
 
 def _as_floating(value: ArrayLike | Sequence[float]) -> Array:
     array = jnp.asarray(value)

@@ -38,7 +38,8 @@ FROM_SCAN = frozenset(
         "echo_times",
         "relaxivity",
         "csf_mask",
-        "guide",
+        "weights",
+        "acquisition",
         "least_reliability",
         "start",
         "key",
@@ -59,11 +60,9 @@ LENGTHS = {
     "weight": 1,
     "first_weight": 1,
     "strong_weight": 1,
-    "pdf.erosion": 1,
-    "sdf.erosion": 1,
-    "learned_background.erosion": 1,
+    "erosion": 1,
     "wh_qsm.harmonic_weight": 4,
-    "nltv.knee": -1,
+    "nltv.huber_threshold": -1,
     "tikhonov.weight": 2,
     "resharp.weight": 0,
     "residual_resharp.weight": 0,
@@ -161,11 +160,6 @@ class Method:
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
         )
-
-    @property
-    def takes_magnitude(self) -> bool:
-        """Whether the method weights by magnitude."""
-        return self.takes("magnitude")
 
     def takes(self, name: str) -> bool:
         """Whether the method has an argument of that name."""

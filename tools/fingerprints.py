@@ -175,7 +175,10 @@ def simulated() -> Any:
     phantoms = importlib.import_module("jaxqsm.phantoms")
     head = phantoms.head((4.0, 4.0, 4.0))
     scanned = simulation.simulate_scan(
-        jax.random.key(0), head, Geometry((4.0, 4.0, 4.0), (0.0, 0.3, 0.95)), Acquisition((0.004, 0.012), 3.0)
+        head,
+        Geometry((4.0, 4.0, 4.0), (0.0, 0.3, 0.95)),
+        Acquisition((0.004, 0.012), 3.0),
+        key=jax.random.key(0),
     )
     return jax.tree.leaves((head, scanned))
 

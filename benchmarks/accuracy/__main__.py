@@ -171,7 +171,7 @@ def _phantom(voxel_size: tuple[float, float, float], field_strength: float) -> H
 @lru_cache(maxsize=1)
 def _scan(protocol: Protocol) -> Scan:
     phantom = _phantom(protocol.phantom_voxel_size, protocol.field_strength)
-    return protocol.scan(jax.random.key(0), phantom)
+    return protocol.scan(phantom, key=jax.random.key(0))
 
 
 def _cylinders() -> Scan:
@@ -196,7 +196,7 @@ def _cylinders() -> Scan:
 def _trial(stage: str, label: str) -> Trial:
     protocol = SCANS.get(label, BASE)
     scan = _cylinders() if label == CYLINDERS else _scan(protocol)
-    return make_trial(jax.random.key(1), scan, protocol, stage=stage)
+    return make_trial(scan, protocol, stage=stage, key=jax.random.key(1))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.background.laplacian_problem import laplacian_problem
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import spherical_kernel
+from jaxqsm.operators import MaskedVolume, spherical_kernel
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -22,7 +22,7 @@ def harperella(
     *,
     radius: float = 10.0,
     max_iterations: int = 40,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """The field whose Laplacian is the total field's inside, and without a mean over any ball.
 
     Inside the mask a background has no Laplacian. Outside it the Laplacian of the local field is chosen so

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.background.laplacian_problem import laplacian_problem
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import laplacian
+from jaxqsm.operators import MaskedVolume, laplacian
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -20,7 +20,7 @@ def iharperella(
     geometry: Geometry,
     *,
     max_iterations: int = 40,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """The smallest field in the mask whose Laplacian is the total field's there.
 
     Like :func:`harperella`, but the Laplacian outside the mask is the one that makes the local field itself

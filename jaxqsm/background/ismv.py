@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
 from jaxqsm.solvers import fixed_point
 
 
@@ -22,7 +22,7 @@ def ismv(
     radius: float = 4.0,
     tolerance: float = 1e-4,
     max_iterations: int = 500,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Average over balls, again and again, until inside only the harmonic field of the border is left.
 
     In voxels whose ball lies within the mask the background is its own mean over the ball; in the others it
@@ -55,4 +55,4 @@ def ismv(
         return jnp.where(kept, mean, field)
 
     background = fixed_point(step, field, tolerance=tolerance, max_iterations=max_iterations)
-    return crop(jnp.where(kept, field - background, 0), mask.shape), valid
+    return MaskedVolume(crop(jnp.where(kept, field - background, 0), mask.shape), valid)

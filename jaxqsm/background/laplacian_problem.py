@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, fast_shape, laplacian, laplacian_symbol, pad, without_border
+from jaxqsm.operators import MaskedVolume, crop, fast_shape, laplacian, laplacian_symbol, pad, without_border
 from jaxqsm.operators.padding import Shape
 
 
@@ -34,10 +34,10 @@ class LaplacianProblem(NamedTuple):
     def outside(self) -> Bool[Array, "X Y Z"]:
         return ~self.known
 
-    def to_scan_grid(self, sources: Array) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    def to_scan_grid(self, sources: Array) -> MaskedVolume:
         """Field of the known Laplacian and of these sources outside."""
         local = self.poisson(self.inner + self.outside * sources)
-        return crop(local, self.valid.shape) * self.valid, self.valid
+        return MaskedVolume(crop(local, self.valid.shape) * self.valid, self.valid)
 
 
 def laplacian_problem(

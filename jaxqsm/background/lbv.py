@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import subtract_harmonic_extension
+from jaxqsm.operators import MaskedVolume, erode, subtract_harmonic_extension
 
 
 def lbv(
@@ -13,9 +13,9 @@ def lbv(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    layers: int = 4,
+    erosion: float = 4.0,
     max_iterations: int = 20,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the harmonic field that equals the total field on the border of the mask.
 
     Local fields are small on the border; background fields are harmonic inside it. So the background is
@@ -25,19 +25,17 @@ def lbv(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        layers: outermost layers of voxels that are taken off first, as their field is least certain.
-            Default 4: on the head phantom at 1 mm the error in what is left is 25 %, with 3 it is 32 %, with
-            5 23 %: veins of the dura lie on the border, whose field is taken for background.
+        erosion: mm taken off the mask first, as the field is least certain there. Default 4: veins of the dura
+            lie on the border, whose field would be taken for background.
         max_iterations: conjugate-gradient steps, preconditioned by Poisson's equation on the whole array.
             Default 20; on the head phantom 10 are as good.
 
     Returns:
-        Local field in ppm, zero outside, and the mask without its outermost ``layers`` and the layer
-        that holds the boundary values. Two real FFTs an iteration. The derivative is one more solve.
+        Local field in ppm, zero outside, and the eroded mask without the layer that holds the
+        boundary values. Two real FFTs an iteration. The derivative is one more solve.
 
     References:
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064.
     """
-    return subtract_harmonic_extension(
-        total_field, mask, geometry, layers=layers, max_iterations=max_iterations
-    )
+    inner = erode(mask, erosion, geometry) if erosion > 0 else mask
+    return subtract_harmonic_extension(total_field, inner, geometry, max_iterations=max_iterations)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -21,7 +21,7 @@ def msmv(
     radius: float = 5.0,
     threshold: float = 1.6e-3,
     max_iterations: int = 5,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the mean over a ball, then what is too strong along the border: no voxel is lost.
 
     A harmonic field is strongest on the border. So where, among the voxels whose ball does not fit into the
@@ -67,4 +67,4 @@ def msmv(
         return inside * (local - mean_over(shadow, nearest)), None
 
     local, _ = jax.lax.scan(step, local, None, length=max_iterations)
-    return crop(local, mask.shape), mask
+    return MaskedVolume(crop(local, mask.shape), mask)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, erode, fast_shape, pad
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.variational.common import confidence
 
 
 @partial(jax.jit, static_argnames=("erosion", "max_iterations"))
@@ -21,9 +22,10 @@ def pdf(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     erosion: float = 4.0,
     max_iterations: int = 40,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Fit the field in the mask with sources outside it; what they cannot explain is local.
 
     Minimises |W (D χ_outside − total field)|² by conjugate gradients, stopped early. The grid is
@@ -33,7 +35,8 @@ def pdf(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is the magnitude in the mask, else the mask.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         erosion: mm taken off the mask afterwards; default 4. Sources just outside explain much of the local
             field just inside: on the head phantom at 1 mm the error in the whole mask (0) is 37 %, 1 mm
             within 29 %, 3 mm within 23 %, 4 mm within 21 %.
@@ -50,9 +53,10 @@ def pdf(
     shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
     inside = pad(mask, shape)
     outside = ~inside
+    chosen = confidence(magnitude, weights)
     weights = mask.astype(total_field.dtype)
-    if magnitude is not None:
-        weights = weights * jnp.abs(magnitude) ** 2
+    if chosen is not None:
+        weights = weights * jnp.abs(chosen) ** 2
         weights = weights / jnp.maximum(weights.max(), 1e-30)
     weights = pad(weights, shape)
     kernel = dipole_kernel(shape, geometry)
@@ -70,4 +74,4 @@ def pdf(
     chi = conjugate_gradient(normal, right, max_iterations=max_iterations)
     local = crop(field - convolve(outside * chi), mask.shape)
     valid = erode(mask, erosion, geometry) if erosion > 0 else mask
-    return local * valid, valid
+    return MaskedVolume(local * valid, valid)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import MaskedVolume
+from jaxqsm.variational.common import confidence
 
 
 @partial(jax.jit, static_argnames="order")
@@ -19,8 +21,9 @@ def polynomial(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     order: int = 4,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the polynomial of ``order`` that fits the total field best.
 
     For shims and what other methods leave; air-tissue borders need one of those first.
@@ -29,7 +32,8 @@ def polynomial(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: not used: polynomials are the same in any unit of length.
-        magnitude: optional, any unit; squares of the misfit are weighted by its square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         order: highest sum of powers. Default 4, with 35 terms.
 
     Returns:
@@ -43,9 +47,10 @@ def polynomial(
     # Chebyshev's polynomials, as powers are nearly alike and float32 is short.
     along = [[jnp.cos(degree * jnp.arccos(axis)) for degree in range(order + 1)] for axis in axes]
     degrees = [d for d in itertools.product(range(order + 1), repeat=3) if sum(d) <= order]
+    chosen = confidence(magnitude, weights)
     weights = mask.astype(total_field.dtype)
-    if magnitude is not None:
-        weights = weights * magnitude**2 / jnp.maximum(jnp.max(magnitude**2 * mask), 1e-30)
+    if chosen is not None:
+        weights = weights * chosen**2 / jnp.maximum(jnp.max(chosen**2 * mask), 1e-30)
 
     def term(degree: tuple[int, ...]) -> Array:
         x, y, z = (a[d] for a, d in zip(along, degree, strict=True))
@@ -66,4 +71,4 @@ def polynomial(
     ridge = 1e-7 * jnp.where(scale > 0, scale, 1) * jnp.eye(len(degrees))
     coefficients = jnp.linalg.solve(normal + ridge, right)
     fitted = sum(c * term(d) for c, d in zip(coefficients, degrees, strict=True))
-    return (total_field - fitted) * mask, mask
+    return MaskedVolume((total_field - fitted) * mask, mask)

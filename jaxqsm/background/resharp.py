@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
 from jaxqsm.solvers import solve_symmetric
 
 
@@ -22,7 +22,7 @@ def resharp(
     radius: float = 6.0,
     weight: float = 1e-4,
     max_iterations: int = 50,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """The smallest local field whose deviation from its mean over a ball is that of the total field.
 
     Minimises |M (δ − ball) (local − total)|² + weight |local|², M being the mask eroded by the ball.
@@ -57,4 +57,4 @@ def resharp(
 
     right = high_pass(kept * high_pass(pad(total_field * mask, shape)))
     local = solve_symmetric(normal, right, max_iterations=max_iterations)
-    return crop(local * kept, mask.shape), valid
+    return MaskedVolume(crop(local * kept, mask.shape), valid)

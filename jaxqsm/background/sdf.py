@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import erode, gaussian_mean
+from jaxqsm.operators import MaskedVolume, erode, gaussian_mean
 
 REACH = 2.0
 """Standard deviations of the Gaussian that are to lie within the mask."""
@@ -25,7 +25,7 @@ def sdf(
     standard_deviations: tuple[float, ...] = (10.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0),
     erosion: float = 2.0,
     outer_iterations: int = 2,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the mean under a Gaussian within the mask, wide inside and narrow at the border.
 
     A background field varies slowly inside, and fast near its sources beyond the border: so does the filter.
@@ -71,4 +71,4 @@ def sdf(
             mean = jnp.where(owner, smooth / jnp.maximum(count, 1e-3), mean)
         local = (local - mean) * inside
     valid = used & erode(mask, erosion, geometry)
-    return local * valid, valid
+    return MaskedVolume(local * valid, valid)

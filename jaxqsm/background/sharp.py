@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.background.v_sharp import v_sharp
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import MaskedVolume
 
 
 def sharp(
@@ -15,7 +16,7 @@ def sharp(
     *,
     radius: float = 6.0,
     threshold: float = 0.05,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the mean over a ball, which background fields equal, then divide δ − ball out in k-space.
 
     Args:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, fast_shape, pad, spherical_kernel
 from jaxqsm.operators.erosion import FULL
 
 RADII = (20.0, 12.0, 7.0, 4.0)
@@ -24,7 +24,7 @@ def v_sharp(
     radii: tuple[float, ...] = RADII,
     threshold: float = 0.1,
     outer_iterations: int = 2,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract spherical means, which background fields equal, then undo what that did to χ's field.
 
     Every voxel uses the largest ball that fits into the mask around it. The convolution δ − ball of
@@ -86,4 +86,4 @@ def v_sharp(
     local = jnp.fft.irfftn(jnp.fft.rfftn(filtered) * inverse, s=shape) * valid
     for _ in range(outer_iterations):
         local = local + (filtered - high_pass(local)) * valid
-    return crop(local, mask.shape), crop(valid, mask.shape)
+    return MaskedVolume(crop(local, mask.shape), crop(valid, mask.shape))

@@ -15,10 +15,14 @@ import platformdirs
 
 import jaxqsm
 from jaxqsm.cli import console
+from jaxqsm.cli.background import background
 from jaxqsm.cli.bids import bids
 from jaxqsm.cli.convert import convert
 from jaxqsm.cli.demo import demo
 from jaxqsm.cli.evaluate import evaluate
+from jaxqsm.cli.field import field
+from jaxqsm.cli.invert import invert
+from jaxqsm.cli.mask import mask
 from jaxqsm.cli.methods import methods
 from jaxqsm.cli.orientations import cosmos, sti
 from jaxqsm.cli.r2star import r2star
@@ -26,10 +30,10 @@ from jaxqsm.cli.roi import roi
 from jaxqsm.cli.run import run
 from jaxqsm.cli.separate import separate
 from jaxqsm.cli.simulate import simulate
-from jaxqsm.cli.stages import background, field, invert, mask, unwrap
 from jaxqsm.cli.stress import evaluation_set, stress
 from jaxqsm.cli.swi import swi
 from jaxqsm.cli.train import train
+from jaxqsm.cli.unwrap import unwrap
 from jaxqsm.io import InputError
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from rich.console import Console
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
-T = TypeVar("T")
 
 
 def terminal() -> Console:
@@ -33,10 +33,13 @@ def fail(text: str) -> None:
     _console.print(f"jaxqsm: error: {text}", style="bold red", markup=False)
 
 
-def stage(name: str, work: Callable[[], T]) -> T:
-    """Do ``work`` under a spinner, then say how long it took. Fits :class:`jaxqsm.pipeline.Stage`."""
+@contextlib.contextmanager
+def stage(name: str) -> Iterator[Callable[[Any], Any]]:
+    """Show a spinner, then how long the work took; what it yields waits for a result of JAX.
+
+    It is a :class:`jaxqsm.pipeline.Stage`.
+    """
     start = time.perf_counter()
     with _console.status(f"{name} …"):
-        result: Any = jax.block_until_ready(work())
+        yield jax.block_until_ready
     _console.print(f"  {name:<28}{time.perf_counter() - start:7.1f} s", markup=False)
-    return result

@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 from collections import ChainMap
 from pathlib import Path
+from typing import Annotated
 
 from flax import nnx
 
 from jaxqsm.cli import console
+from jaxqsm.cli.choices import convertible
 from jaxqsm.cli.options import Settings
 from jaxqsm.io import InputError, refuse_existing, staging
 from jaxqsm.learning import CONVERTIBLE, convert_weights, read_checkpoint
@@ -21,12 +23,12 @@ def convert(
     checkpoints: list[Path],
     /,
     *,
-    network: str,
+    network: Annotated[str, convertible()],
     out: Path,
     settings: Settings = (),
     overwrite: bool = False,
 ) -> None:
-    """Published weights as a file for jaxqsm invert --method learned --set weights=FILE.
+    """Published weights as a file for jaxqsm invert --method learned --set checkpoint=FILE.
 
     Parameters
     ----------
@@ -34,9 +36,6 @@ def convert(
         PyTorch state_dict (.pth, .pt; needs PyTorch), the .index of a TensorFlow checkpoint (needs
         TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz. For nextqsm two: that of the
         background's network and that of the variational network.
-    network
-        Of which the weights are: qsmnet (also QSMnet+), xqsm, lpcnn, spinet_qsm, modl_qsm, or iqsm, iqsm_plus
-        and nextqsm, which take a total field.
     out
         File to write, .safetensors.
     settings
@@ -71,7 +70,7 @@ def convert(
     except ValueError as error:
         raise InputError(f"{names}: {error}") from error
     notes = {
-        "task": "single_step" if network in ("iqsm", "iqsm_plus", "nextqsm") else "inversion",
+        "task": NETWORKS[network].task,
         "converted_from": " ".join(path.name for path in checkpoints),
         "sha256": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoints),
     }

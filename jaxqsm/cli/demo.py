@@ -48,7 +48,8 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool =
     refuse_existing([out], overwrite=overwrite)
     with staging(out) as partial:
         protocol = Protocol(voxel_size=(voxel_size,) * 3)
-        phantom = console.stage("head phantom", lambda: head(protocol.phantom_voxel_size))
+        with console.stage("head phantom") as done:
+            phantom = done(head(protocol.phantom_voxel_size))
         simulated, files = simulate_into(partial, phantom, protocol, seed=seed, subject="demo")
         scan = load_scan(files.phase, files.magnitude)
         # Provenance names the files where they will be when this block ends.
@@ -64,16 +65,14 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool =
         shown = {name: f"{value:.3f} {metrics.UNITS.get(name, '')}" for name, value in whole.items()}
         for name, values in alone.items():
             shown[f"nrmse, {name} of the true local field"] = f"{values['nrmse']:.3f} %"
-        console.stage(
-            "report",
-            lambda: write_report(
+        with console.stage("report"):
+            write_report(
                 partial / "report.html",
                 scan,
                 result,
                 title="jaxqsm demo: simulated head",
                 scores=shown,
-            ),
-        )
+            )
     console.note(
         f"χ against truth: correlation {whole['correlation']:.3f}, detrended NRMSE "
         f"{whole['detrended_nrmse']:.1f} %"
@@ -91,7 +90,6 @@ def _inversion_alone(method: Method, scan: Scan, geometry: Geometry) -> dict[str
     local, truth, mask, labels = (
         jnp.asarray(cut(np.asarray(v), box)) for v in (scan.local_field, scan.chi, scan.mask, scan.labels)
     )
-    chi = console.stage(
-        f"{method.name} of the true local field", lambda: method.function(local, mask, geometry)
-    )
+    with console.stage(f"{method.name} of the true local field") as done:
+        chi = done(method.function(local, mask, geometry))
     return metrics.summary(chi, truth, mask, labels)

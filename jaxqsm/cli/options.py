@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from jaxqsm.cli.choices import method_of
 from jaxqsm.io import InputError
 from jaxqsm.methods import Method
 from jaxqsm.pipeline import TWO_STAGE, Config, MaskConfig
@@ -43,8 +44,9 @@ class SignalOptions:
 class MaskOptions:
     """Where to reconstruct, and how that is found where no mask is given."""
 
-    mask_method: str = MaskConfig.method
-    "Without a mask: magnitude (brain, or all signal of phantoms), phase_quality, or deepbet (an extra)."
+    mask_method: Annotated[str, method_of("mask", says="How the mask is made where none is given")] = (
+        MaskConfig.method
+    )
     erode: float = MaskConfig.erosion
     "Taken off the border of the mask, given or made, mm."
 
@@ -84,16 +86,24 @@ class ReadingOptions:
 class FieldOptions:
     """Which methods on the way to the total field, with which options."""
 
-    signal: str = Config.signal
-    "signal_fit: from the complex signal to χ at once, in place of all other stages."
-    unwrapping: str = Config.unwrapping
-    "Unwrapping method (jaxqsm methods lists all)."
-    phase_offset: str = Config.phase_offset
-    "Phase offset removal: mcpc_3d_s, none, or auto (by the number of echoes)."
+    signal: Annotated[
+        str,
+        method_of(
+            "signal",
+            says="From the complex signal to χ at once, in place of all other stages",
+            others=("none",),
+        ),
+    ] = Config.signal
+    unwrapping: Annotated[str, method_of("unwrapping", says="Unwrapping")] = Config.unwrapping
+    phase_offset: Annotated[
+        str,
+        method_of(
+            "phase_offset", says="Phase offset removal, auto by the number of echoes", others=("none", "auto")
+        ),
+    ] = Config.phase_offset
     bipolar: bool = Config.bipolar
     "Echoes were read in alternating directions: bring every second one to the others first."
-    field_mapping: str = Config.field_mapping
-    "Fit over echoes: weighted_fit or nonlinear_fit."
+    field_mapping: Annotated[str, method_of("field_mapping", says="Fit over echoes")] = Config.field_mapping
     settings: Settings = ()
     "Options of methods: METHOD.OPTION=VALUE, e.g. romeo.individual=true."
 
@@ -108,7 +118,7 @@ class FieldOptions:
         empty: dict[str, dict[str, Any]] = {name: {} for name in named & set(TWO_STAGE.values())}
         try:
             bare = Config(**(chosen | others), options=empty)
-            used = {method.name: method for method in bare.used(2).values()}
+            used = {step.method.name: step.method for step in bare.plan(2).steps.values()}
             options = settings_by_method(used, self.settings)
             return dataclasses.replace(bare, options=options)
         except ValueError as error:
@@ -122,16 +132,30 @@ class MethodOptions(FieldOptions):
 
     reliability: float = Config.reliability
     "Least agreement of a voxel's echoes, 0 to 1, for its field to count; 0 lets every voxel count."
-    background: str = Config.background
-    "Background removal method; naming one, or an inversion, asks for two stages. auto: residual_resharp."
-    inversion: str = Config.inversion
-    "Dipole inversion method. auto: tv."
-    single_step: str = Config.single_step
-    "From total field to χ in one step instead: ss_tv, none, or auto (ss_tv unless two stages are named)."
+    background: Annotated[
+        str,
+        method_of(
+            "background",
+            says="Background removal; naming one, or an inversion, asks for two stages",
+            others=("auto",),
+        ),
+    ] = Config.background
+    inversion: Annotated[str, method_of("inversion", says="Dipole inversion", others=("auto",))] = (
+        Config.inversion
+    )
+    single_step: Annotated[
+        str,
+        method_of(
+            "single_step",
+            says="From total field to χ in one step, auto unless two stages are named",
+            others=("none", "auto"),
+        ),
+    ] = Config.single_step
     two_pass: bool = Config.two_pass
     "Invert a second time without the unreliable voxels, which keep χ of the first pass; two stages only."
-    uncertainty: str = Config.uncertainty
-    "Also write χ's standard deviation: by learned_standard_deviation, laplace or another (jaxqsm methods), or none."
+    uncertainty: Annotated[
+        str, method_of("uncertainty", says="Also write the standard deviation of χ", others=("none",))
+    ] = Config.uncertainty
 
 
 def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -49,7 +49,8 @@ def cosmos(
     """
     check_output(out, overwrite)
     fields, geometries, image, inside = _read(local_fields, b0_dirs, mask, replace_nonfinite, least=2)
-    chi = console.stage("cosmos", lambda: inversion.cosmos(fields, inside, geometries))
+    with console.stage("cosmos") as done:
+        chi = done(inversion.cosmos(fields, inside, geometries))
     write_volumes({out: chi}, image.grid)
 
 
@@ -85,7 +86,8 @@ def sti(
     """
     check_output(out, overwrite)
     fields, geometries, image, inside = _read(local_fields, b0_dirs, mask, replace_nonfinite, least=6)
-    tensor = console.stage("sti", lambda: inversion.sti(fields, inside, geometries, weight=weight))
+    with console.stage("sti") as done:
+        tensor = done(inversion.sti(fields, inside, geometries, weight=weight))
     write_volumes({out: _in_stored_axes(np.moveaxis(np.asarray(tensor), 0, -1), image.grid)}, image.grid)
 
 

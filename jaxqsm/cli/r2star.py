@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm.cli import console
+from jaxqsm.cli.choices import default_of, method_of
 from jaxqsm.cli.options import Several
 from jaxqsm.cli.volumes import check_output, chosen_method, mask_for, write_volumes
 from jaxqsm.geometry import Acquisition
@@ -22,7 +23,9 @@ def r2star(
     out: Path,
     mask: Path | None = None,
     echo_times: Annotated[tuple[float, ...], Several] = (),
-    method: str = "arlo",
+    method: Annotated[str, method_of("relaxometry", says="Method (arlo needs even spacing)")] = default_of(
+        "relaxometry"
+    ),
     t2star: Path | None = None,
     replace_nonfinite: bool = False,
     overwrite: bool = False,
@@ -39,8 +42,6 @@ def r2star(
         Where to fit. Default: everywhere.
     echo_times
         Seconds, one an echo. Default: EchoTime of the JSON sidecars.
-    method
-        arlo (echoes evenly spaced), log_linear or nonlinear.
     t2star
         Also write T2* = 1 / R2*, seconds.
     replace_nonfinite
@@ -61,7 +62,8 @@ def r2star(
     inside = jnp.asarray(within & ~broken)
     acquisition = Acquisition(times, 1.0)  # decay does not ask for the field strength
     try:
-        rate = console.stage(method, lambda: chosen.function(jnp.asarray(image.data), inside, acquisition))
+        with console.stage(method) as done:
+            rate = done(chosen.function(jnp.asarray(image.data), inside, acquisition))
     except ValueError as error:
         raise InputError(f"{magnitude[0]}: {error}") from error
     outputs = {out: rate}

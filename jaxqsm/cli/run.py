@@ -51,21 +51,20 @@ def run(
         scan = read_scan(signal, mask, reading)
         result = reconstruct_and_tell(scan, config, mask_config)
         write_maps(partial, scan, result)
-        console.stage(
-            "report",
-            lambda: write_report(partial / "report.html", scan, result, title=scan.files[0].name),
-        )
+        with console.stage("report"):
+            write_report(partial / "report.html", scan, result, title=scan.files[0].name)
     console.note(f"wrote {out}: open {out / 'report.html'}")
 
 
 def read_scan(signal: SignalOptions, mask: Path | None, reading: ReadingOptions) -> ScanData:
     """Read the files of a scan under a spinner; DICOM is converted first."""
     if signal.dicom is None:
-        return console.stage("reading", lambda: load_files(signal, mask, reading, signal.complex_images))
+        with console.stage("reading"):
+            return load_files(signal, mask, reading, signal.complex_images)
     if any((signal.phase, signal.magnitude, signal.complex_images, signal.real, signal.imaginary)):
         raise InputError("--dicom: give either this or image files, not both")
-    with converted(signal.dicom) as found:
-        return console.stage("reading", lambda: load_files(found, mask, reading))
+    with converted(signal.dicom) as found, console.stage("reading"):
+        return load_files(found, mask, reading)
 
 
 def load_files(

@@ -104,16 +104,16 @@ def separate(
         if r2 is None:
             console.note(f"no map of R2: {uniform_r2:g} /s is taken everywhere")
     keywords, geometry, _ = at_scale(chosen, given, inside, geometry_of(image, b0_dir))
-    positive, negative = console.stage(
-        method,
-        lambda: chosen.function(
-            jnp.asarray(image.data),
-            jnp.asarray(difference),
-            jnp.asarray(inside),
-            geometry,
-            magnitude=magnitude_for(image, magnitude, same_echoes=False),
-            relaxivity=RELAXIVITY * field_strength,
-            **keywords,
-        ),
-    )
+    with console.stage(method) as done:
+        positive, negative = done(
+            chosen.function(
+                jnp.asarray(image.data),
+                jnp.asarray(difference),
+                jnp.asarray(inside),
+                geometry,
+                magnitude=magnitude_for(image, magnitude, same_echoes=False),
+                relaxivity=RELAXIVITY * field_strength,
+                **keywords,
+            )
+        )
     write_volumes({out_positive: positive, out_negative: negative}, image.grid)

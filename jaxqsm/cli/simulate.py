@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -113,10 +112,10 @@ def simulate(
     with staging(out) as folder:
         for number in range(count):
             label = subject if count == 1 else f"{int(subject) + number:0{len(str(count))}d}"
-            make = partial(_phantom, phantom, seed + number, protocol, age, pathology)
             if count > 1:
                 console.note(f"sub-{label}")
-            ground_truth = console.stage("head phantom", make)
+            with console.stage("head phantom") as done:
+                ground_truth = done(_phantom(phantom, seed + number, protocol, age, pathology))
             simulate_into(folder, ground_truth, protocol, seed=seed + number, subject=label)
     console.note(f"wrote {out}; the truth is in {out / 'derivatives' / 'truth'}")
 
@@ -126,7 +125,7 @@ def _phantom(name: str, seed: int, protocol: Protocol, age: float | None, pathol
     if name == "head":
         return head(size, field_strength=field_strength)
     return random_head(
-        jax.random.key(seed), size, field_strength=field_strength, age=age, pathology=pathology
+        size, field_strength=field_strength, age=age, pathology=pathology, key=jax.random.key(seed)
     )
 
 
@@ -144,7 +143,8 @@ def simulate_into(
     ``key`` is the random key of noise and coil phase; default that of ``seed``, which sidecars state.
     """
     key = jax.random.key(seed) if key is None else key
-    scan = console.stage("simulated scan", lambda: protocol.scan(key, phantom))
+    with console.stage("simulated scan") as done:
+        scan = done(protocol.scan(phantom, key=key))
     parameters = {
         "SNR": protocol.snr if np.isfinite(protocol.snr) else "inf",
         "Seed": seed,
@@ -153,9 +153,8 @@ def simulate_into(
         "BipolarReadout": protocol.bipolar,
         "PartialFourier": protocol.partial_fourier,
     }
-    files = console.stage(
-        "writing BIDS",
-        lambda: write_simulation(
+    with console.stage("writing BIDS"):
+        files = write_simulation(
             folder,
             scan,
             protocol.geometry,
@@ -163,6 +162,5 @@ def simulate_into(
             subject=subject,
             version=jaxqsm.__version__,
             parameters=parameters,
-        ),
-    )
+        )
     return scan, files

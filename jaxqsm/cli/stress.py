@@ -194,6 +194,7 @@ def evaluation_set(
         for name in scans:
             scan = by_name[name]
             console.note(f"sub-{name}: {scan.factor}")
-            phantom = console.stage("head phantom", scan.phantom)
+            with console.stage("head phantom") as done:
+                phantom = done(scan.phantom())
             simulate_into(folder, phantom, scan.protocol, seed=SEED, subject=name, key=scan.key)
     console.note(f"wrote {out}; the truth is in {out / 'derivatives' / 'truth'}")

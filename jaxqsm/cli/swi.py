@@ -69,13 +69,13 @@ def swi(
     keywords = {} if smoothing is None else {"smoothing": smoothing}
     if chi is not None:
         source, bright = _one_echo(chi, magnitude, first, "--chi", replace_nonfinite)
-        found = console.stage("true swi", lambda: weighting.true_swi(jnp.asarray(source.data), bright))
+        with console.stage("true swi") as done:
+            found = done(weighting.true_swi(jnp.asarray(source.data), bright))
     elif len(phase) == 1 and first.data.ndim == 3:
         source, bright = _one_echo(phase[0], magnitude, first, "--phase", replace_nonfinite)
         radians = radians_of_image(source, phase_range)
-        found = console.stage(
-            "swi", lambda: weighting.swi(jnp.asarray(radians), bright, geometry, **keywords)
-        )
+        with console.stage("swi") as done:
+            found = done(weighting.swi(jnp.asarray(radians), bright, geometry, **keywords))
     else:
         scan = load_scan(
             phase,
@@ -89,12 +89,13 @@ def swi(
             console.note(text)
         inside = jnp.asarray(mask_for(first, mask))
         measured = jnp.asarray(scan.phase)
-        unwrapped = console.stage("laplacian", lambda: unwrapping.laplacian(measured, inside, geometry))
+        with console.stage("laplacian") as done:
+            unwrapped = done(unwrapping.laplacian(measured, inside, geometry))
         bright = jnp.asarray(scan.magnitude)
-        found = console.stage(
-            "clear swi",
-            lambda: weighting.clear_swi(unwrapped, bright, inside, geometry, scan.acquisition, **keywords),
-        )
+        with console.stage("clear swi") as done:
+            found = done(
+                weighting.clear_swi(unwrapped, bright, inside, geometry, scan.acquisition, **keywords)
+            )
     outputs = {out: found}
     if projection is not None:
         outputs[projection] = weighting.minimum_intensity(found, geometry, thickness=thickness)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -12,23 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import TimeRemainingColumn as Remaining
 
 from jaxqsm.cli import console
+from jaxqsm.cli.choices import configuration
 from jaxqsm.io import InputError
 from jaxqsm.learning import CONFIGS, Report, read_config
 
 
-def train(config: str, /, *, out: Path) -> int | None:
+def train(config: Annotated[str, configuration()], /, *, out: Path) -> int | None:
     """Train a network on simulated scans, or go on with a training that was stopped.
 
-    Writes weights.safetensors (jaxqsm invert --method learned --set weights=FILE), log.jsonl, events for
+    Writes weights.safetensors (jaxqsm invert --method learned --set checkpoint=FILE), log.jsonl, events for
     TensorBoard (tensorboard --logdir OUT) and checkpoints/, from which the same command goes on after it was
     stopped at any moment. Batches are split over all devices, and data.batch_size must be a multiple of their
     number; without a GPU or TPU, over as many cores as divide it.
 
     Parameters
     ----------
-    config
-        A TOML file, or the name of a configuration that comes with jaxqsm: learned, background, deviation,
-        single_step or qsmnet_plus.
     out
         Folder of the run.
     """

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxqsm.cli import console
 from jaxqsm.cli.options import require_nifti_name
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.io import (
     Grid,
     Image,
@@ -152,3 +152,37 @@ def write_volumes(outputs: dict[Path, Any], grid: Grid) -> None:
         with staging(path.parent) as partial:
             save(partial / path.name, np.asarray(volume), grid)
         console.note(f"wrote {path}")
+
+
+def centred(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A total field without its mean in the mask, which no source makes, and zero outside."""
+    mean = field[mask].mean() if mask.any() else 0.0
+    return np.where(mask, field - mean, 0)
+
+
+def weighing(
+    method: Method, image: Image, magnitude: Path | None, weights: Path | None
+) -> dict[str, jnp.ndarray]:
+    """Magnitude and weights, of those that the method takes."""
+    both = images_of(image, magnitude, weights)
+    return {name: values for name, values in both.items() if values is not None and method.takes(name)}
+
+
+def images_of(image: Image, magnitude: Path | None, weights: Path | None) -> dict[str, jnp.ndarray | None]:
+    """Magnitude and weights on the grid of the image."""
+    return {
+        "magnitude": magnitude_for(image, magnitude, same_echoes=False),
+        "weights": magnitude_for(image, weights, same_echoes=False),
+    }
+
+
+def acquisition_of(
+    image: Image, echo_times: tuple[float, ...], field_strength: float | None
+) -> Acquisition | None:
+    """Echo times and field strength, by option or sidecar; None where either is not known."""
+    sidecar = sidecar_of(image.path)
+    times = list(echo_times) or sidecar.numbers("EchoTime")
+    tesla = field_strength if field_strength is not None else sidecar.number("MagneticFieldStrength")
+    if not times or tesla is None:
+        return None
+    return Acquisition(times, tesla)

@@ -47,11 +47,11 @@ class EvaluationScan:
     def phantom(self) -> HeadPhantom:
         """The person, the same for all scans of the set but for lesions and field strength."""
         return random_head(
-            evaluation_key(0),
             self.protocol.phantom_voxel_size,
             field_strength=self.protocol.field_strength,
             age=AGE,
             pathology=self.pathology,
+            key=evaluation_key(0),
         )
 
     @property

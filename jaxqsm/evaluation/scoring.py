@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 from jaxqsm import metrics
 from jaxqsm.evaluation.trial import TURN, Trial
 from jaxqsm.methods import Method, find_method
-from jaxqsm.operators import erode
-from jaxqsm.pipeline import standard_standard_deviation_of
+from jaxqsm.operators import MaskedVolume, erode
+from jaxqsm.pipeline import standard_deviation_of
 from jaxqsm.uncertainty import coverage
 from jaxqsm.variational.common import referenced
 
@@ -57,12 +57,14 @@ def score(
     weights = {"magnitude": trial.magnitude}
     work: Callable[[], Any]
     if method.stage == "uncertainty":
-        on_valid_voxels = find_method("inversion", JUDGED)
-        chi = on_valid_voxels.function(field, mask, geometry, **weights)
-        given = method, chi, field, mask, geometry, on_valid_voxels, weights
-        work = partial(standard_standard_deviation_of, *given, magnitude=trial.magnitude, options=keywords)
+        inversion = find_method("inversion", JUDGED)
+        chi = inversion.function(field, mask, geometry, **weights)
+        given = method, chi, field, mask, geometry, inversion, weights
+        work = partial(
+            standard_deviation_of, *given, magnitude=trial.magnitude, weights=None, options=keywords
+        )
     else:
-        keywords |= weights if method.takes_magnitude else {}
+        keywords |= weights if method.takes("magnitude") else {}
         work = partial(method.function, field, mask, geometry, **keywords)
     start = time.perf_counter()
     found = jax.block_until_ready(work())
@@ -71,7 +73,7 @@ def score(
         return _of_standard_deviation(chi, found, trial), seconds
     if method.stage == "unwrapping":
         return {"wrong_turns": _unwrapping_errors(found, trial)}, seconds
-    image, valid = found if isinstance(found, tuple) else (found, mask)
+    image, valid = MaskedVolume.of(found, mask)
     labels = None
     truth = trial.truth
     if method.stage != "background":

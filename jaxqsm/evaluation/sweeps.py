@@ -61,7 +61,7 @@ class Sweep:
 @functools.lru_cache(maxsize=1)
 def _person(voxel_size: tuple[float, float, float], contrast: float, texture: float) -> HeadPhantom:
     return random_head(
-        evaluation_key(0), voxel_size, age=AGE, pathology=HEALTHY, contrast=contrast, texture=texture
+        voxel_size, age=AGE, pathology=HEALTHY, contrast=contrast, texture=texture, key=evaluation_key(0)
     )
 
 
@@ -76,9 +76,9 @@ def _trial(
 ) -> Trial:
     phantom = change(_person(protocol.phantom_voxel_size, contrast, texture))
     clean = dataclasses.replace(protocol, snr=float("inf"))
-    scan = clean.scan(evaluation_key(100), phantom)
+    scan = clean.scan(phantom, key=evaluation_key(100))
     return make_trial(
-        evaluation_key(101), scan, protocol, stage=stage, residual_background=residual_background
+        scan, protocol, stage=stage, residual_background=residual_background, key=evaluation_key(101)
     )
 
 

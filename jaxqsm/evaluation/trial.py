@@ -38,10 +38,10 @@ class Trial(NamedTuple):
 
 
 def make_trial(
-    key: PRNGKeyArray,
     scan: Scan,
     protocol: Protocol,
     *,
+    key: PRNGKeyArray,
     stage: str = "inversion",
     residual_background: float = 0.0,
 ) -> Trial:

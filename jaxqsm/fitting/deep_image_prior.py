@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.fitting.descent import descend
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.networks.blocks.block_u_net import CONDITIONING, BlockUNet, conditioning_vector
 from jaxqsm.networks.blocks.data_consistency import at_unit_size
 from jaxqsm.networks.blocks.layers import (
@@ -19,25 +19,26 @@ from jaxqsm.networks.blocks.layers import (
     space_to_depth,
     unpad,
 )
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 NOISE_CHANNELS = 2
 """Of fixed random numbers, beside the field and its image through the dipole."""
 
 
-@partial(jax.jit, static_argnames=("channels", "max_iterations", "radians_per_ppm"))
+@partial(jax.jit, static_argnames=("channels", "max_iterations"))
 def deep_image_prior(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     key: PRNGKeyArray | None = None,
     weight: float = 3e-4,
     channels: int = 32,
     learning_rate: float = 3e-3,
     max_iterations: int = 300,
-    radians_per_ppm: float = 0.0,
 ) -> Float[Array, "x y z"]:
     """χ that an untrained U-Net makes, fitted to this field alone until held-out voxels are predicted worse.
 
@@ -48,7 +49,10 @@ def deep_image_prior(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: where given, the fit is to exp(i s field), s its ``phase_scale``, so that 2π multiples of
+            the phase do no harm. Default: to the field.
         key: of first weights, noise and held-out voxels; default ``jax.random.key(0)``.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 3e-4; 0 for none.
             In the middle of the head phantom at 2 mm, oblique, with noise of 0.002 ppm the error is 25.5 %,
@@ -56,9 +60,6 @@ def deep_image_prior(
         channels: of the U-Net at half resolution. Default 32.
         learning_rate: of Adam. Default 3e-3.
         max_iterations: at most so many count. Default 300.
-        radians_per_ppm: s, the phase of 1 ppm (:attr:`jaxqsm.Acquisition.phase_per_ppm` of one echo). Where
-            it is given the fit is to exp(is field): whole turns in which unwrapping went wrong do no harm.
-            Default 0: to the field.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. A step is a pass of the U-Net forth and back: 0.4 s on
@@ -71,14 +72,19 @@ def deep_image_prior(
     """
     key = jax.random.key(0) if key is None else key
     of_weights, of_noise, of_voxels = jax.random.split(key, 3)
-    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
+    data, scale = at_unit_size(local_field, mask, geometry, confidence(magnitude, weights))
     noise = 0.3 * jax.random.normal(of_noise, (NOISE_CHANNELS, *mask.shape))
     images = jnp.stack([data.field, 3 * data.predict(data.weights * data.field), *noise], axis=-1)
     blocks = space_to_depth(pad_to_multiple(images[None], 4))
     numbers = conditioning_vector(data.field, mask, geometry)[None]
     graph, parameters = nnx.split(
         BlockUNet(
-            blocks.shape[-1], 8, width=channels, conditioning=CONDITIONING, slab=10**6, rngs=nnx.Rngs(of_weights)
+            blocks.shape[-1],
+            8,
+            width=channels,
+            conditioning=CONDITIONING,
+            slab=10**6,
+            rngs=nnx.Rngs(of_weights),
         )
     )
 
@@ -96,6 +102,6 @@ def deep_image_prior(
         weight=weight / 0.02,
         learning_rate=learning_rate,
         max_iterations=max_iterations,
-        radians_per_ppm=None if radians_per_ppm == 0 else radians_per_ppm * scale,
+        phase_scale=None if acquisition is None else acquisition.phase_scale * scale,
     )
     return scale * referenced(found.chi, mask)

@@ -53,7 +53,7 @@ def descend(
     weight: float,
     learning_rate: float,
     max_iterations: int,
-    radians_per_ppm: ArrayLike | None = None,
+    phase_scale: ArrayLike | None = None,
     splits: Bool[Array, "split x y z"] | None = None,
 ) -> Descent:
     """Least Σ |W (Dχ − field)|² over the voxels that are shown, and total variation, over ``parameters``.
@@ -71,7 +71,7 @@ def descend(
         weight: of Σ |∇χ|, ppm · mm.
         learning_rate: of Adam.
         max_iterations: of Adam.
-        radians_per_ppm: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
+        phase_scale: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
             turns of the phase do not count. Default: that of the field.
         splits: voxels that count in the loss, one after another of these a step. Default: all that are shown.
     """
@@ -84,11 +84,11 @@ def descend(
     def weighted(left: Array) -> Array:
         """Of the misfit; less its mean, as the mean of a field has no source."""
         squared = data.weights**2 / jnp.sum(data.weights**2)
-        if radians_per_ppm is None:
+        if phase_scale is None:
             return data.weights * (left - jnp.sum(squared * left))
-        turned = jnp.exp(1j * radians_per_ppm * left)
-        left = left - jnp.angle(jnp.sum(squared * turned)) / radians_per_ppm
-        return data.weights * 2 / radians_per_ppm * jnp.sin(radians_per_ppm * left / 2)
+        turned = jnp.exp(1j * phase_scale * left)
+        left = left - jnp.angle(jnp.sum(squared * turned)) / phase_scale
+        return data.weights * 2 / phase_scale * jnp.sin(phase_scale * left / 2)
 
     def loss(parameters: Any, number: Array) -> tuple[Array, tuple[Array, Array]]:
         chi = image(parameters, number)

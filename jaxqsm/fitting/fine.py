@@ -15,7 +15,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.data_consistency import at_unit_size
 from jaxqsm.networks.network import with_start
 from jaxqsm.pretrained import trained_network
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 LAST = "leave"
 """Name of the last layer of our U-Nets."""
@@ -27,8 +27,9 @@ def fine(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
-    weights: str = "learned",
+    checkpoint: str = "learned",
     whole: bool = False,
     weight: float = 1e-4,
     learning_rate: float = 1e-3,
@@ -44,9 +45,10 @@ def fine(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of the held-out voxels; default ``jax.random.key(0)``.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote. Default ``"learned"``.
         whole: move all weights instead of the last layer's: a pass forth and back a step. Default false.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
@@ -65,7 +67,7 @@ def fine(
     References:
         Zhang et al. 2020, NeuroImage 211:116579, doi:10.1016/j.neuroimage.2020.116579 (FINE).
     """
-    graph, state = trained_network(weights, "inversion")
+    graph, state = trained_network(checkpoint, "inversion")
     key = jax.random.key(0) if key is None else key
 
     def moves(path: tuple[Any, ...], _: Any) -> bool:
@@ -73,8 +75,8 @@ def fine(
 
     moving, fixed = nnx.split_state(state, nnx.All(nnx.Param, moves), ...)
     if not jax.tree.leaves(moving):
-        raise ValueError(f"weights {weights}: the network has no layer {LAST!r}; use whole=True")
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+        raise ValueError(f"checkpoint {checkpoint}: the network has no layer {LAST!r}; use whole=True")
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
     return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, whole, max_iterations)
 
 
@@ -90,9 +92,9 @@ def _fitted(
     whole: bool,
     max_iterations: int,
 ) -> Array:
-    local_field, mask, geometry, magnitude = scan
+    local_field, mask, geometry, weights = scan
     batch = jax.tree.map(lambda leaf: leaf[None], scan)
-    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
+    data, scale = at_unit_size(local_field, mask, geometry, weights)
     inputs = with_start(nnx.merge(graph, moving, fixed), batch)
 
     def image(parameters: nnx.State) -> Array:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxqsm.fitting.descent import Descent, descend
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.data_consistency import at_unit_size
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 LEVELS = (1, 2, 4, 8)
 """Spacings of the grids of features, in voxels."""
@@ -65,6 +65,7 @@ def implicit_representation(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
     weight: float = 5e-4,
     learning_rate: float = 0.05,
@@ -80,7 +81,8 @@ def implicit_representation(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of first weights and held-out voxels; default ``jax.random.key(0)``.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 5e-4: the
             finest grid would learn noise.
@@ -97,7 +99,14 @@ def implicit_representation(
         Zhang et al. 2024, Med Image Anal 95:103173, doi:10.1016/j.media.2024.103173 (INR-QSM).
     """
     found, _, scale = _fitted(
-        local_field, mask, geometry, magnitude, key, weight, learning_rate, max_iterations
+        local_field,
+        mask,
+        geometry,
+        confidence(magnitude, weights),
+        key,
+        weight,
+        learning_rate,
+        max_iterations,
     )
     return scale * referenced(found.chi, mask)
 
@@ -109,6 +118,7 @@ def represent(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
     weight: float = 5e-4,
     learning_rate: float = 0.05,
@@ -124,7 +134,14 @@ def represent(
         (29, 29, 29)
     """
     found, image, scale = _fitted(
-        local_field, mask, geometry, magnitude, key, weight, learning_rate, max_iterations
+        local_field,
+        mask,
+        geometry,
+        confidence(magnitude, weights),
+        key,
+        weight,
+        learning_rate,
+        max_iterations,
     )
     return image(found.parameters)._replace(scale=scale)
 
@@ -133,14 +150,14 @@ def _fitted(
     local_field: Array,
     mask: Array,
     geometry: Geometry,
-    magnitude: Array | None,
+    weights: Array | None,
     key: PRNGKeyArray | None,
     weight: float,
     learning_rate: float,
     max_iterations: int,
 ) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
     of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
-    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
+    data, scale = at_unit_size(local_field, mask, geometry, weights)
     x, y, z = (jnp.arange(n) * size for n, size in zip(mask.shape, geometry.voxel_size, strict=True))
 
     def function(parameters: Sequence[Array]) -> Representation:

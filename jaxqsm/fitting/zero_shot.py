@@ -15,7 +15,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.data_consistency import at_unit_size
 from jaxqsm.networks.network import with_start
 from jaxqsm.pretrained import trained_network
-from jaxqsm.variational.common import data_weights, referenced
+from jaxqsm.variational.common import confidence, data_weights, referenced
 
 SPLITS = 4
 """In how many ways voxels are divided into those that the network is given and those it must predict."""
@@ -30,8 +30,9 @@ def zero_shot(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
-    weights: str = "learned",
+    checkpoint: str = "learned",
     weight: float = 1e-4,
     learning_rate: float = 3e-4,
     max_iterations: int = 40,
@@ -46,9 +47,10 @@ def zero_shot(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of the splits; default ``jax.random.key(0)``.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote, of a network that weights its data by the magnitude. Default ``"learned"``.
         weight: of total variation besides, ppm · mm for a field of 0.02 ppm. Default 1e-4.
         learning_rate: of Adam. Default 3e-4.
@@ -66,10 +68,10 @@ def zero_shot(
     References:
         Yaman, Hosseini & Akçakaya 2022, ICLR, doi:10.48550/arXiv.2102.07737 (ZS-SSL).
     """
-    graph, state = trained_network(weights, "inversion")
+    graph, state = trained_network(checkpoint, "inversion")
     moving, fixed = nnx.split_state(state, nnx.Param, ...)
     key = jax.random.key(0) if key is None else key
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
     return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, max_iterations)
 
 
@@ -84,11 +86,11 @@ def _fitted(
     learning_rate: float,
     max_iterations: int,
 ) -> Array:
-    local_field, mask, geometry, magnitude = scan
+    local_field, mask, geometry, weights = scan
     of_splits, of_unknown = jax.random.split(key)
     predicted = jax.random.uniform(of_splits, (SPLITS, *mask.shape)) < PREDICTED
     shown = ~predicted & ~held_out(of_unknown, mask)
-    sure = data_weights(mask, magnitude)
+    sure = data_weights(mask, weights)
     given = [
         jax.tree.map(lambda leaf: leaf[None], (local_field * part, mask, geometry, sure * part))
         for part in shown
@@ -97,7 +99,7 @@ def _fitted(
     network = nnx.merge(graph, moving, fixed)
     given = [with_start(network, batch) for batch in given]
     batches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
-    data, scale = at_unit_size(local_field, mask, geometry, magnitude)
+    data, scale = at_unit_size(local_field, mask, geometry, weights)
 
     def changed(change: nnx.State) -> Any:
         return nnx.merge(graph, jax.tree.map(jnp.add, moving, change), fixed)

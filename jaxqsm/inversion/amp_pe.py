@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import haar, haar_inverse, pad
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import douglas_rachford, shrink, splitting_step
 from jaxqsm.variational.common import padded_shape
-from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.problem import InversionProblem, Volume, inversion_problem
 
 IMAGE_RHO = 25.0
@@ -67,8 +67,9 @@ def amp_pe(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    radians_per_ppm: float = 16.0,
     levels: int = 4,
     outer_iterations: int = 20,
     start_iterations: int = 8,
@@ -88,9 +89,11 @@ def amp_pe(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; weights are then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: echo times and field strength; the data term is then that of the phase, s being the
+            acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from. Default: none.
-        radians_per_ppm: phase of 1 ppm in the complex exponential whose misfit counts. Default 16.
         levels: of wavelets; default 4.
         outer_iterations: of estimates of the parameters before there are outliers, and half as many with them. Default
             20: on the head phantom they then change no more.
@@ -107,12 +110,12 @@ def amp_pe(
     """
     unit = 2**levels
     x, y, z = (-(-n // unit) * unit for n in padded_shape(mask.shape))
-    given = inversion_problem(local_field, mask, geometry, magnitude, shape=(x, y, z))
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights, shape=(x, y, z))
     held = jax.lax.stop_gradient(given)
 
     def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:
         pair, known, belief = state
-        proximal, nearest = _splitting(held, known, belief, radians_per_ppm)
+        proximal, nearest = _splitting(held, known, belief, acquisition)
         step = splitting_step(proximal, nearest)
         pair = jax.lax.fori_loop(0, start_iterations, lambda _, pair: step(pair), pair)
         return (pair, *_estimated(held, known, belief, proximal(pair)[0], outliers=outliers)), None
@@ -129,7 +132,7 @@ def amp_pe(
     for outliers, length in ((False, outer_iterations), (True, outer_iterations // 2)):
         state, _ = jax.lax.scan(partial(once, outliers=outliers), state, None, length=length)
     pair, known, belief = state
-    proximal, nearest = _splitting(given, known, belief, radians_per_ppm)
+    proximal, nearest = _splitting(given, known, belief, acquisition)
     chi = douglas_rachford(proximal, nearest, pair, tolerance=tolerance, max_iterations=max_iterations)
     return given.to_scan_grid(chi)
 
@@ -142,10 +145,10 @@ State = tuple[Pair, Parameters, Volume]
 
 
 def _splitting(
-    given: InversionProblem, known: Parameters, belief: Volume, radians_per_ppm: float
+    given: InversionProblem, known: Parameters, belief: Volume, acquisition: Acquisition | None
 ) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
     """Least ½ Σ W² belief misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
-    data_term = nonlinear(given.field, given.weights * belief, radians_per_ppm=radians_per_ppm)
+    data_term = of_phase(given.field, given.weights * belief, acquisition)
     thresholds = known.rates * known.variance
     rho = IMAGE_RHO * thresholds[0]
 

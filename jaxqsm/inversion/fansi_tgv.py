@@ -7,9 +7,9 @@ from functools import partial
 import jax
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.variational.admm import tgv_admm
-from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.problem import inversion_problem
 
 FIELD_RHO = 0.5
@@ -23,10 +23,11 @@ def fansi_tgv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 4.0,
-    radians_per_ppm: float = 16.0,
     tolerance: float = 5e-3,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -38,11 +39,13 @@ def fansi_tgv(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: echo times and field strength; the data term is then that of the phase, s being the
+            acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
         ratio: mm; weight of the second penalty over the first. Default 4, as for :func:`tgv`.
-        radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
         tolerance: relative change of the iterate at which to stop. Default 5e-3.
         max_iterations: bound on the iterations. Default 200.
 
@@ -52,10 +55,10 @@ def fansi_tgv(
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = tgv_admm(
         given,
-        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm, rho=FIELD_RHO),
+        of_phase(given.field, given.weights, acquisition, rho=FIELD_RHO),
         field_rho=FIELD_RHO,
         weight=weight,
         start=start,

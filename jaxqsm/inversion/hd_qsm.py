@@ -22,6 +22,7 @@ def hd_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     first_weight: float = 0.05,
     weight: float = 2e-4,
@@ -37,7 +38,8 @@ def hd_qsm(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         first_weight: in mm, of the first stage's penalty. Default 0.05.
         weight: in ppm · mm, of the second stage's. Default 2e-4.
@@ -50,7 +52,7 @@ def hd_qsm(
     References:
         Lambert et al. 2022, MRM 88:962, doi:10.1002/mrm.29218.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = total_variation_admm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),

@@ -23,6 +23,7 @@ def heidi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     edges: float = 0.3,
@@ -39,7 +40,9 @@ def heidi(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; weights the least squares, and its edges count too.
+        magnitude: optional image, any unit, whose steepest differences are not penalised; weighs the data too
+            where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15.
         edges: part of all differences of each image that count as edges. Default 0.3.
@@ -56,7 +59,7 @@ def heidi(
         Schweser et al. 2012, NeuroImage 62:2083, doi:10.1016/j.neuroimage.2012.05.067. The published method
         fills k-space in three steps by the size of the kernel; here the second one is least squares too.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first = least_squares(given, given.weights, max_iterations=start_iterations)
     field = local_field * mask
     guides = [field, laplacian(field, geometry)] + ([] if magnitude is None else [magnitude])

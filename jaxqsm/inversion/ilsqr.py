@@ -26,6 +26,7 @@ def ilsqr(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     threshold: float = 0.1,
     outliers: float = 0.999,
     start: Float[Array, "x y z"] | None = None,
@@ -40,7 +41,8 @@ def ilsqr(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; weights the least squares by its ratio to its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         threshold: of the kernel's magnitude below which streaks lie. Default 0.1, as published.
         outliers: quantile of the size of the field's Laplacian above which a voxel begins to lose weight.
             Default 0.999. The published 0.6 takes weight off vessels and borders of nuclei, too: on the head
@@ -56,7 +58,7 @@ def ilsqr(
     References:
         Li et al. 2015, NeuroImage 108:111, doi:10.1016/j.neuroimage.2014.12.043.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     rough = jnp.abs(pad(laplacian(local_field * mask, geometry), shape))

@@ -28,6 +28,7 @@ def l1_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 0.05,
     tolerance: float = 1e-2,
@@ -43,7 +44,8 @@ def l1_qsm(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in mm: unlike that of :func:`tv` it does not depend on the noise. Default 0.05.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
@@ -55,7 +57,7 @@ def l1_qsm(
     References:
         Milovic et al. 2022, MRM 87:457, doi:10.1002/mrm.28957.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     # In units of a typical misfit both terms move at one pace; the minimum is the same.
     chi = total_variation_admm(
         given,

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.variational.admm import IMAGE_RHO, total_variation_admm
-from jaxqsm.variational.data_terms import Proximal, linear, nonlinear
+from jaxqsm.variational.data_terms import Proximal, of_phase
 from jaxqsm.variational.edges import edge_weighted_shrink
 from jaxqsm.variational.problem import inversion_problem, smv_filtered
 
@@ -20,20 +20,19 @@ OUTLIER = 6.0
 """Misfits beyond this many standard deviations lose weight, as published for MERIT."""
 
 
-@partial(jax.jit, static_argnames=("smv_radius", "merit", "nonlinear_data", "max_iterations"))
+@partial(jax.jit, static_argnames=("smv_radius", "merit", "max_iterations"))
 def medi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    guide: Float[Array, "x y z"] | None = None,
     csf_mask: Bool[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     edges: float = 0.3,
-    nonlinear_data: bool = True,
-    radians_per_ppm: float = 16.0,
     smv_radius: float = 0.0,
     merit: int = 0,
     csf_weight: float = 0.1,
@@ -49,16 +48,15 @@ def medi(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: any unit. W is the magnitude over its root mean square, and M is zero at its steepest
-            differences. Without it there are no known edges: the method is then :func:`fansi_tv`.
+        magnitude: optional image, any unit, whose steepest differences are not penalised; weighs the data too
+            where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: echo times and field strength; the data term is then that of the phase, s being the
+            acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        guide: another image whose edges are free, such as a T1-weighted one on the same grid; any unit.
-            Default: the magnitude.
         csf_mask: where cerebrospinal fluid is known to be of one χ (MEDI+0). χ is then relative to it.
         weight: in ppm · mm. Default 3e-4.
         edges: part of all differences in the mask that count as edges. Default 0.3, as published.
-        nonlinear_data: whether the data term is the nonlinear one (default) or ½ |W (Dχ − field)|².
-        radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
         smv_radius: mm; above 0, field and model lose their mean over a ball of this radius, which removes
             what is left of the background, and the mask is eroded by it. Default 0: none; published with 5.
         merit: how often to solve again with less weight on voxels that miss by more than six standard
@@ -76,23 +74,18 @@ def medi(
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (nonlinear data term, MERIT);
         Liu et al. 2018, MRM 79:2795, doi:10.1002/mrm.26946 (MEDI+0).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     if smv_radius > 0:
         given = smv_filtered(given, smv_radius)
     within = given.mask
-    guide = magnitude if guide is None else guide
-    shrink = edge_weighted_shrink(guide, mask, geometry, given.shape, edges=edges)
+    shrink = edge_weighted_shrink(magnitude, mask, geometry, given.shape, edges=edges)
     image = None if csf_mask is None else _of_one_value(pad(csf_mask & within, given.shape), csf_weight)
 
     weights = given.weights
     for again in range(merit + 1):
-        if nonlinear_data:
-            data_term = nonlinear(given.field, weights, radians_per_ppm=radians_per_ppm)
-        else:
-            data_term = linear(given.field, weights)
         chi = total_variation_admm(
             given,
-            data_term,
+            of_phase(given.field, weights, acquisition),
             weight=weight,
             shrink=shrink,
             image=image,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import iterate
@@ -23,8 +23,9 @@ def ndi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    radians_per_ppm: float = 4.0,
     step_size: float = 4.0,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
@@ -37,10 +38,11 @@ def ndi(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: echo times and field strength; the data term is then that of the phase, s being the
+            acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another method. Default: none.
-        radians_per_ppm: s, the phase of 1 ppm; default 4, i.e. 5 ms at 3 T. Descent starts at χ = 0
-            and finds the nearest turn: fields beyond π/s (0.8 ppm) would settle on a wrong one.
         step_size: default 4; steps above 4.5 diverge (the kernel squared reaches 4/9). Twice the
             published step needs half the iterations.
         max_iterations: default 100.
@@ -53,16 +55,18 @@ def ndi(
         Polak et al. 2020, NMR Biomed 33:e4271, doi:10.1002/nbm.4271.
     """
     shape = padded_shape(local_field.shape)
-    weights = data_weights(mask, magnitude) ** 2
+    weights = data_weights(mask, magnitude, weights) ** 2
     # Weights above 1 would need a shorter step; only their ratio matters.
     weights = pad(weights / jnp.maximum(weights.max(), 1e-30), shape)
-    phase = pad(radians_per_ppm * local_field * mask, shape)
+    field = pad(local_field * mask, shape)
+    scale = None if acquisition is None else acquisition.phase_scale
     kernel = dipole_kernel(shape, geometry)
 
     def step(chi):
-        misfit = sine(dipole_convolve(chi, kernel, shape) - phase)
+        misfit = dipole_convolve(chi, kernel, shape) - field
+        misfit = misfit if scale is None else sine(scale * misfit) / scale
         return chi - step_size * dipole_convolve(weights * misfit, kernel, shape)
 
-    first = jnp.zeros_like(phase) if start is None else radians_per_ppm * pad(start, shape)
-    chi = iterate(step, first, max_iterations) / radians_per_ppm
+    first = jnp.zeros_like(field) if start is None else pad(start, shape)
+    chi = iterate(step, first, max_iterations)
     return referenced(crop(chi, local_field.shape), mask)

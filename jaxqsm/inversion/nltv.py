@@ -24,6 +24,7 @@ def nltv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 4e-4,
     huber_threshold: float = 0.02,
@@ -41,7 +42,8 @@ def nltv(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of small gradients. Default 4e-4.
         huber_threshold: ppm / mm, the gradient whose penalty is halved. Default 0.02: on the head phantom at 2 mm the
@@ -59,7 +61,7 @@ def nltv(
         Candès, Wakin & Boyd 2008, J Fourier Anal Appl 14:877, doi:10.1007/s00041-008-9045-x (reweighting);
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (the solver's splitting).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     solve = partial(
         total_variation_admm,
         given,

@@ -21,6 +21,7 @@ def rts(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     weight: float = 1e-4,
@@ -37,7 +38,8 @@ def rts(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; weights the first step by its ratio to its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
         weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
@@ -53,7 +55,7 @@ def rts(
     References:
         Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first = least_squares(given, given.weights, max_iterations=start_iterations)
     chi = k_space_completion(
         jnp.fft.rfftn(first),

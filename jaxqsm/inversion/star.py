@@ -22,6 +22,7 @@ def star(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     strong_weight: float = 3e-3,
     weight: float = 3e-4,
@@ -36,7 +37,8 @@ def star(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm that the second level begins from, less what the first finds. Default: none.
         strong_weight: in ppm · mm, of the first level. Default 3e-3, ten times the second's.
         weight: in ppm · mm, of the second level. Default 3e-4.
@@ -49,7 +51,7 @@ def star(
     References:
         Wei et al. 2015, NMR Biomed 28:1294, doi:10.1002/nbm.3383.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     strong = total_variation_admm(
         given,
         linear(given.field, given.weights),

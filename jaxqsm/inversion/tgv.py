@@ -20,6 +20,7 @@ def tgv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 4.0,
@@ -34,7 +35,8 @@ def tgv(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
         ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels,
@@ -49,7 +51,7 @@ def tgv(
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041;
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (splitting, closed-form steps).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = tgv_admm(
         given,
         linear(given.field, given.weights, rho=FIELD_RHO),

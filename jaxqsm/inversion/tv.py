@@ -20,6 +20,7 @@ def tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     tolerance: float = 1e-2,
@@ -37,7 +38,8 @@ def tv(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid; W is zero elsewhere, so χ may explain nothing there.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4, best
             on the head phantom at 3 T after background removal (2e-4 for its true local field).
@@ -57,7 +59,7 @@ def tv(
         Bilgic et al. 2015, MRM 73:1445, doi:10.1002/mrm.25029 (ADMM for TV-QSM);
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (splitting Dχ for spatial weights).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = total_variation_admm(
         given,
         linear(given.field, given.weights),

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.geometry import Geometry
+from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import erode, pad
 from jaxqsm.variational.admm import total_variation_admm
-from jaxqsm.variational.data_terms import nonlinear
+from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.field_split import Harmonic
 from jaxqsm.variational.problem import inversion_problem
 
@@ -23,10 +23,11 @@ def wh_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
+    acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 3e-4,
     harmonic_weight: float = 150.0,
-    radians_per_ppm: float = 16.0,
     tolerance: float = 5e-3,
     max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
@@ -39,11 +40,13 @@ def wh_qsm(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        acquisition: echo times and field strength; the data term is then that of the phase, s being the
+            acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 3e-4.
         harmonic_weight: in mm⁴; the larger, the more nearly harmonic. Default 150, as published.
-        radians_per_ppm: s, the phase of 1 ppm: 2π · 42.58 · B0 · TE. Default 16, i.e. 20 ms at 3 T.
         tolerance: relative change of the iterate at which to stop. Default 5e-3: smooth fields come late.
         max_iterations: bound on the iterations. Default 300.
 
@@ -53,14 +56,14 @@ def wh_qsm(
     References:
         Milovic et al. 2019, MRM 81:1399, doi:10.1002/mrm.27483.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.
     inside = pad(erode(mask, 1.0, geometry), given.shape)
     # Split off as tightly as it is weighted, so half of it stays.
     harmonic = Harmonic(kept=jnp.where(inside, 0.5, 1.0), rho=harmonic_weight)
     chi = total_variation_admm(
         given,
-        nonlinear(given.field, given.weights, radians_per_ppm=radians_per_ppm),
+        of_phase(given.field, given.weights, acquisition),
         weight=weight,
         harmonic=harmonic,
         start=start,

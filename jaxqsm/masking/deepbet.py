@@ -16,7 +16,7 @@ def deepbet(
     geometry: Geometry,
     *,
     affine: Float[np.ndarray, "4 4"] | None = None,
-    erosion: int = 0,
+    erosion: float = 0.0,
 ) -> Bool[np.ndarray, "x y z"]:
     """Brain as the network deepbet finds it, which needs the extra ``jaxqsm[brain]`` (PyTorch).
 
@@ -25,10 +25,11 @@ def deepbet(
 
     Args:
         image: magnitude, any unit; of several echoes the first, where least signal is lost.
-        geometry: not used, as the network brings any grid to its own.
+        geometry: voxel size (mm), for the erosion; the network brings any grid to its own.
         affine: from voxels to the scanner's axes (RAS), which say where the top of the head is. Default: the
             voxel axes are those.
-        erosion: layers of voxels taken off the finished mask, never at the array's border. Default 0.
+        erosion: mm taken off the finished mask, at least one layer of voxels, never at the array's border.
+            Default 0: none.
 
     Returns:
         Boolean mask with holes filled.
@@ -39,7 +40,6 @@ def deepbet(
     References:
         Fisch et al. 2024, Comput Biol Med 179:108845, doi:10.1016/j.compbiomed.2024.108845.
     """
-    del geometry
     if importlib.util.find_spec("deepbet") is None:
         raise ValueError("deepbet is not installed: pip install 'jaxqsm[brain]'")
     import nibabel
@@ -49,7 +49,7 @@ def deepbet(
     head = nibabel.Nifti1Image(first, np.eye(4) if affine is None else affine)
     try:
         _, found, _ = BrainExtraction().run(head)
-        mask = peeled(np.asarray(found.dataobj) > 0, erosion)
+        mask = peeled(np.asarray(found.dataobj) > 0, erosion, np.asarray(geometry.voxel_size))
     except (AssertionError, ValueError):  # an empty box or component
         mask = np.zeros(first.shape, bool)
     if not mask.any():

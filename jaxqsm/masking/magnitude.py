@@ -41,7 +41,7 @@ def magnitude(
     geometry: Geometry,
     *,
     neck: float | None = None,
-    erosion: int = 1,
+    erosion: float = 1.0,
 ) -> Bool[np.ndarray, "x y z"]:
     """Largest compact bright region, cut where it narrows and where it hangs on others by thin bridges.
 
@@ -54,8 +54,8 @@ def magnitude(
         geometry: voxel size (mm).
         neck: largest half width in mm of a bridge that is cut. Default: two fifths of the region's own half
             width.
-        erosion: layers of voxels taken off the finished mask, never at the array's border. Default
-            1: voxels at the border hold part bone or air, whose field no background method removes.
+        erosion: mm taken off the finished mask, at least one layer of voxels, never at the array's border.
+            Default 1: border voxels hold part bone or air; 0: none.
 
     Returns:
         Boolean mask with holes filled.
@@ -89,7 +89,7 @@ def magnitude(
     bright = _bright(mean, _repeated(bias, factors, mean.shape))
     mask = largest(_repeated(region, factors, mean.shape) & bright)
     mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
-    mask = peeled(mask, erosion)
+    mask = peeled(mask, erosion, voxel_size)
     if not mask.any():
         raise ValueError("no region of signal was found in the magnitude; pass a mask")
     return mask

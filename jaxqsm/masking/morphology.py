@@ -31,6 +31,9 @@ def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarra
     return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
 
 
-def peeled(mask: np.ndarray, layers: int) -> np.ndarray:
-    """``mask`` less layers of voxels, never at the array's border, where the object may go on."""
-    return ndimage.binary_erosion(mask, iterations=layers, border_value=1) if layers > 0 else mask
+def peeled(mask: np.ndarray, erosion: float, voxel_size: np.ndarray) -> np.ndarray:
+    """Take ``erosion`` mm off a mask, and no less than one layer of voxels, unless it is 0.
+
+    Nothing is taken off at the array's border, where the object may go on.
+    """
+    return depth(mask, voxel_size) > max(erosion, voxel_size.min()) if erosion > 0 else mask

@@ -29,7 +29,7 @@ def phase_quality(
     phase: Float[np.ndarray, "x y z *echo"],
     geometry: Geometry,
     *,
-    erosion: int = 1,
+    erosion: float = 1.0,
 ) -> Bool[np.ndarray, "x y z"]:
     """Largest region where second differences of the phase are small, with its holes filled.
 
@@ -40,7 +40,8 @@ def phase_quality(
     Args:
         phase: rad, wrapped; of several echoes the worst counts.
         geometry: voxel size (mm).
-        erosion: layers of voxels taken off the finished mask, never at the array's border. Default 1.
+        erosion: mm taken off the finished mask, at least one layer of voxels, never at the array's border.
+            Default 1; 0: none.
 
     Returns:
         Boolean mask with holes filled.
@@ -64,7 +65,7 @@ def phase_quality(
     rough = ndimage.gaussian_filter(rough, SMOOTHING * scale / voxel_size)
     mask = largest(rough < ROUGHEST)
     mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
-    mask = peeled(mask, erosion)
+    mask = peeled(mask, erosion, voxel_size)
     if not mask.any():
         raise ValueError(NOWHERE)
     return mask

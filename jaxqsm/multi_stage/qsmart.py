@@ -13,7 +13,8 @@ from jaxqsm.background import sdf, v_sharp
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.ilsqr import ilsqr
 from jaxqsm.masking import vessels as dark_tubes
-from jaxqsm.variational.common import referenced
+from jaxqsm.operators import MaskedVolume
+from jaxqsm.variational.common import confidence, referenced
 
 BACKGROUNDS = {"v_sharp": v_sharp, "sdf": sdf}
 """What may take the background off, by name."""
@@ -26,11 +27,12 @@ def qsmart(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     background: Literal["v_sharp", "sdf"] = "v_sharp",
     vessels: float = 0.04,
     start_iterations: int = 15,
     max_iterations: int = 50,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """χ of tissue from a mask without vessels, χ of vessels from a mask with them.
 
     Both stages are background removal and :func:`ilsqr`. Between them the offset is that at which their means
@@ -40,8 +42,9 @@ def qsmart(
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: any unit; veins are its dark tubes (:func:`jaxqsm.masking.vessels`). Without it there are
-            none, and the first stage is all.
+        magnitude: optional image, any unit; veins are its dark tubes (:func:`jaxqsm.masking.vessels`). Without it
+            there is one stage. It weighs the data too where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         background: ``"v_sharp"`` (default, ours): :func:`~jaxqsm.background.v_sharp`, once for both stages;
             ``"sdf"``: :func:`~jaxqsm.background.sdf`, as published, whose means leave out the vessels in the
             first stage. It takes slowly varying χ off as well: the error is 64 % where the default has
@@ -61,14 +64,17 @@ def qsmart(
         Yaghmaie et al. 2021, NeuroImage 231:117701, doi:10.1016/j.neuroimage.2020.117701.
     """
     invert = partial(
-        ilsqr, magnitude=magnitude, start_iterations=start_iterations, max_iterations=max_iterations
+        ilsqr,
+        weights=confidence(magnitude, weights),
+        start_iterations=start_iterations,
+        max_iterations=max_iterations,
     )
     if background not in BACKGROUNDS:
         raise ValueError(f"qsmart has no background removal {background!r}; use {' or '.join(BACKGROUNDS)}")
     local_field, valid = BACKGROUNDS[background](total_field, mask, geometry)
     whole = invert(local_field, valid, geometry)
     if magnitude is None:
-        return whole, valid
+        return MaskedVolume(whole, valid)
     tubes = dark_tubes(magnitude, mask, geometry, part=vessels)
     tissue = valid & ~tubes
     if background == "sdf":
@@ -76,4 +82,4 @@ def qsmart(
     without = invert(local_field, tissue, geometry)
     count = jnp.maximum(tissue.sum(), 1)
     offset = jnp.sum(jnp.where(tissue, whole - without, 0)) / count
-    return referenced(jnp.where(tissue, without, whole - offset), valid), valid
+    return MaskedVolume(referenced(jnp.where(tissue, without, whole - offset), valid), valid)

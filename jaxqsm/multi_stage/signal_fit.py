@@ -126,6 +126,7 @@ def signal_fit(
     safe = jnp.where(empty, 1, signal)
     magnitude = jnp.where(empty, 0, jnp.abs(safe))
     sure = precision(magnitude, acquisition)
+    image = jnp.sqrt(jnp.sum(magnitude**2, axis=-1))
     r2star = nonlinear(magnitude, mask, acquisition)
     ramp = acquisition.phase_per_ppm
 
@@ -139,7 +140,8 @@ def signal_fit(
             total,
             kept,
             geometry,
-            magnitude=weights,
+            magnitude=image,
+            weights=weights,
             start=chi,
             weight=weight,
             edges=edges,
@@ -166,7 +168,7 @@ def signal_fit(
     assert chi is not None  # there is a round
     invert = PRIORS[prior]
     if invert is not None:
-        chi = invert((total - background) * valid, valid, geometry, magnitude=weights)
+        chi = invert((total - background) * valid, valid, geometry, weights=weights)
     return SignalFit(chi, valid, total, background * inside, offset * inside, r2star, agreement)
 
 

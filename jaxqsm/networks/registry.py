@@ -55,7 +55,7 @@ NETWORKS: Mapping[str, Family] = {
         "ours.harmonic_correction.HarmonicCorrection", {"channels": 4}, physics=True, task="background"
     ),
     "error_standard_deviation": Family(
-        "ours.error_standard_deviation.ErrorDeviation", {"channels": 4}, physics=True
+        "ours.error_standard_deviation.ErrorStandardDeviation", {"channels": 4}, physics=True
     ),
     "denoiser": Family("ours.denoiser.Denoiser", {"channels": 4}, task="denoising"),
     "deepqsm": Family("published.deepqsm.DeepQSM", {"channels": 4, "depth": 2}),

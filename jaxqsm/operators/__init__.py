@@ -20,6 +20,7 @@ from jaxqsm.operators.frequencies import odd_frequencies as odd_frequencies
 from jaxqsm.operators.gaussian import gaussian_mean as gaussian_mean
 from jaxqsm.operators.gaussian import gaussian_response as gaussian_response
 from jaxqsm.operators.harmonic_extension import subtract_harmonic_extension as subtract_harmonic_extension
+from jaxqsm.operators.masked_volume import MaskedVolume as MaskedVolume
 from jaxqsm.operators.padding import crop as crop
 from jaxqsm.operators.padding import fast_shape as fast_shape
 from jaxqsm.operators.padding import pad as pad

@@ -11,20 +11,20 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators.differences import laplacian
 from jaxqsm.operators.erosion import without_border
+from jaxqsm.operators.masked_volume import MaskedVolume
 from jaxqsm.operators.padding import crop, fast_shape, pad
 from jaxqsm.operators.poisson import poisson_solver
 from jaxqsm.solvers import solve_symmetric
 
 
-@partial(jax.jit, static_argnames=("layers", "max_iterations"))
+@partial(jax.jit, static_argnames="max_iterations")
 def subtract_harmonic_extension(
     field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    layers: int = 0,
     max_iterations: int = 20,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Subtract the harmonic function that equals a field on the border of a mask.
 
     Solves ∇²u = ∇²field in the interior of the mask with u = 0 on its outermost layer.
@@ -33,12 +33,11 @@ def subtract_harmonic_extension(
         field: any unit, shape ``(x, y, z)``.
         mask: where the field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        layers: outermost layers of voxels that are taken off the mask first. Default 0.
         max_iterations: conjugate-gradient steps, preconditioned with Poisson's equation on the whole array.
             Default 20.
 
     Returns:
-        u, zero outside, and the mask without ``layers`` and the layer of the boundary values. Two real FFTs an
+        u, zero outside, and the mask without the layer of the boundary values. Two real FFTs an
         iteration. The derivative is one more solve.
 
     Example:
@@ -49,8 +48,6 @@ def subtract_harmonic_extension(
     """
     shape = fast_shape(mask.shape, 1)  # so that differences do not wrap around
     inside, values = (pad(v, shape) for v in (mask, field * mask))
-    for _ in range(layers):
-        inside = without_border(inside)
     interior = without_border(inside)
     box = poisson_solver(shape, geometry)
 
@@ -62,4 +59,4 @@ def subtract_harmonic_extension(
 
     right = minus_laplacian(jnp.where(inside, values, 0))
     rest = solve_symmetric(minus_laplacian, right, max_iterations=max_iterations, preconditioner=near_inverse)
-    return crop(rest, mask.shape), crop(interior, mask.shape)
+    return MaskedVolume(crop(rest, mask.shape), crop(interior, mask.shape))

@@ -22,7 +22,7 @@ SQUARINGS = 5
 
 
 def random_deformation(
-    key: PRNGKeyArray, *, displacement: ArrayLike = 3.0, smoothness: float = 20.0
+    *, key: PRNGKeyArray, displacement: ArrayLike = 3.0, smoothness: float = 20.0
 ) -> Float[Array, "3 x y z"]:
     """Displacement in mm at the control points, of a flow along a random smooth velocity field.
 
@@ -42,7 +42,9 @@ def random_deformation(
     spacing = Geometry((CONTROL_SPACING,) * 3)
     velocity = jnp.stack(
         [
-            random_field(k, CONTROL_SHAPE, spacing, standard_deviation=displacement, smoothness=smoothness)
+            random_field(
+                CONTROL_SHAPE, spacing, standard_deviation=displacement, smoothness=smoothness, key=k
+            )
             for k in jax.random.split(key, 3)
         ]
     )

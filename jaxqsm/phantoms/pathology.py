@@ -65,7 +65,7 @@ OUTSIDE = (TEETH, TEETH, FACE, FACE)
 
 
 def random_lesions(
-    key: PRNGKeyArray, places: Float[Array, "place 3"], *, probability: ArrayLike = 0.3
+    places: Float[Array, "place 3"], *, key: PRNGKeyArray, probability: ArrayLike = 0.3
 ) -> Bodies:
     """Lesions of :data:`LESIONS`, each there with ``probability``, at places drawn from ``places`` (mm).
 
@@ -110,7 +110,7 @@ def random_lesions(
     )
 
 
-def random_outside_sources(key: PRNGKeyArray, *, probability: ArrayLike = 0.3) -> Bodies:
+def random_outside_sources(*, key: PRNGKeyArray, probability: ArrayLike = 0.3) -> Bodies:
     """Metal at the teeth and other strong bodies about the skull base, up to ±4 ppm, 3 … 8 mm.
 
     Each is there with ``probability``. Air in sinuses and ear canals is part of the head itself.

@@ -28,9 +28,9 @@ STEP = 5.0
 
 
 def random_head(
-    key: PRNGKeyArray,
     voxel_size: Sequence[float] = (1.0, 1.0, 1.0),
     *,
+    key: PRNGKeyArray,
     field_strength: float = 3.0,
     age: float | None = None,
     pathology: float = 0.3,
@@ -110,7 +110,6 @@ def _subject(
     vein_trees: int,
 ) -> Subject:
     return random_subject(
-        key,
         anatomy,
         field_strength=field_strength,
         age=age,
@@ -118,6 +117,7 @@ def _subject(
         contrast=contrast,
         texture=texture,
         vein_trees=vein_trees,
+        key=key,
     )
 
 

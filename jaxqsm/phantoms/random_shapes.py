@@ -14,10 +14,10 @@ from jaxqsm.operators import gaussian_response
 
 @partial(jax.jit, static_argnames=("shape", "count"))
 def random_shapes(
-    key: PRNGKeyArray,
     shape: tuple[int, int, int],
     geometry: Geometry,
     *,
+    key: PRNGKeyArray,
     count: int = 80,
     chi_deviation: ArrayLike = 0.1,
     smallest: ArrayLike = 1.5,
@@ -81,10 +81,10 @@ def random_shapes(
 
 @partial(jax.jit, static_argnames="shape")
 def random_field(
-    key: PRNGKeyArray,
     shape: tuple[int, int, int],
     geometry: Geometry,
     *,
+    key: PRNGKeyArray,
     standard_deviation: ArrayLike = 0.1,
     smoothness: ArrayLike = 2.0,
 ) -> Float[Array, "x y z"]:

@@ -81,9 +81,9 @@ class Tissues(NamedTuple):
 
 
 def random_subject(
-    key: PRNGKeyArray,
     head: Template,
     *,
+    key: PRNGKeyArray,
     field_strength: ArrayLike = 3.0,
     age: ArrayLike | None = None,
     pathology: ArrayLike = 0.3,
@@ -125,12 +125,12 @@ def random_subject(
         inside = jnp.all((places > near[0]) & (places < near[1]), axis=1)
         weights = inside + 1e-6
         places = jax.random.choice(key_places, places, (64,), p=weights / weights.sum())
-    lesions = random_lesions(key_lesions, places, probability=pathology)
-    outside = random_outside_sources(key_outside, probability=pathology)
+    lesions = random_lesions(places, probability=pathology, key=key_lesions)
+    outside = random_outside_sources(probability=pathology, key=key_outside)
     lesions = lesions._replace(values=lesions.values.at[:, 0].multiply(jnp.asarray(contrast)))
     roots = jax.random.choice(key_roots, places, (vein_trees,))
     rate = 120.0 * jnp.asarray(field_strength) / 3.0
-    trees = jax.vmap(lambda k, root: random_vein_tree(k, root, r2star_per_chi=rate))(
+    trees = jax.vmap(lambda k, root: random_vein_tree(root, r2star_per_chi=rate, key=k))(
         jax.random.split(key_trees, vein_trees), roots
     )
     vessels = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), trees)
@@ -138,7 +138,7 @@ def random_subject(
     return Subject(
         turn=turn,
         shift=shift,
-        displacement=random_deformation(key_flow),
+        displacement=random_deformation(key=key_flow),
         **values | {"texture": values["texture"] * texture},
         tract_chi=jnp.asarray(contrast) * 0.010 * jax.random.normal(key_tracts, (TRACTS,)),
         laminar=jnp.asarray(contrast)
@@ -183,7 +183,7 @@ def sample(
     words = head.intensity[0][lower], head.intensity[1][lower]
     intensity = sum(weights[c] * ((words[c // 4] >> (8 * (c % 4))) & 255) for c in range(8))
     noise_key = jax.random.fold_in(subject.texture_key, 1)
-    noise = random_field(noise_key, shape, Geometry(voxel_size), standard_deviation=0.7, smoothness=0.8)
+    noise = random_field(shape, Geometry(voxel_size), standard_deviation=0.7, smoothness=0.8, key=noise_key)
     standard_deviation = noise + sum(
         p * jnp.clip((intensity - m) / d, -2.5, 2.5)
         for p, m, d in zip(parts, head.intensity_mean, head.intensity_deviation, strict=True)

@@ -33,9 +33,9 @@ BLOOD_CHI = 3.39 * 0.42
 
 
 def random_vein_tree(
-    key: PRNGKeyArray,
     root: Float[Array, 3],
     *,
+    key: PRNGKeyArray,
     r2star_per_chi: ArrayLike = 120.0,
     oxygenation: ArrayLike | None = None,
 ) -> Bodies:

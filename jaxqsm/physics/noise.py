@@ -14,7 +14,7 @@ MEDIAN_OF_NORMAL = 0.6745
 
 
 def add_complex_noise(
-    key: PRNGKeyArray, signal: Complex[Array, ...], standard_deviation: ArrayLike
+    signal: Complex[Array, ...], standard_deviation: ArrayLike, *, key: PRNGKeyArray
 ) -> Complex[Array, ...]:
     """Add white Gaussian noise to the real and the imaginary channel.
 

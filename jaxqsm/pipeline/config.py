@@ -6,22 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxqsm.methods import Method, find_method
+from jaxqsm.methods import METHODS, Method, find_method
+from jaxqsm.pipeline.plan import Plan, Step
 
-STAGES = (
-    "signal",
-    "phase_offset",
-    "unwrapping",
-    "field_mapping",
-    "background",
-    "inversion",
-    "single_step",
-    "uncertainty",
-)
-"""In the order that a scan goes through them."""
-
-TWO_STAGE = {"background": "residual_resharp", "inversion": "tv"}
-"""What is used where one of them is named, or no single step."""
+TWO_STAGE = {stage: next(iter(METHODS[stage])) for stage in ("background", "inversion")}
+"""Default methods where one of the two stages is named, or no single step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,81 +63,88 @@ class Config:
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = {method.name: method for method in self.used(2).values()}
+        used = {step.method.name: step.method for step in self.plan(2).steps.values()}
         for name, options in self.options.items():
-            if name not in names:
-                raise ValueError(f"options for {name!r}, which is not in use; in use: {', '.join(names)}")
+            if name not in used:
+                raise ValueError(f"options for {name!r}, which is not in use; in use: {', '.join(used)}")
             for option in options:
-                names[name].option(option)
-        if self.two_pass and self.method("inversion", 2) is None:
+                used[name].option(option)
+
+    def plan(self, echoes: int, *, scale: float = 1.0) -> Plan:
+        """Make every choice that the configuration leaves open.
+
+        Args:
+            echoes: of the scan.
+            scale: size of the scanned object relative to an adult's brain. The object is held ``1 / scale`` times
+                as large: options that are not set have their defaults, which are meant for that size; lengths
+                that are set keep their true length.
+
+        Returns:
+            The plan. A weight that is ``"auto"`` stays so in it, as it depends on the field.
+
+        Raises:
+            ValueError: unknown method or option, methods that do not go together, or one that needs more
+                echoes.
+        """
+        names = self._names(echoes)
+        used = {stage: find_method(stage, name) for stage, name in names.items() if name != "none"}
+        self._check(used, echoes)
+        steps = {}
+        for stage, method in used.items():
+            chosen = self.options.get(method.name, {})
+            options, stated = {}, {}
+            for option in method.options:
+                if option.name in chosen:
+                    stated[option.name] = chosen[option.name]
+                    options[option.name] = option.times(chosen[option.name], 1 / scale)
+                else:
+                    stated[option.name] = option.times(option.default, scale)
+                    options[option.name] = option.default
+            steps[stage] = Step(method, options, stated)
+        return Plan(
+            **{stage: steps.get(stage) for stage in names},
+            reliability=self.reliability,
+            bipolar=self.bipolar,
+            two_pass=self.two_pass,
+        )
+
+    def _names(self, echoes: int) -> dict[str, str]:
+        """The method of every stage, or none."""
+        at_once = self.signal != "none"
+        single_step = self.single_step
+        if single_step == "auto":
+            named = {self.background, self.inversion} - {"auto"} | set(self.options) & set(TWO_STAGE.values())
+            single_step = "none" if named else next(iter(METHODS["single_step"]))
+        two_stage = {stage: getattr(self, stage) for stage in TWO_STAGE}
+        two_stage = {s: TWO_STAGE[s] if name == "auto" else name for s, name in two_stage.items()}
+        for stage, name in two_stage.items():
+            find_method(stage, name)
+        phase_offset = self.phase_offset
+        if phase_offset == "auto":
+            phase_offset = next(iter(METHODS["phase_offset"])) if echoes > 1 else "none"
+        names = {
+            "phase_offset": phase_offset,
+            "unwrapping": self.unwrapping,
+            "field_mapping": self.field_mapping,
+            **(two_stage if single_step == "none" else dict.fromkeys(two_stage, "none")),
+            "single_step": single_step,
+        }
+        names = dict.fromkeys(names, "none") if at_once else names
+        return {"signal": self.signal, **names, "uncertainty": self.uncertainty}
+
+    def _check(self, used: Mapping[str, Method], echoes: int) -> None:
+        if echoes < 2 and "phase_offset" in used:
+            raise ValueError(
+                f"phase offset by {used['phase_offset'].name} needs two echoes; this scan has one"
+            )
+        fit = used.get("field_mapping")
+        if echoes < 2 and fit is not None and self.options.get(fit.name, {}).get("intercept"):
+            raise ValueError(f"{fit.name} with intercept needs two echoes; this scan has one")
+        if self.two_pass and "inversion" not in used:
             raise ValueError("two_pass inverts a local field twice; name an inversion (such as tv)")
-        follows = self.method("uncertainty", 2)
-        if (
-            follows is not None
-            and follows.takes("method")
-            and self.method("inversion", 2) is None
-        ):
+        follows = used.get("uncertainty")
+        if follows is not None and follows.takes("method") and "inversion" not in used:
             raise ValueError(
                 f"{follows.name} follows noise through an inversion of the local field, but χ is found in "
                 "one step here; name an inversion (such as tv), or another method of uncertainty"
             )
-
-    def used(self, echoes: int) -> dict[str, Method]:
-        """The method of every stage that a scan of that many echoes goes through, in order."""
-        methods = {stage: self.method(stage, echoes) for stage in STAGES}
-        return {stage: method for stage, method in methods.items() if method is not None}
-
-    def method(self, stage: str, echoes: int) -> Method | None:
-        """The method of a stage for a scan of that many echoes; None to leave the stage out."""
-        name = getattr(self, stage)
-        if stage in ("signal", "uncertainty"):
-            return None if name == "none" else find_method(stage, name)
-        if self.signal != "none":
-            return None
-        if stage in ("background", "inversion"):
-            name = TWO_STAGE[stage] if name == "auto" else name
-            find_method(stage, name)
-            if self._in_one_step != "none":
-                return None
-        if stage == "single_step":
-            name = self._in_one_step
-            if name == "none":
-                return None
-        if stage == "phase_offset":
-            if name == "none" or (name == "auto" and echoes < 2):
-                return None
-            name = "mcpc_3d_s" if name == "auto" else name
-        return find_method(stage, name)
-
-    @property
-    def _in_one_step(self) -> str:
-        if self.single_step != "auto":
-            return self.single_step
-        named = {self.background, self.inversion} - {"auto"} | set(self.options) & set(TWO_STAGE.values())
-        return "none" if named else "ss_tv"
-
-    def at_scale(self, scale: float) -> Config:
-        """The configuration for an object held ``1 / scale`` times as large: what was set keeps its length.
-
-        Options that are not set have their defaults, which are meant for that size.
-        """
-        methods = {method.name: method for method in self.used(2).values()}
-        options = {
-            name: {key: methods[name].option(key).times(value, 1 / scale) for key, value in chosen.items()}
-            for name, chosen in self.options.items()
-        }
-        return dataclasses.replace(self, options=options)
-
-    def options_at(self, method: Method, scale: float) -> dict[str, Any]:
-        """All options of a method in true units: defaults as they are for an object of that scale."""
-        return {
-            name: value
-            if name in self.options.get(method.name, {})
-            else method.option(name).times(value, scale)
-            for name, value in self.options_of(method).items()
-        }
-
-    def options_of(self, method: Method) -> dict[str, Any]:
-        """All options of a method: its defaults, and those set here."""
-        defaults = {option.name: option.default for option in method.options}
-        return defaults | dict(self.options.get(method.name, {}))

@@ -44,7 +44,7 @@ CONE, BESIDE = 0.05, (0.1, 0.2)
 RESIDUAL = 70.0
 """Percent of the local field that χ may leave unexplained."""
 
-LENGTHS = ("radii", "radius", "erosion", "layers")
+LENGTHS = ("radii", "radius", "erosion")
 """Options that say how much of the border of a mask a method needs or gives up."""
 
 
@@ -75,8 +75,7 @@ def why_nothing_is_left(
             if option in chosen:
                 value = chosen[option]
                 least_length = min(value) if isinstance(value, tuple) else value
-                unit = "layers" if isinstance(value, int) else "mm"
-                needs.append(f"{name}.{option} is {least_length:.3g} {unit} (--set {name}.{option}=…)")
+                needs.append(f"{name}.{option} is {least_length:.3g} mm (--set {name}.{option}=…)")
     asked = f"; {'; '.join(needs)}" if needs else ""
     return (
         f"no voxel is far enough inside the mask: its half width is {half_width:.3g} mm, "

@@ -15,7 +15,7 @@ from jaxqsm.masking.morphology import depth, largest
 from jaxqsm.methods import METHODS
 from jaxqsm.operators import erode as eroded
 from jaxqsm.pipeline.box import Box, box_around, cut
-from jaxqsm.pipeline.reconstruct import Stage
+from jaxqsm.pipeline.stage import Stage
 
 ALTERNATING = 0.3
 """rad, root mean square, by which every second echo is off where a readout may be bipolar."""
@@ -71,7 +71,7 @@ def prepare(
     masking: MaskConfig,
     *,
     bipolar: bool,
-    timed: Stage,
+    stage: Stage,
 ) -> Prepared:
     """Make the mask if there is none, cut to it, and undo what scanners leave in the sign of the signal.
 
@@ -79,13 +79,14 @@ def prepare(
         scan: from :func:`jaxqsm.io.load_scan`.
         masking: how the mask is made.
         bipolar: echoes are known to be read in alternating directions.
-        timed: wraps the making of the mask.
+        stage: surrounds the making of the mask.
 
     Raises:
         InputError: no mask can be found, or nothing is left of it.
     """
     notes, warnings = [], []
-    mask = timed("mask", lambda: _mask(scan, masking))
+    with stage("mask"):
+        mask = _mask(scan, masking)
     notes.append(f"mask by {masking.method}" if scan.mask is None else "mask as given by the user")
     if masking.erosion > 0:
         notes.append(f"{masking.erosion:g} mm were taken off the border of the mask")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm.io import InputError, ScanData
-from jaxqsm.methods import AUTO, Method
 from jaxqsm.pipeline.box import cut, put_back
 from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.doubts import (
@@ -22,9 +22,12 @@ from jaxqsm.pipeline.doubts import (
     residual_percent,
     why_nothing_is_left,
 )
+from jaxqsm.pipeline.plan import Plan
 from jaxqsm.pipeline.preparation import MaskConfig, Prepared, prepare
 from jaxqsm.pipeline.provenance import versions
-from jaxqsm.pipeline.reconstruct import FieldMaps, Maps, Stage, reconstruct, total_field
+from jaxqsm.pipeline.reconstruct import Maps, reconstruct
+from jaxqsm.pipeline.stage import Stage, unwatched
+from jaxqsm.pipeline.total_field import FieldMaps, total_field
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,41 +77,33 @@ def reconstruct_scan(
         scan: from :func:`jaxqsm.io.load_scan`.
         config: methods and options, in true mm.
         masking: how the mask is made where none is given.
-        announce: wraps every stage, e.g. to show it to a person.
+        announce: surrounds every stage, e.g. to show it to a person.
 
     Raises:
         InputError: no mask can be found, or a method cannot serve this scan.
     """
     seconds: dict[str, float] = {}
     timed = _timed(seconds, announce)
-    prepared = prepare(scan, masking, bipolar=config.bipolar, timed=timed)
-    notes = [*scan.notes, *prepared.notes]
-    chosen: dict[str, float] = {}
-
-    def settled(method: Method, keywords: Mapping[str, Any]) -> None:
-        if config.options_of(method).get("weight") == AUTO:
-            found = method.option("weight").times(keywords["weight"], prepared.scale)
-            chosen[method.name] = found
-            notes.append(f"weight of {method.name}: {found:.3g}, by cross-validation of the field")
-
-    found = _of_scan(
-        scan,
-        prepared,
-        partial(reconstruct, config=config.at_scale(prepared.scale), stage=timed, settled=settled),
-    )
+    prepared = prepare(scan, masking, bipolar=config.bipolar, stage=timed)
+    plan = _plan(scan, config, prepared)
+    found = _of_scan(scan, prepared, partial(reconstruct, config=plan, stage=timed))
     # A map that was not asked for is None, which is no leaf of the tree.
-    maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), found)
+    maps: Maps[np.ndarray] = found._replace(weight=None)
+    maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), maps)
     mask = prepared.mask
     unreliable = mask & (maps.reliability < config.reliability)
+    notes = [*scan.notes, *prepared.notes]
+    weights = {}
+    if found.weight is not None:
+        method = (plan.inversion or plan.needed("single_step")).method
+        weights[method.name] = method.option("weight").times(float(found.weight), prepared.scale)
+        notes.append(f"weight of {method.name}: {weights[method.name]:.3g}, by cross-validation of the field")
     notes += _share(unreliable, mask)
-    echoes = int(scan.acquisition.echo_times.size)
-    methods = {
-        stage: (method, config.options_at(method, prepared.scale))
-        for stage, method in config.used(echoes).items()
-    }
     if not maps.mask.any():
         narrowing = {
-            m.name: o for s, (m, o) in methods.items() if s in ("background", "single_step", "signal")
+            step.method.name: step.stated
+            for stage, step in plan.steps.items()
+            if stage in ("background", "single_step", "signal")
         }
         cause = why_nothing_is_left(mask, unreliable, scan.geometry, narrowing, least=config.reliability)
         raise InputError(f"{scan.files[0]}: no voxel of χ is valid: {cause}")
@@ -123,7 +118,7 @@ def reconstruct_scan(
             *doubts_of_echoes(mask, unreliable, config.reliability),
             *doubts_of_maps(maps, mask, scan.geometry, prepared.scale),
         ),
-        provenance=_provenance(scan, config, masking, prepared, methods, maps, seconds, chosen),
+        provenance=_provenance(scan, plan, masking, prepared, maps, seconds, weights),
     )
 
 
@@ -136,10 +131,9 @@ def map_field(
 ) -> FieldResult:
     """As :func:`reconstruct_scan`, to the total field and no further."""
     timed = _timed({}, announce)
-    prepared = prepare(scan, masking, bipolar=config.bipolar, timed=timed)
-    found = _of_scan(
-        scan, prepared, partial(total_field, config=config.at_scale(prepared.scale), stage=timed)
-    )
+    prepared = prepare(scan, masking, bipolar=config.bipolar, stage=timed)
+    plan = _plan(scan, config, prepared)
+    found = _of_scan(scan, prepared, partial(total_field, config=plan, stage=timed))
     maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), found)
     unreliable = prepared.mask & (maps.reliability < config.reliability)
     notes = [*prepared.notes, *_share(unreliable, prepared.mask)]
@@ -149,13 +143,21 @@ def map_field(
 
 
 def _timed(seconds: dict[str, float], announce: Stage | None) -> Stage:
-    def timed(name: str, work: Callable[[], Any]) -> Any:
+    @contextlib.contextmanager
+    def timed(name: str) -> Iterator[Callable[[Any], Any]]:
         start = time.perf_counter()
-        result = jax.block_until_ready(work() if announce is None else announce(name, work))
+        with (announce or unwatched)(name) as done:
+            yield lambda result: jax.block_until_ready(done(result))
         seconds[name] = round(time.perf_counter() - start, 2)
-        return result
 
     return timed
+
+
+def _plan(scan: ScanData, config: Config, prepared: Prepared) -> Plan:
+    try:
+        return config.plan(int(scan.acquisition.echo_times.size), scale=prepared.scale)
+    except ValueError as error:
+        raise InputError(f"{scan.files[0]}: {error}") from error
 
 
 def _of_scan(scan: ScanData, prepared: Prepared, work: Callable[..., Any]) -> Any:
@@ -182,21 +184,25 @@ def _share(unreliable: np.ndarray, mask: np.ndarray) -> list[str]:
 
 def _provenance(
     scan: ScanData,
-    config: Config,
+    plan: Plan,
     masking: MaskConfig,
     prepared: Prepared,
-    used: Mapping[str, tuple[Method, Mapping[str, Any]]],
     maps: Maps[np.ndarray],
     seconds: dict[str, float],
-    chosen: Mapping[str, float],
+    weights: Mapping[str, float],
 ) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {
-        stage: {"method": method.name, "options": dict(options), "source": method.source}
-        for stage, (method, options) in used.items()
+        stage: {
+            "method": step.method.name,
+            "import_path": step.method.path,
+            "options": dict(step.stated),
+            "source": step.method.source,
+        }
+        for stage, step in plan.steps.items()
     }
     for method in methods.values():
-        if method["method"] in chosen:
-            method["options"] |= {"weight": chosen[method["method"]], "weight_chosen_by": "cross-validation"}
+        if method["method"] in weights:
+            method["options"] |= {"weight": weights[method["method"]], "weight_chosen_by": "cross-validation"}
     grid = scan.grid
     direction = grid.stored_direction(np.asarray(scan.geometry.unit_b0_dir))
     return {
@@ -208,9 +214,9 @@ def _provenance(
             "erosion_mm": masking.erosion,
         },
         "object_scale": round(prepared.scale, 4),
-        "least_reliability": config.reliability,
-        "two_pass": config.two_pass,
-        "bipolar": config.bipolar,
+        "least_reliability": plan.reliability,
+        "two_pass": plan.two_pass,
+        "bipolar": plan.bipolar,
         "voxel_size_mm": [
             round(float(v), 6) for v in grid.stored_sizes(np.asarray(scan.geometry.voxel_size))
         ],

@@ -11,12 +11,13 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.methods import Method
 from jaxqsm.uncertainty.perturbation import noise_of_voxels
+from jaxqsm.variational.common import confidence
 
 SEED = 0
 """Of methods that draw: the same scan has the same deviation."""
 
 
-def standard_standard_deviation_of(
+def standard_deviation_of(
     method: Method,
     chi: Float[Array, "x y z"],
     local_field: Float[Array, "x y z"],
@@ -26,6 +27,7 @@ def standard_standard_deviation_of(
     inversion_options: Mapping[str, Any] | None = None,
     *,
     magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None,
     options: Mapping[str, Any],
 ) -> Float[Array, "x y z"]:
     """Standard deviation of χ in ppm by a method of the stage ``uncertainty``.
@@ -37,8 +39,9 @@ def standard_standard_deviation_of(
         mask: where both are valid.
         geometry: voxel size and field direction.
         inversion: that made the map, for methods that follow noise through it.
-        inversion_options: its keyword arguments, magnitude included.
-        magnitude: any unit, or None.
+        inversion_options: its keyword arguments, magnitude and weights included.
+        magnitude: image, any unit, or None.
+        weights: confidence in the field of each voxel, any unit, or None.
         options: of the method.
 
     Raises:
@@ -50,13 +53,14 @@ def standard_standard_deviation_of(
         "mask": mask,
         "geometry": geometry,
         "magnitude": magnitude,
+        "weights": weights,
         "key": jax.random.key(SEED),
     }
     keywords = {name: value for name, value in given.items() if method.takes(name)} | dict(options)
     if method.takes("method"):
         if inversion is None:
             raise ValueError(f"{method.name} follows noise through an inversion of the local field")
-        keywords["noise"] = noise_of_voxels(local_field, mask, magnitude)
+        keywords["noise"] = noise_of_voxels(local_field, mask, confidence(magnitude, weights))
         keywords = dict(inversion_options or {}) | keywords | {"method": inversion.function}
     found = method.function(**keywords)
     return found if isinstance(found, jax.Array) else found.standard_deviation

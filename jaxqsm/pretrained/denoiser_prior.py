@@ -46,20 +46,20 @@ def beside_denoiser(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None,
 ) -> Denoising:
     """The scan at the scale of the denoiser, a first χ, and the noise of the field."""
-    data, size = at_unit_size(local_field, mask, geometry, magnitude)
+    data, size = at_unit_size(local_field, mask, geometry, weights)
     data = data._replace(field=TYPICAL_FIELD * data.field)
-    start = tv(data.field, mask, geometry, magnitude=magnitude)
+    start = tv(data.field, mask, geometry, weights=weights)
     noise = field_noise(data.field, data.weights, mask)
     return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), size / TYPICAL_FIELD)
 
 
 @partial(jax.jit, static_argnums=0)
 def alternate(graph: Any, state: nnx.State, scan: tuple[Any, ...], levels: Array, pulls: Array) -> Array:
-    local_field, mask, geometry, magnitude = scan
-    given = beside_denoiser(local_field, mask, geometry, magnitude)
+    local_field, mask, geometry, weights = scan
+    given = beside_denoiser(local_field, mask, geometry, weights)
     one = jax.tree.map(lambda leaf: leaf[None], (mask, geometry))
 
     @jax.checkpoint

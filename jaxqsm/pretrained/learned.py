@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.pretrained.trained import call, trained_network
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 
 def learned(
@@ -16,7 +16,8 @@ def learned(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    weights: str = "learned",
+    weights: Float[Array, "x y z"] | None = None,
+    checkpoint: str = "learned",
 ) -> Float[Array, "x y z"]:
     """The unrolled network that we recommend: classical inversions, then learned images and physics in turn.
 
@@ -26,8 +27,9 @@ def learned(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; voxels count by it.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote. Default ``"learned"``.
 
     Returns:
@@ -42,6 +44,6 @@ def learned(
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.Unrolled`.
     """
-    graph, parameters = trained_network(weights, "inversion")
-    chi = call(graph, "__call__", parameters, local_field, mask, geometry, magnitude)
+    graph, parameters = trained_network(checkpoint, "inversion")
+    chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(magnitude, weights))
     return referenced(chi, jnp.asarray(mask))

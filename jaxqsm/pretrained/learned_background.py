@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import block_interpolate, block_mean, erode, subtract_harmonic_extension
+from jaxqsm.operators import MaskedVolume, block_interpolate, block_mean, erode, subtract_harmonic_extension
 from jaxqsm.pretrained.trained import call, trained_network
 from jaxqsm.variational.common import data_weights
 
@@ -18,10 +18,11 @@ def learned_background(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     erosion: float = 2.0,
     coarse: float = 2.4,
-    weights: str = "learned_background",
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    checkpoint: str = "learned_background",
+) -> MaskedVolume:
     """Background removal by a network that corrects two classical methods; what it removes is harmonic.
 
     A network finds the local field on coarse voxels, where it corrects :func:`~jaxqsm.background.pdf` and
@@ -35,13 +36,14 @@ def learned_background(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size and field direction. The voxel size must be known when traced.
-        magnitude: optional, any unit; voxels count by it.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         erosion: mm taken off the mask first. Default 2: on its border lie the veins of the dura, whose field
             then is background. With them in the mask, the error in the brain 6 mm within is two and a half
             times as large where the head phantom is tilted by 25 to 45°.
         coarse: mm; blocks of voxels are made of about this size for the network. Default 2.4, the middle of
             what it was trained on.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote. Default ``"learned_background"``.
 
     Returns:
@@ -55,13 +57,13 @@ def learned_background(
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064 (boundary values);
         :class:`jaxqsm.networks.HarmonicCorrection`.
     """
-    graph, parameters = trained_network(weights, "background")
+    graph, parameters = trained_network(checkpoint, "background")
     size = np.asarray(geometry.voxel_size)
     factors = [max(1, round(coarse / length)) for length in size.tolist()]
     blocks = Geometry(jnp.asarray(size * factors), geometry.b0_dir)
     mask = erode(jnp.asarray(mask), erosion, geometry)
     inside = mask.astype(total_field.dtype)
-    sure = data_weights(mask, magnitude)
+    sure = data_weights(mask, magnitude, weights)
     field, _ = block_mean(total_field, jnp.maximum(sure, 1e-6 * inside), factors)
     amplitude, filled = block_mean(sure, inside, factors)
     known = filled >= 0.5
@@ -69,4 +71,4 @@ def learned_background(
     x, y, z = total_field.shape
     smooth = block_interpolate(local, known.astype(local.dtype), factors, (x, y, z)) * inside
     rest, valid = subtract_harmonic_extension(total_field - smooth, mask, geometry)
-    return (smooth + rest) * valid, valid
+    return MaskedVolume((smooth + rest) * valid, valid)

@@ -8,8 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import MaskedVolume
 from jaxqsm.pretrained.trained import call, trained_network
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 
 def learned_single_step(
@@ -18,8 +19,9 @@ def learned_single_step(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    weights: str = "learned_single_step",
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+    weights: Float[Array, "x y z"] | None = None,
+    checkpoint: str = "learned_single_step",
+) -> MaskedVolume:
     """Total field to χ by a network that corrects a classical single step and answers to the field again.
 
     Trained on simulated heads of 0.8 to 3 mm in any orientation, see
@@ -29,8 +31,9 @@ def learned_single_step(
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where it is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; voxels count by it.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``single_step``. Default ``"learned_single_step"``.
 
     Returns:
@@ -44,9 +47,9 @@ def learned_single_step(
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step);
         :class:`jaxqsm.networks.SingleStep`.
     """
-    graph, parameters = trained_network(weights, "single_step")
+    graph, parameters = trained_network(checkpoint, "single_step")
     inside = jnp.asarray(mask)
-    chi = call(graph, "__call__", parameters, total_field, inside, geometry, magnitude)
+    chi = call(graph, "__call__", parameters, total_field, inside, geometry, confidence(magnitude, weights))
     network = nnx.merge(graph, parameters)
     (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
-    return referenced(chi, inside), inside
+    return MaskedVolume(referenced(chi, inside), inside)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.pretrained.trained import call, trained_network
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 
 def learned_standard_deviation(
@@ -18,7 +18,8 @@ def learned_standard_deviation(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    weights: str = "learned_standard_deviation",
+    weights: Float[Array, "x y z"] | None = None,
+    checkpoint: str = "learned_standard_deviation",
 ) -> Float[Array, "x y z"]:
     """Standard deviation of the error of a map of χ, by a network that has seen the errors of many.
 
@@ -30,8 +31,9 @@ def learned_standard_deviation(
         local_field: ppm, that it was made from.
         mask: where both are valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote. Default ``"learned_standard_deviation"``.
 
     Returns:
@@ -45,9 +47,9 @@ def learned_standard_deviation(
     References:
         Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138.
     """
-    graph, parameters = trained_network(weights, "inversion")
+    graph, parameters = trained_network(checkpoint, "inversion")
     if not nnx.merge(graph, parameters).probabilistic:
-        raise ValueError(f"weights {weights}: of a network that gives no deviation")
+        raise ValueError(f"checkpoint {checkpoint}: of a network that gives no deviation")
     inside = jnp.asarray(mask)
-    scan = local_field, inside, geometry, magnitude, referenced(chi, inside)
+    scan = local_field, inside, geometry, confidence(magnitude, weights), referenced(chi, inside)
     return jnp.sqrt(call(graph, "posterior", parameters, *scan).variance) * inside

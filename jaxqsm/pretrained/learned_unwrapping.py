@@ -16,7 +16,7 @@ def learned_unwrapping(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z *echo"] | None = None,
-    weights: str = "learned_unwrapping",
+    checkpoint: str = "learned_unwrapping",
 ) -> Float[Array, "x y z *echo"]:
     """Phase unwrapping by a network that corrects least squares, to the nearest whole turns.
 
@@ -29,7 +29,7 @@ def learned_unwrapping(
         mask: where phase is meaningful; its parts should touch, as the constant is one for all.
         geometry: voxel size and field direction.
         magnitude: optional, of the same shape, any unit; dark voxels are believed less.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``unwrapping``. Default ``"learned_unwrapping"``.
 
     Returns:
@@ -42,7 +42,7 @@ def learned_unwrapping(
         Zhou et al. 2021, MRM 86:3321, doi:10.1002/mrm.28927 (PHU-NET);
         :class:`jaxqsm.networks.PHUNet`.
     """
-    graph, parameters = trained_network(weights, "unwrapping")
+    graph, parameters = trained_network(checkpoint, "unwrapping")
     inside = jnp.asarray(mask)
     amplitude = None if magnitude is None else jnp.abs(magnitude)
     echoes = jax.tree.map(lambda v: jnp.moveaxis(v.reshape(*mask.shape, -1), -1, 0), (wrapped, amplitude))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.pretrained.denoiser_prior import alternate
 from jaxqsm.pretrained.trained import trained_network
+from jaxqsm.variational.common import confidence
 
 
 def plug_and_play(
@@ -16,11 +17,12 @@ def plug_and_play(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     strongest: float = 0.2,
     weakest: float = 0.005,
     trust: float = 1.0,
     max_iterations: int = 12,
-    weights: str = "denoiser",
+    checkpoint: str = "denoiser",
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² / noise² plus what a denoiser takes for unlikely, from coarse to fine.
 
@@ -33,12 +35,13 @@ def plug_and_play(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         strongest, weakest: first and last level, ppm of χ where the field has a root mean square of 0.02 ppm.
             Defaults 0.2, several times χ, at which what varies slowly is found, and 0.005.
         trust: in the denoiser, against the noise that the field shows. Default 1.
         max_iterations: default 12.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``denoising``. Default ``"denoiser"``.
 
     Returns:
@@ -53,7 +56,7 @@ def plug_and_play(
         Venkatakrishnan, Bouman & Wohlberg 2013, GlobalSIP, doi:10.1109/GlobalSIP.2013.6737048; Zhang et al.
         2022, IEEE TPAMI 44:6360, doi:10.1109/TPAMI.2021.3088914 (falling levels).
     """
-    graph, state = trained_network(weights, "denoising")
+    graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.geomspace(strongest, weakest, max_iterations)
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
     return alternate(graph, state, scan, levels, trust / levels**2)

@@ -13,7 +13,7 @@ def qsmnet_plus(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    weights: str = "qsmnet_plus",
+    checkpoint: str = "qsmnet_plus",
 ) -> Float[Array, "x y z"]:
     """A U-Net without physics, for axial scans of 1 mm: to see where such networks break.
 
@@ -25,7 +25,7 @@ def qsmnet_plus(
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: not used, as published.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train`` or
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train`` or
             ``jaxqsm convert-weights`` wrote. Default ``"qsmnet_plus"``.
 
     Returns:
@@ -38,4 +38,4 @@ def qsmnet_plus(
         Yoon et al. 2018, NeuroImage 179:199, doi:10.1016/j.neuroimage.2018.06.030 (QSMnet);
         Jung et al. 2020, NeuroImage 211:116619, doi:10.1016/j.neuroimage.2020.116619 (QSMnet+).
     """
-    return learned(local_field, mask, geometry, weights=weights)
+    return learned(local_field, mask, geometry, checkpoint=checkpoint)

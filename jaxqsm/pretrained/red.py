@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.pretrained.denoiser_prior import alternate
 from jaxqsm.pretrained.trained import trained_network
+from jaxqsm.variational.common import confidence
 
 
 def red(
@@ -16,10 +17,11 @@ def red(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     level: float = 0.03,
     trust: float = 1.0,
     max_iterations: int = 15,
-    weights: str = "denoiser",
+    checkpoint: str = "denoiser",
 ) -> Float[Array, "x y z"]:
     """Regularisation by denoising: χ where the field's pull balances that towards the denoised χ.
 
@@ -28,12 +30,12 @@ def red(
     :func:`~jaxqsm.pretrained.plug_and_play` its level stays, so that what it converges to does not depend on how long it runs.
 
     Args:
-        local_field, mask, geometry, magnitude: as for :func:`~jaxqsm.pretrained.plug_and_play`.
+        local_field, mask, geometry, magnitude, weights: as for :func:`~jaxqsm.pretrained.plug_and_play`.
         level: that the denoiser is told, ppm of χ where the field has a root mean square of 0.02 ppm.
             Default 0.03.
         trust: as for :func:`~jaxqsm.pretrained.plug_and_play`.
         max_iterations: default 15.
-        weights: as for :func:`~jaxqsm.pretrained.plug_and_play`.
+        checkpoint: as for :func:`~jaxqsm.pretrained.plug_and_play`.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside.
@@ -44,7 +46,7 @@ def red(
     References:
         Romano, Elad & Milanfar 2017, SIAM J Imaging Sci 10:1804, doi:10.1137/16M1102884.
     """
-    graph, state = trained_network(weights, "denoising")
+    graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.full(max_iterations, level)
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
     return alternate(graph, state, scan, levels, trust / levels**2)

@@ -16,20 +16,20 @@ WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
 
 
-def trained_network(weights: str, *tasks: str) -> tuple[Any, Any]:
+def trained_network(checkpoint: str, *tasks: str) -> tuple[Any, Any]:
     """Graph and state of the network of a weight file, or of weights that come with the package.
 
     Args:
-        weights: name, or path that ends in ``.safetensors``.
+        checkpoint: name, or path that ends in ``.safetensors``.
         tasks: of which it must be.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
     """
-    path = Path(weights) if weights.endswith(".safetensors") else WEIGHTS / f"{weights}.safetensors"
+    path = Path(checkpoint) if checkpoint.endswith(".safetensors") else WEIGHTS / f"{checkpoint}.safetensors"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-        raise ValueError(f"weights {weights}: no such file, nor one of {names}")
+        raise ValueError(f"checkpoint {checkpoint}: no such file, nor one of {names}")
     return _loaded(path, path.stat().st_mtime_ns, tasks)
 
 

@@ -27,6 +27,7 @@ def chi_separation(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     relaxivity: float = 137.0,
     relaxation_weight: float = 0.3,
     weight: float = 1e-4,
@@ -43,7 +44,8 @@ def chi_separation(
         r2prime: R2′ = R2* − R2 in 1/s.
         mask: where both are valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         relaxivity: R2′ of 1 ppm of either sign, 1/s per ppm. Default 137, as published for 3 T; proportional
             to the main field.
         relaxation_weight: of the misfit of R2′ (as susceptibility) against that of the field. Default 0.3.
@@ -58,7 +60,7 @@ def chi_separation(
     References:
         Shin et al. 2021, NeuroImage 240:118371, doi:10.1016/j.neuroimage.2021.118371.
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     together = pad(jnp.maximum(r2prime, 0) / relaxivity * mask, shape)

@@ -46,7 +46,7 @@ def combine(coefficients: Float[Array, term], axes: Sequence[Float[Array, n]]) -
 
 
 def random_coil_phase(
-    key: PRNGKeyArray, axes: Sequence[Float[Array, n]], *, strength: ArrayLike = 0.8
+    axes: Sequence[Float[Array, n]], *, key: PRNGKeyArray, strength: ArrayLike = 0.8
 ) -> Float[Array, "x y z"]:
     """Smooth phase offset in rad of a combined receive coil: a random constant, and random harmonics of
     first and second order whose coefficients lie within ``strength``."""

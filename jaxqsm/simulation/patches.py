@@ -208,7 +208,6 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     extent = jnp.array(shape) * voxel_size
     near = (middle - extent / 2, middle + extent / 2)
     subject = random_subject(
-        next(keys),
         head,
         field_strength=field_strength,
         pathology=variety.pathology,
@@ -216,6 +215,7 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
         texture=texture,
         vein_trees=variety.vein_trees,
         near=near,
+        key=next(keys),
     )
     return Setting(
         subject=subject,
@@ -267,7 +267,7 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
     amplitude = spoiled_gre_amplitude(
         tissue.proton_density, tissue.t1, repetition_time=0.05, flip_angle=math.radians(15)
     )
-    offset = random_coil_phase(key_coil, axes)
+    offset = random_coil_phase(axes, key=key_coil)
     signal = gre_signal(total, setting.acquisition, m0=amplitude, r2star=tissue.r2star, phase_offset=offset)
     constant, slope = setting.bipolar
     signal = signal * jnp.exp(1j * bipolar_phase(variety.echoes, axes, constant=constant, slope=slope))
@@ -286,7 +286,7 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
     inside = voxels(mask.astype(jnp.float32)) > WHOLE
     level = jnp.sum(inside * jnp.abs(signal[..., 0])) / jnp.maximum(inside.sum(), 1)
     signal = signal / jnp.maximum(level, 1e-6)
-    signal = add_complex_noise(key_noise, signal, 1 / setting.snr)
+    signal = add_complex_noise(signal, 1 / setting.snr, key=key_noise)
     return Patch(
         phase=jnp.angle(signal),
         magnitude=jnp.abs(signal),
@@ -308,11 +308,11 @@ def _replacement(
     voxel = jnp.min(setting.geometry.voxel_size)
     if variety.source == "shapes":
         return setting.contrast * random_shapes(
-            key, (x, y, z), geometry, smallest=1.5 * voxel, largest=16 * voxel, chi_deviation=0.1
+            (x, y, z), geometry, smallest=1.5 * voxel, largest=16 * voxel, chi_deviation=0.1, key=key
         )
     key_size, key_noise = jax.random.split(key)
     smoothness = voxel * jnp.exp(jax.random.uniform(key_size, minval=0.0, maxval=2.0))
-    return setting.contrast * random_field(key_noise, (x, y, z), geometry, smoothness=smoothness)
+    return setting.contrast * random_field((x, y, z), geometry, smoothness=smoothness, key=key_noise)
 
 
 def _near(

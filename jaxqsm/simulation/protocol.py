@@ -59,10 +59,9 @@ class Protocol:
         """Echo times and field strength."""
         return Acquisition(self.echo_times, self.field_strength)
 
-    def scan(self, key: PRNGKeyArray, phantom: HeadPhantom) -> Scan:
+    def scan(self, phantom: HeadPhantom, *, key: PRNGKeyArray) -> Scan:
         """:func:`simulate_scan` of a phantom on :attr:`phantom_voxel_size`."""
         return simulate_scan(
-            key,
             phantom,
             self.geometry,
             self.acquisition,
@@ -70,4 +69,5 @@ class Protocol:
             shim_order=self.shim_order,
             bipolar=self.bipolar,
             partial_fourier=self.partial_fourier,
+            key=key,
         )

@@ -64,11 +64,11 @@ class Scan:
 
 
 def simulate_scan(
-    key: PRNGKeyArray,
     phantom: HeadPhantom,
     geometry: Geometry,
     acquisition: Acquisition,
     *,
+    key: PRNGKeyArray,
     snr: float = 100.0,
     repetition_time: float = 0.05,
     flip_angle: float = np.deg2rad(15.0),
@@ -128,7 +128,7 @@ def simulate_scan(
         phantom.proton_density, phantom.t1, repetition_time=repetition_time, flip_angle=flip_angle
     )
     key_offset, key_noise = jax.random.split(key)
-    offset = random_coil_phase(key_offset, axes)
+    offset = random_coil_phase(axes, key=key_offset)
     echoes = acquisition.echo_times.size
     phases = offset[..., None] + (bipolar_phase(echoes, axes) if bipolar else jnp.zeros(echoes))
     matrices = None
@@ -145,7 +145,7 @@ def simulate_scan(
     signal = jnp.stack(echo_signals, axis=-1)
     if np.isfinite(snr):
         level = jnp.sum(inside * jnp.abs(signal[..., 0])) / inside.sum()
-        signal = add_complex_noise(key_noise, signal, level / snr)
+        signal = add_complex_noise(signal, level / snr, key=key_noise)
     centres = np.ix_(
         *[np.round((np.arange(c) + 0.5) * r - 0.5).astype(int) for c, r in zip(counts, ratio, strict=True)]
     )

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import MaskedVolume
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import huber
 from jaxqsm.variational.edges import edge_weighted_shrink
@@ -25,7 +26,7 @@ def ss_tv(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    guide: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
@@ -33,7 +34,7 @@ def ss_tv(
     radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
     tolerance: float = 1e-2,
     max_iterations: int = 100,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Minimise Σ W² h((δ − ball) (Dχ − total field)) + weight Σ |M ∇χ|₁: background and inversion at once.
 
     A background field equals its mean over any ball within the mask, so that δ − ball removes it. Each voxel
@@ -46,9 +47,9 @@ def ss_tv(
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
-            its steepest differences, as in :func:`medi`.
-        guide: another image whose edges are free, as in :func:`medi`. Default: the magnitude.
+        magnitude: optional image, any unit, whose steepest differences are not penalised; weighs the data too
+            where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
@@ -69,7 +70,7 @@ def ss_tv(
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several balls);
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
     """
-    given = inversion_problem(total_field, mask, geometry, magnitude)
+    given = inversion_problem(total_field, mask, geometry, magnitude, weights)
     given = smv_filtered_by_radii(given._replace(field=given.filled()), radii)
     chi = total_variation_admm(
         given,
@@ -77,11 +78,9 @@ def ss_tv(
         weight=weight,
         field_rho=FIELD_RHO,
         relaxation=RELAXATION,
-        shrink=edge_weighted_shrink(
-            magnitude if guide is None else guide, mask, geometry, given.shape, edges=edges
-        ),
+        shrink=edge_weighted_shrink(magnitude, mask, geometry, given.shape, edges=edges),
         start=start,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.to_scan_grid(chi), given.mask
+    return MaskedVolume(given.to_scan_grid(chi), given.mask)

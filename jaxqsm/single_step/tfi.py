@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, divergence, fast_shape, gradient, pad, squared_steepness
+from jaxqsm.operators import MaskedVolume, crop, divergence, fast_shape, gradient, pad, squared_steepness
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import conjugate_gradient
 from jaxqsm.variational.common import data_weights, referenced
@@ -26,14 +26,14 @@ def tfi(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
-    guide: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 5e-4,
     edges: float = 0.3,
     strength_outside: float = 30.0,
     outer_iterations: int = 5,
     max_iterations: int = 100,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Minimise ½ |W (D P y − total field)|² + weight Σ |M ∇ P y| over y; χ = P y, in the mask and beyond.
 
     P is 1 in the mask and ``strength_outside`` beyond it, where air and bone are that much stronger than
@@ -44,9 +44,9 @@ def tfi(
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square, and M is zero at
-            its steepest differences, as in :func:`medi`.
-        guide: another image whose edges are free, as in :func:`medi`. Default: the magnitude.
+        magnitude: optional image, any unit, whose steepest differences are not penalised; weighs the data too
+            where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
@@ -65,16 +65,15 @@ def tfi(
     """
     shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
     inside = pad(mask, shape)
-    weights = pad(data_weights(mask, magnitude) ** 2, shape)
+    weights = pad(data_weights(mask, magnitude, weights) ** 2, shape)
     kernel = dipole_kernel(shape, geometry)
     # A constant is no field of sources: the dipole has none.
     total = jnp.maximum(weights.sum(), 1e-30)
     field = pad(total_field * mask, shape)
     field = (field - jnp.sum(weights * field) / total) * inside
     preconditioner = jnp.where(inside, 1.0, strength_outside)
-    guide = magnitude if guide is None else guide
     smooth = differences_without_edges(
-        jnp.ones(mask.shape) if guide is None else guide, mask, geometry, edges=edges
+        jnp.ones(mask.shape) if magnitude is None else magnitude, mask, geometry, edges=edges
     )
     # Beyond the mask nothing is smooth.
     penalised = tuple(pad(s, shape) & inside & jnp.roll(inside, -1, axis) for axis, s in enumerate(smooth))
@@ -101,7 +100,7 @@ def tfi(
 
     first = jnp.zeros(shape, field.dtype) if start is None else pad(start, shape)
     chi, _ = jax.lax.scan(step, first, None, length=outer_iterations)
-    return referenced(crop(chi, mask.shape), mask), mask
+    return MaskedVolume(referenced(crop(chi, mask.shape), mask), mask)
 
 
 def _between(image: Array) -> tuple[Array, ...]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import pad, subtract_harmonic_extension, without_border
+from jaxqsm.operators import MaskedVolume, erode, pad, subtract_harmonic_extension
 from jaxqsm.variational.admm import FIELD_RHO, tgv_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.field_split import Harmonic
@@ -26,13 +26,14 @@ def tgv_qsm(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float = 2e-4,
     ratio: float = 3.0,
-    erosion: int = 3,
+    erosion: float = 3.0,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
-) -> tuple[Float[Array, "x y z"], Bool[Array, "x y z"]]:
+) -> MaskedVolume:
     """Minimise ½ Σ W² ψ² + weight Σ (|∇χ − w| + ratio |ℰw|) where ∇²ψ = □χ − ∇²(total field) in the mask.
 
     The dipole is a partial differential equation here, ∇²field = □χ with □ = ∇²/3 − (b·∇)², which holds
@@ -49,13 +50,14 @@ def tgv_qsm(
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
         mask: where the field is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square. Published without.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4; the published 1e-3 for the phase of 20 ms at
             3 T would be 6e-5.
         ratio: mm; weight of the second penalty over the first. Default 3, as published.
-        erosion: layers of voxels taken off the mask first, as the Laplacian shows what is wrong on the border
-            most. Default 3, as published.
+        erosion: mm taken off the mask first, as the Laplacian shows errors at the border most. Default 3;
+            published: three layers of voxels.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 
@@ -66,12 +68,9 @@ def tgv_qsm(
     References:
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041.
     """
-    eroded = jnp.pad(mask, 1)  # so that neighbours do not wrap around
-    for _ in range(erosion):
-        eroded = without_border(eroded)
-    eroded = eroded[1:-1, 1:-1, 1:-1]
+    eroded = erode(mask, erosion, geometry) if erosion > 0 else mask
     local, interior = subtract_harmonic_extension(total_field, eroded, geometry)
-    given = inversion_problem(local, eroded, geometry, magnitude)
+    given = inversion_problem(local, eroded, geometry, magnitude, weights)
     chi = tgv_admm(
         given,
         linear(given.field, given.weights, rho=FIELD_RHO),
@@ -83,4 +82,4 @@ def tgv_qsm(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    return given.to_scan_grid(chi), given.mask
+    return MaskedVolume(given.to_scan_grid(chi), given.mask)

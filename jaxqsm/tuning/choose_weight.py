@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop
+from jaxqsm.operators import MaskedVolume, crop
 from jaxqsm.physics import dipole_field
 from jaxqsm.variational.common import data_weights
 from jaxqsm.variational.problem import inversion_problem, smv_filtered_by_radii
@@ -44,6 +44,7 @@ def choose_weight(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
     **options: Any,
 ) -> float:
@@ -62,7 +63,8 @@ def choose_weight(
         field: ppm, shape ``(x, y, z)``: what the method takes, local or total.
         mask: where it is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of the draw; default ``jax.random.key(0)``.
         options: further keyword arguments of the method.
 
@@ -87,17 +89,17 @@ def choose_weight(
     parameters = inspect.signature(method).parameters
     if "weight" not in parameters:
         raise ValueError(f"{getattr(method, '__name__', method)} has no weight")
-    sure = data_weights(mask, magnitude)
+    sure = data_weights(mask, magnitude, weights)
     key = jax.random.key(0) if key is None else key
     held_out = mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
-    if "guide" in parameters and magnitude is not None:
-        options = {"guide": magnitude} | options  # held-out voxels are no edges
+    if "magnitude" in parameters:
+        options = {"magnitude": magnitude} | options
     shown = jnp.where(held_out, LITTLE, 1) * sure
     known: dict[int, float] = {}
 
     def solved(weight: float) -> Any:
-        if "magnitude" in parameters:
-            return method(field, mask, geometry, magnitude=shown, weight=weight, **options)
+        if "weights" in parameters:
+            return method(field, mask, geometry, weights=shown, weight=weight, **options)
         filled = jnp.where(held_out, 0, field)
         for _ in range(FILLINGS):
             chi = method(filled, mask, geometry, weight=weight, **options)
@@ -109,11 +111,10 @@ def choose_weight(
     def misfit(step: int) -> float:
         if step not in known:
             found = solved(weight(step))
-            if isinstance(found, tuple):
-                chi, valid = found
-                residual = _smv_filtered((dipole_field(chi, geometry) - field) * mask, mask, geometry) * valid
-            else:
-                residual = (dipole_field(found, geometry) - field) * mask
+            chi, valid = MaskedVolume.of(found, mask)
+            residual = (dipole_field(chi, geometry) - field) * mask
+            if isinstance(found, MaskedVolume):  # of a total field: without its background
+                residual = _smv_filtered(residual, mask, geometry) * valid
             residual = residual - jnp.sum(residual * shown) / jnp.maximum(jnp.sum(shown), 1e-30)
             known[step] = float(jnp.sum((sure * residual) ** 2 * held_out))
         return known[step]

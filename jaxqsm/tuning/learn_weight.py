@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import MaskedVolume
 from jaxqsm.variational.common import referenced
 
 TOLERANCE = 1e-3
@@ -87,7 +88,7 @@ def learn_weight(
         told = {"magnitude": scan.magnitude} if "magnitude" in parameters else {}
         solve = partial(method, scan.field, scan.mask, scan.geometry, **told, **options)
         found = solve(weight=jnp.exp(logarithm))
-        chi, valid = found if isinstance(found, tuple) else (found, scan.mask)
+        chi, valid = MaskedVolume.of(found, scan.mask)
         truth = referenced(scan.truth, valid)
         return jnp.linalg.norm(referenced(chi, valid) - truth) / jnp.linalg.norm(truth)
 

@@ -19,8 +19,8 @@ def bootstrap(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     noise: Float[Array, "x y z"],
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     repeats: int = 8,
     **options: Any,
 ) -> Ensemble:
@@ -64,7 +64,7 @@ def bootstrap(
 
     def repetition(own: PRNGKeyArray) -> Callable[..., Float[Array, "x y z"]]:
         keywords = options | ({"key": own} if draws else {})
-        return lambda field, mask, geometry, magnitude: method(field, mask, geometry, **keywords)
+        return lambda field, mask, geometry, **_: method(field, mask, geometry, **keywords)
 
     members = [repetition(own) for own in jax.random.split(of_method, repeats)]
     return ensemble(members, local_field, mask, geometry, noise=noise, key=of_noise)

@@ -53,7 +53,9 @@ def conformal_factor(
             f"{len(errors)} errors, {len(standard_deviations)} standard deviations and {len(masks)} masks: one of each a scan"
         )
     ratios = [
-        jnp.where(mask, jnp.abs(error) / jnp.maximum(standard_deviation, LEAST_STANDARD_DEVIATION), jnp.nan).ravel()
+        jnp.where(
+            mask, jnp.abs(error) / jnp.maximum(standard_deviation, LEAST_STANDARD_DEVIATION), jnp.nan
+        ).ravel()
         for error, standard_deviation, mask in zip(errors, standard_deviations, masks, strict=True)
     ]
     return jnp.nanquantile(jnp.concatenate(ratios), level) / ndtri(0.5 + level / 2)

@@ -11,7 +11,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.pretrained import learned
 from jaxqsm.uncertainty.ensemble import Ensemble, ensemble
 from jaxqsm.uncertainty.perturbation import noise_of_voxels
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 MEMBERS = ("ensemble_1", "ensemble_2", "ensemble_3", "ensemble_4")
 """Small networks like :func:`jaxqsm.networks.learned`'s, each with first weights and data of its own."""
@@ -27,6 +27,7 @@ def deep_ensemble(
     chi: Float[Array, "x y z"] | None = None,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     key: PRNGKeyArray | None = None,
     factor: float = FACTOR,
 ) -> Ensemble:
@@ -43,7 +44,8 @@ def deep_ensemble(
         geometry: voxel size and field direction.
         chi: the map that is asked about, ppm. Default: the mean of the networks' maps, about which the
             intervals are too narrow, as the networks are nearer to each other than to the truth.
-        magnitude: optional, any unit; voxels count by it.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of the noise; default ``jax.random.key(0)``.
         factor: on the distance. Default 1.9, found on simulated patches; :func:`conformal_factor` finds that
             of one kind of scan.
@@ -60,12 +62,12 @@ def deep_ensemble(
         >>> sure = jnp.abs(found.mean) > 2 * found.deviation  # doctest: +SKIP
     """
     found = ensemble(
-        [partial(learned, weights=name) for name in MEMBERS],
+        [partial(learned, checkpoint=name) for name in MEMBERS],
         local_field,
         mask,
         geometry,
-        magnitude=magnitude,
-        noise=noise_of_voxels(local_field, mask, magnitude),
+        weights=confidence(magnitude, weights),
+        noise=noise_of_voxels(local_field, mask, confidence(magnitude, weights)),
         key=key,
     )
     distance = found.members - (found.mean if chi is None else referenced(chi, mask))

@@ -15,7 +15,7 @@ from jaxqsm.networks import proximal_step
 from jaxqsm.pretrained import trained_network
 from jaxqsm.pretrained.denoiser_prior import Denoising, beside_denoiser
 from jaxqsm.uncertainty.gibbs import PosteriorSamples
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import confidence, referenced
 
 STRONGEST, WEAKEST = 0.5, 0.002
 """ppm of χ: noise at which sampling begins, ten times χ itself, and ends; those that the denoiser knows."""
@@ -28,13 +28,14 @@ def diffusion(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     noise: float | None = None,
     samples: int = 8,
     levels: int = 30,
-    weights: str = "denoiser",
+    checkpoint: str = "denoiser",
 ) -> PosteriorSamples:
     """Sample maps that agree with the field and that the denoiser knows as χ, from noise to ever less noise.
 
@@ -49,13 +50,14 @@ def diffusion(
         mask: where it is valid.
         geometry: voxel size and field direction.
         key: random key.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         noise: of the field where its weight is 1, ppm. Default: by
             :func:`jaxqsm.physics.field_noise`.
         samples: drawn one after another. Default 8.
         levels: of noise, evenly in its logarithm. Default 30; a pass of the network and about
             80 real FFTs each.
-        weights: name of weights that come with the package, or the path of a file that ``jaxqsm train``
+        checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``denoising``. Default ``"denoiser"``.
 
     Returns:
@@ -68,8 +70,8 @@ def diffusion(
         Zhang et al. 2024, arXiv:2407.01521 (decoupled annealing); Orieux, Féron & Giovannelli 2012, IEEE SPL
         19:251, doi:10.1109/LSP.2012.2189104 (perturb and maximise).
     """
-    graph, state = trained_network(weights, "denoising")
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, magnitude
+    graph, state = trained_network(checkpoint, "denoising")
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
     return _sampled(graph, state, scan, key, noise, samples, levels)
 
 
@@ -83,8 +85,8 @@ def _sampled(
     samples: int,
     levels: int,
 ) -> PosteriorSamples:
-    local_field, mask, geometry, magnitude = scan
-    given = beside_denoiser(local_field, mask, geometry, magnitude)
+    local_field, mask, geometry, weights = scan
+    given = beside_denoiser(local_field, mask, geometry, weights)
     if noise is not None:
         given = given._replace(noise=noise / given.scale)
     one = jax.tree.map(lambda leaf: leaf[None], (mask, geometry))

@@ -33,6 +33,7 @@ def ensemble(
     geometry: Geometry,
     *,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     noise: Float[Array, "*#xyz"] | float = 0.0,
     key: PRNGKeyArray | None = None,
 ) -> Ensemble:
@@ -43,12 +44,13 @@ def ensemble(
     of it are too narrow by as much (:func:`coverage` tells, :func:`conformal_factor` mends).
 
     Args:
-        inversions: functions of field, mask, geometry and magnitude, at least two, for example
+        inversions: functions of field, mask, geometry, magnitude and weights, at least two, for example
             ``partial(learned, weights=path)`` or ``partial(implicit_representation, key=key)``.
         local_field: ppm, shape ``(x, y, z)``.
         mask: where it is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         noise: standard deviation of the field's noise, ppm, which is then drawn onto the field of every
             member. Their mean is less accurate for it, their spread wider. Default: none.
         key: random state of that; default ``jax.random.key(0)``.
@@ -62,7 +64,7 @@ def ensemble(
     Example:
         >>> from jaxqsm.inversion import tkd, tsvd
         >>> mask = jnp.ones((6, 6, 6), bool)
-        >>> members = [lambda f, m, g, magnitude, invert=invert: invert(f, m, g) for invert in (tkd, tsvd)]
+        >>> members = [lambda f, m, g, invert=invert, **_: invert(f, m, g) for invert in (tkd, tsvd)]
         >>> ensemble(members, jnp.zeros(mask.shape), mask, Geometry()).members.shape
         (2, 6, 6, 6)
 
@@ -76,6 +78,6 @@ def ensemble(
     each = []
     for own, invert in zip(keys, inversions, strict=True):
         drawn = noise * jax.random.normal(own, mask.shape) * mask
-        each.append(invert(local_field + drawn, mask, geometry, magnitude=magnitude))
+        each.append(invert(local_field + drawn, mask, geometry, magnitude=magnitude, weights=weights))
     members = jnp.stack(each)
     return Ensemble(members.mean(0), members.std(0, ddof=1) * mask, members)

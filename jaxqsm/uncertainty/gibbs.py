@@ -13,6 +13,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import gradient, pad
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
+from jaxqsm.variational.common import confidence
 from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 
@@ -37,9 +38,10 @@ def gibbs(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     weight: float | None = None,
     noise: float | None = None,
     samples: int = 100,
@@ -64,7 +66,8 @@ def gibbs(
         mask: where it is valid.
         geometry: voxel size and field direction.
         key: random key.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         weight: of total variation, ppm · mm. Default: its rate is drawn, by a prior flat in its logarithm.
         noise: σ, ppm. Default: by :func:`jaxqsm.physics.field_noise`.
         samples: that are kept, all in memory. Default 100.
@@ -78,10 +81,17 @@ def gibbs(
         Park & Casella 2008, JASA 103:681, doi:10.1198/016214508000000337 (mixture); Kyung, Gill, Ghosh &
         Casella 2010, Bayesian Anal 5:369, doi:10.1214/10-BA607 (groups, as the parts of a gradient are).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first_weight = FIRST_WEIGHT if weight is None else weight
-    best = pad(tv(local_field, mask, geometry, magnitude=magnitude, weight=first_weight), given.shape)
-    level = shown_noise(local_field, mask, magnitude) if noise is None else jnp.asarray(noise, best.dtype)
+    best = pad(
+        tv(local_field, mask, geometry, magnitude=magnitude, weights=weights, weight=first_weight),
+        given.shape,
+    )
+    level = (
+        shown_noise(local_field, mask, confidence(magnitude, weights))
+        if noise is None
+        else jnp.asarray(noise, best.dtype)
+    )
     first = best, jnp.asarray(first_weight, best.dtype) / level**2
 
     def step(state: tuple[Array, Array], key: PRNGKeyArray) -> tuple[tuple[Array, Array], Array]:

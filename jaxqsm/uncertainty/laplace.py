@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import gradient, pad, weighted_mean
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
+from jaxqsm.variational.common import confidence
 from jaxqsm.variational.problem import inversion_problem
 
 NEIGHBOURHOOD = 2.0
@@ -42,9 +43,10 @@ def laplace(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
     weight: float | None = None,
     samples: int = 8,
     max_iterations: int = 40,
@@ -73,7 +75,8 @@ def laplace(
         mask: where both are valid.
         geometry: voxel size and field direction.
         key: random key.
-        magnitude: optional, any unit; W is then the magnitude over its root mean square.
+        magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
+        weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         weight: of total variation, ppm · mm: rate times σ². Default: the rate is found.
         samples: maps drawn in the last round. Default 8: with the averaging over 2 mm the deviation is known
             to about 5 %.
@@ -87,9 +90,9 @@ def laplace(
         variation); Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104
         (perturb and maximise).
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude)
+    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     best = pad(chi * mask, given.shape)
-    noise = shown_noise(local_field, mask, magnitude)
+    noise = shown_noise(local_field, mask, confidence(magnitude, weights))
     rate = (FIRST_WEIGHT if weight is None else weight) / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
     square = _steepness(best, geometry)

@@ -19,8 +19,8 @@ def noise_propagation(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     noise: Float[Array, "x y z"],
-    key: PRNGKeyArray,
     *,
+    key: PRNGKeyArray,
     probes: int = 16,
     **options: Any,
 ) -> Float[Array, "x y z"]:

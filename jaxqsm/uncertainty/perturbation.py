@@ -84,15 +84,15 @@ def draw(
 
 
 def shown_noise(
-    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], weights: Float[Array, "x y z"] | None
 ) -> Float[Array, ""]:
     """Noise of a local field where its weight is 1, ppm, as the field itself shows it; never 0."""
-    return jnp.maximum(field_noise(local_field * mask, data_weights(mask, magnitude), mask), LEAST_NOISE)
+    return jnp.maximum(field_noise(local_field * mask, data_weights(mask, weights), mask), LEAST_NOISE)
 
 
 def noise_of_voxels(
-    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], weights: Float[Array, "x y z"] | None
 ) -> Float[Array, "x y z"]:
     """Noise of a local field in each voxel, ppm, zero outside: :func:`shown_noise` where its weight is 1."""
-    weights = jnp.maximum(data_weights(mask, magnitude), LEAST_WEIGHT)
-    return shown_noise(local_field, mask, magnitude) / weights * mask
+    confidence = jnp.maximum(data_weights(mask, weights), LEAST_WEIGHT)
+    return shown_noise(local_field, mask, weights) / confidence * mask

@@ -19,17 +19,33 @@ def padded_shape(shape: tuple[int, ...]) -> Shape:
     return fast_shape(shape, [round(MARGIN * n) for n in shape])
 
 
+def confidence(
+    magnitude: Float[Array, "x y z"] | None, weights: Float[Array, "x y z"] | None
+) -> Float[Array, "x y z"] | None:
+    """Choose what weighs the data: the weights, or the magnitude where they are not given."""
+    return magnitude if weights is None else weights
+
+
 def data_weights(
-    mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"] | None
+    mask: Bool[Array, "x y z"],
+    magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None = None,
 ) -> Float[Array, "x y z"]:
-    """Confidence in the field: the mask, or the magnitude in it scaled to a root mean square of 1."""
+    """Scale the confidence in the field to a root mean square of 1 in the mask; 1 without any.
+
+    Args:
+        mask: where the field is valid; zero outside.
+        magnitude: image, any unit, which is the confidence where ``weights`` are not given.
+        weights: confidence of each voxel, any unit.
+    """
+    chosen = confidence(magnitude, weights)
     inside = mask.astype(float)
-    if magnitude is None:
+    if chosen is None:
         return inside
-    weights = jnp.abs(magnitude) * inside
-    mean_square = jnp.sum(weights**2) / jnp.maximum(inside.sum(), 1)
+    scaled = jnp.abs(chosen) * inside
+    mean_square = jnp.sum(scaled**2) / jnp.maximum(inside.sum(), 1)
     # Above three times the typical signal more magnitude is no more certainty (vessels, coil rims).
-    return jnp.minimum(weights / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1)), 3.0)
+    return jnp.minimum(scaled / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1)), 3.0)
 
 
 def filtered(

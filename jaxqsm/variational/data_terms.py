@@ -10,6 +10,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from jaxqsm.geometry import Acquisition
+
 Volume = Float[Array, "X Y Z"]
 Proximal = Callable[[Volume], Volume]
 
@@ -22,28 +24,35 @@ def linear(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proximal:
     return lambda v: (weights * field + rho * v) / (weights + rho)
 
 
-def nonlinear(
-    field: Volume, weights: Volume, *, radians_per_ppm: ArrayLike, rho: ArrayLike = 1.0
-) -> Proximal:
+def nonlinear(field: Volume, weights: Volume, *, phase_scale: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:
     """½ weights |exp(i s z) − exp(i s field)|² / s², which sees the field modulo 2π/s alone.
 
     For small misfits it is the linear term; the more a voxel misses, the less it pulls.
     """
 
     def proximal(v: Volume) -> Volume:
-        turn = 2 * jnp.pi / radians_per_ppm
+        turn = 2 * jnp.pi / phase_scale
         distance = v - field
         distance = distance - turn * jnp.round(distance / turn)
         misfit = rho * distance / (weights + rho)
         for _ in range(NEWTON_STEPS):
-            phase = radians_per_ppm * misfit
-            slope = weights * sine(phase) / radians_per_ppm + rho * (misfit - distance)
+            phase = phase_scale * misfit
+            slope = weights * sine(phase) / phase_scale + rho * (misfit - distance)
             # Without its concave part: the step is shorter, but never uphill.
             curvature = weights * jnp.maximum(sine(phase + jnp.pi / 2), 0) + rho
             misfit = misfit - slope / curvature
         return v + misfit - distance
 
     return proximal
+
+
+def of_phase(
+    field: Volume, weights: Volume, acquisition: Acquisition | None, *, rho: ArrayLike = 1.0
+) -> Proximal:
+    """:func:`nonlinear` at the phase scale of an acquisition; :func:`linear` without one."""
+    if acquisition is None:
+        return linear(field, weights, rho=rho)
+    return nonlinear(field, weights, phase_scale=acquisition.phase_scale, rho=rho)
 
 
 def huber(field: Volume, weights: Volume, *, huber_threshold: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:

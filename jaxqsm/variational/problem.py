@@ -83,6 +83,7 @@ def inversion_problem(
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None = None,
     *,
     shape: Shape | None = None,
 ) -> InversionProblem:
@@ -90,7 +91,7 @@ def inversion_problem(
     shape = padded_shape(local_field.shape) if shape is None else shape
     return InversionProblem(
         field=pad(local_field * mask, shape),
-        weights=pad(data_weights(mask, magnitude) ** 2, shape),
+        weights=pad(data_weights(mask, magnitude, weights) ** 2, shape),
         kernel=dipole_kernel(shape, geometry),
         geometry=geometry,
         mask=mask,

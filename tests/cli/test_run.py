@@ -70,7 +70,7 @@ def test_real_heads_through_bids(tmp_path):
         chi = nib.load(folder / f"sub-{name}_Chimap.nii.gz").get_fdata()
         valid = nib.load(folder / f"sub-{name}_desc-valid_mask.nii.gz").get_fdata() > 0
         assert 0.01 < chi[valid].std() < spread
-        core = ndimage.binary_erosion(valid, max_iterations=2)
+        core = ndimage.binary_erosion(valid, iterations=2)
         assert stats.skew(chi[core]) > 0.5  # iron and veins, in both heads
         history = json.loads((folder / f"sub-{name}_Chimap.json").read_text())
         assert any("border of the mask" in text for text in history["warnings"]) == (name == "head")

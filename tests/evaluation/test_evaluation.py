@@ -100,15 +100,17 @@ def test_trial_is_the_field_of_its_truth():
 def test_noise_of_the_field_is_that_of_a_weighted_fit():
     """Against the spread of the phase slope fitted to noisy echoes, voxel by voxel."""
     protocol = Protocol(voxel_size=(4.0, 4.0, 4.0), oversampling=1, snr=80.0)
-    clean = dataclasses.replace(protocol, snr=float("inf")).scan(jax.random.key(0), head((4.0, 4.0, 4.0)))
-    trials = [make_trial(jax.random.key(k), clean, protocol) for k in range(12)]
+    clean = dataclasses.replace(protocol, snr=float("inf")).scan(head((4.0, 4.0, 4.0)), key=jax.random.key(0))
+    trials = [make_trial(clean, protocol, key=jax.random.key(k)) for k in range(12)]
     spread = np.std([np.asarray(t.field) for t in trials], axis=0)
     inside = np.asarray(trials[0].mask)
     sensitivity = np.asarray(protocol.acquisition.phase_per_ppm)
     fits = []
     for k in range(12):
-        noisy = protocol.scan(jax.random.key(k), head((4.0, 4.0, 4.0))).signal
-        same_coil = dataclasses.replace(protocol, snr=float("inf")).scan(jax.random.key(k), head((4.0,) * 3))
+        noisy = protocol.scan(head((4.0, 4.0, 4.0)), key=jax.random.key(k)).signal
+        same_coil = dataclasses.replace(protocol, snr=float("inf")).scan(
+            head((4.0,) * 3), key=jax.random.key(k)
+        )
         error = np.angle(np.asarray(noisy * jnp.conj(same_coil.signal)))
         weight = np.abs(np.asarray(same_coil.signal)) ** 2 * sensitivity
         weight, error = weight[clean.mask], error[clean.mask]

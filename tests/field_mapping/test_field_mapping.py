@@ -45,7 +45,7 @@ def test_fit_noise_is_one_over_the_precision():
     field = jnp.zeros((40, 40, 40))
     rate = jnp.linspace(10, 80, 40)[:, None, None] * jnp.ones((40, 40, 40))
     clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=rate)
-    noisy = add_complex_noise(jax.random.key(0), clean, 1.0)
+    noisy = add_complex_noise(clean, 1.0, key=jax.random.key(0))
     fitted = weighted_fit(jnp.angle(noisy), jnp.abs(noisy), jnp.ones((40, 40, 40), bool), ACQUISITION)
     expected = 1 / precision(jnp.abs(clean), ACQUISITION)
     normalised = np.asarray(fitted / expected).std(axis=(1, 2))
@@ -55,7 +55,7 @@ def test_fit_noise_is_one_over_the_precision():
 def test_reliability_tells_wrong_turns_and_noise_from_good_phase():
     field = jnp.asarray(0.1 * smooth_blobs(SHAPE), jnp.float32)
     clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=25.0, phase_offset=0.7)
-    signal = add_complex_noise(jax.random.key(0), clean, 1.0)
+    signal = add_complex_noise(clean, 1.0, key=jax.random.key(0))
     phase = field[..., None] * ACQUISITION.phase_per_ppm
     wrong = phase.at[..., 1].add(2 * jnp.pi)
     fits = [weighted_fit(p, jnp.abs(signal), MASK, ACQUISITION) for p in (phase, wrong)]
@@ -64,7 +64,7 @@ def test_reliability_tells_wrong_turns_and_noise_from_good_phase():
     )
     assert good.min() > 0.98  # the constant offset does not matter
     assert bad.max() < 0.9
-    noise = add_complex_noise(jax.random.key(1), jnp.zeros_like(signal), 1.0)
+    noise = add_complex_noise(jnp.zeros_like(signal), 1.0, key=jax.random.key(1))
     random = reliability(jnp.angle(noise), jnp.abs(noise), fits[0], ACQUISITION)
     assert (random < 0.9).mean() > 0.6
     one = Acquisition((0.004,), 3.0)
@@ -105,7 +105,7 @@ def test_what_backward_echoes_have_more_is_found_whatever_field_and_offset(reado
     offset = jnp.asarray(1.5 + 0.05 * indices[1], jnp.float32)
     clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=30.0, phase_offset=offset)
     clean = clean.at[..., 1].multiply(jnp.exp(1j * ahead))
-    signal = add_complex_noise(jax.random.key(0), clean, 2.0)
+    signal = add_complex_noise(clean, 2.0, key=jax.random.key(0))
     found = bipolar_offset(signal, MASK, Geometry((2.0, 2.0, 2.0)))
     error = np.asarray(found - ahead)[np.asarray(MASK)]
     assert np.abs(error).max() < 0.12
@@ -166,7 +166,7 @@ def test_nonlinear_fit_does_not_mind_a_whole_turn():
 def test_nonlinear_fit_is_as_precise_as_the_linear_one_where_signal_is_high():
     field = jnp.zeros((20, 20, 20))
     clean = gre_signal(field, ACQUISITION, m0=100.0, r2star=30.0)
-    noisy = add_complex_noise(jax.random.key(0), clean, 1.0)
+    noisy = add_complex_noise(clean, 1.0, key=jax.random.key(0))
     inside = jnp.ones(field.shape, bool)
     fits = [f(jnp.angle(noisy), jnp.abs(noisy), inside, ACQUISITION) for f in (nonlinear_fit, weighted_fit)]
     assert float(jnp.std(fits[0])) < 1.02 * float(jnp.std(fits[1]))

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from helpers import ball, relative_error, smooth_blobs
 
-from jaxqsm import Geometry
+from jaxqsm import Acquisition, Geometry
 from jaxqsm.fitting import deep_image_prior, fine, implicit_representation, zero_shot
 from jaxqsm.fitting.implicit_representation import represent
 from jaxqsm.inversion import tkd
@@ -18,7 +18,7 @@ from jaxqsm.variational.common import referenced
 SHAPE = (28, 26, 24)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 METHODS = {
-    "deep_image_prior": lambda *a, **k: deep_image_prior(*a, channels=16, steps=150, **k),
+    "deep_image_prior": lambda *a, **k: deep_image_prior(*a, channels=16, max_iterations=150, **k),
     "implicit_representation": implicit_representation,
 }
 
@@ -56,7 +56,8 @@ def test_stops_before_it_learns_noise(truth, name):
     solve = {"deep_image_prior": deep_image_prior, "implicit_representation": implicit_representation}[name]
     options = {"weight": 1e-4} | ({"channels": 16} if name == "deep_image_prior" else {})
     few, many = (
-        relative_error(solve(noisy, mask, GEOMETRY, steps=n, **options), chi, mask) for n in (150, 300)
+        relative_error(solve(noisy, mask, GEOMETRY, max_iterations=n, **options), chi, mask)
+        for n in (150, 300)
     )
     assert many < few + 0.05
 
@@ -97,8 +98,8 @@ def test_fine_moves_an_untrained_network_towards_the_field(truth, tmp_path):
     network.eval()
     batch = jax.tree.map(lambda leaf: leaf[None], (field, mask, GEOMETRY))
     before = relative_error(network(*batch)[0], chi, mask)
-    last = relative_error(fine(field, mask, GEOMETRY, weights=str(path), learning_rate=1e-2), chi, mask)
-    whole = fine(field, mask, GEOMETRY, weights=str(path), learning_rate=1e-2, whole=True)
+    last = relative_error(fine(field, mask, GEOMETRY, checkpoint=str(path), learning_rate=1e-2), chi, mask)
+    whole = fine(field, mask, GEOMETRY, checkpoint=str(path), learning_rate=1e-2, whole=True)
     assert last < 0.8 * before
     assert relative_error(whole, chi, mask) < 0.8 * before
 
@@ -113,7 +114,7 @@ def test_zero_shot_learns_a_bad_network_from_the_scan_alone(truth, tmp_path):
     save_weights(path, "unrolled", {"channels": 8}, nnx.state(network), {"task": "inversion"})
     network.eval()
     before = relative_error(network(*jax.tree.map(lambda v: v[None], (field, mask, GEOMETRY)))[0], chi, mask)
-    found = zero_shot(field, mask, GEOMETRY, weights=str(path), learning_rate=1e-2, steps=60)
+    found = zero_shot(field, mask, GEOMETRY, checkpoint=str(path), learning_rate=1e-2, max_iterations=60)
     assert relative_error(found, chi, mask) < 0.8 * before
     assert abs(float(jnp.mean(found[mask]))) < 1e-5
 
@@ -122,10 +123,11 @@ def test_zero_shot_learns_a_bad_network_from_the_scan_alone(truth, tmp_path):
 def test_whole_turns_do_no_harm_where_the_fit_is_to_the_phase(truth):
     chi, field, mask = truth
     turn = 0.15  # ppm
+    period = 1 / (turn * Acquisition((0.01,), 3.0).hertz_per_ppm)
     wrong = field.at[8:14, 12:18, 8:14].add(turn) * mask
     found, spoiled = (
-        deep_image_prior(wrong, mask, GEOMETRY, channels=16, steps=200, radians_per_ppm=s)
-        for s in (2 * np.pi / turn, 0.0)
+        deep_image_prior(wrong, mask, GEOMETRY, channels=16, max_iterations=200, acquisition=acquisition)
+        for acquisition in (Acquisition((period,), 3.0), None)
     )
     assert relative_error(found, chi, mask) < 0.4 < 0.7 * relative_error(spoiled, chi, mask)
 
@@ -133,6 +135,6 @@ def test_whole_turns_do_no_harm_where_the_fit_is_to_the_phase(truth):
 def test_fine_says_what_it_cannot_move(truth):
     _, field, mask = truth
     with pytest.raises(ValueError, match="no such file"):
-        fine(field, mask, GEOMETRY, weights="nothing")
+        fine(field, mask, GEOMETRY, checkpoint="nothing")
     with pytest.raises(ValueError, match="trained for background"):
-        fine(field, mask, GEOMETRY, weights="learned_background")
+        fine(field, mask, GEOMETRY, checkpoint="learned_background")

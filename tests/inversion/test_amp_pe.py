@@ -59,8 +59,8 @@ def test_outliers_do_not_count():
     costs = {method.__name__: cost(method) for method in (amp_pe, tv)}
     assert costs["amp_pe"] < 0.05
     assert costs["tv"] > 3 * costs["amp_pe"]
-    gradient = jax.grad(lambda f: jnp.sum(amp_pe(f, mask, geometry, outer_iterations=6, max_iterations=30) ** 2))(
-        given[0]
-    )
+    gradient = jax.grad(
+        lambda f: jnp.sum(amp_pe(f, mask, geometry, outer_iterations=6, max_iterations=30) ** 2)
+    )(given[0])
     assert jnp.isfinite(gradient).all()
     assert jnp.abs(gradient).max() > 0

@@ -7,7 +7,7 @@ import pytest
 from helpers import BRAIN_SHAPE as SHAPE
 from helpers import assert_gradient, ball, brain_of_blocks, relative_error, smooth_blobs
 
-from jaxqsm import Geometry
+from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import cosmos, medi, sti, tikhonov, tv, wh_qsm
 from jaxqsm.methods import find_methods
 from jaxqsm.phantoms import cylinder
@@ -163,7 +163,7 @@ def test_data_terms_are_proximal_maps(name):
         "huber": weights * np.where(gap < 0.05, 0.5 * gap**2, 0.05 * gap - 0.5 * 0.05**2),
     }
     best = grid[np.argmin(terms[name] + 0.5 * (grid - v) ** 2, axis=0), 0]
-    options = {"nonlinear": {"radians_per_ppm": 16.0}, "huber": {"huber_threshold": 0.05}}.get(name, {})
+    options = {"nonlinear": {"phase_scale": 16.0}, "huber": {"huber_threshold": 0.05}}.get(name, {})
     found = getattr(data_terms, name)(jnp.asarray(field), jnp.asarray(weights), **options)(jnp.asarray(v))
     near = np.abs(field - v) < np.pi / 16 / 2  # beyond, Newton's few steps are on their way only
     assert near.sum() > 20
@@ -308,7 +308,12 @@ def test_gradients_with_respect_to_field_and_direction(name, x64):
     field = jnp.asarray(0.2 * smooth_blobs(shape))
     weights = jnp.asarray(np.random.default_rng(0).standard_normal(shape))
     # Converged where there is a tolerance, else few iterations; heavier weights converge sooner.
-    wanted = {"radians_per_ppm": 2.0, "start_iterations": 5, "outer_iterations": 1, "huber_threshold": 0.1}
+    wanted = {
+        "acquisition": Acquisition((0.0025,), 3.0),
+        "start_iterations": 5,
+        "outer_iterations": 1,
+        "huber_threshold": 0.1,
+    }
     if "tolerance" in _options(name):
         wanted |= {"tolerance": 1e-9, "max_iterations": 6000, "weight": 2e-3, "strong_weight": 1e-2}
     elif "max_iterations" in _options(name):

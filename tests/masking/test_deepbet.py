@@ -19,7 +19,7 @@ def _overlap(mask, brain):
 
 def test_brain_in_any_orientation_and_by_the_command(tmp_path):
     phantom, geometry = head((2.0, 2.0, 2.0)), Geometry((2.0, 2.0, 2.0))
-    scan = simulate_scan(jax.random.key(0), phantom, geometry, Acquisition((0.004,), 3.0))
+    scan = simulate_scan(phantom, geometry, Acquisition((0.004,), 3.0), key=jax.random.key(0))
     image, brain = np.abs(np.asarray(scan.signal)), np.asarray(phantom.mask)
     upright = deepbet(image, geometry)
     assert _overlap(upright, brain) > 0.92

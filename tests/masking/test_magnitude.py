@@ -14,7 +14,7 @@ from jaxqsm.simulation import simulate_scan
 def test_head_keeps_the_brain_and_leaves_the_scalp():
     phantom = head((2.0, 2.0, 2.0))
     geometry = Geometry((2.0, 2.0, 2.0))
-    scan = simulate_scan(jax.random.key(0), phantom, geometry, Acquisition((0.004, 0.02), 3.0))
+    scan = simulate_scan(phantom, geometry, Acquisition((0.004, 0.02), 3.0), key=jax.random.key(0))
     mask = magnitude(np.abs(scan.signal), geometry)
     overlap = 2 * (mask & phantom.mask).sum() / (mask.sum() + phantom.mask.sum())
     assert overlap > 0.92
@@ -51,7 +51,7 @@ def test_partly_filled_voxels_of_the_border_are_left_out():
     """By default no voxel of the mask holds a tenth of air or bone, at any resolution."""
     phantom = head((3.0, 3.0, 3.0))
     geometry = Geometry((3.0, 3.0, 3.0))
-    scan = simulate_scan(jax.random.key(0), phantom, geometry, Acquisition((0.004, 0.02), 3.0))
+    scan = simulate_scan(phantom, geometry, Acquisition((0.004, 0.02), 3.0), key=jax.random.key(0))
     mask = magnitude(np.abs(scan.signal), geometry)
     assert (np.abs(np.asarray(phantom.chi)[mask]) > 0.9).mean() < 0.01
 

@@ -33,7 +33,7 @@ def scan():
     offset = 0.8 + 1.5 * x + jnp.zeros(SHAPE)
     r2star = 20 + 100 * jnp.maximum(chi, 0)
     signal = gre_signal(total, ACQUISITION, m0=100.0, r2star=r2star, phase_offset=offset)
-    signal = add_complex_noise(jax.random.key(0), signal, 1.0) * mask[..., None]
+    signal = add_complex_noise(signal, 1.0, key=jax.random.key(0)) * mask[..., None]
     turns = jnp.abs(total * ACQUISITION.phase_per_ppm[-1])[jnp.asarray(mask)] / (2 * jnp.pi)
     assert float(turns.max()) > 3
     return chi, total, offset, r2star, signal, jnp.asarray(mask)
@@ -82,7 +82,7 @@ def test_unit_of_the_signal_and_phase_of_the_receiver_do_not_matter(scan, fit):
 def test_pipeline_and_command_take_it(scan, fit, tmp_path):
     *_, signal, mask = scan
     config = Config(signal="signal_fit", options={"signal_fit": OPTIONS})
-    assert list(config.used(4)) == ["signal"]
+    assert list(config.plan(4).steps) == ["signal"]
     maps = reconstruct(signal, mask, GEOMETRY, ACQUISITION, config)
     # The pipeline takes the receiver's frequency off first.
     turns = centre_frequency(signal, mask, ACQUISITION) * ACQUISITION.echo_times

@@ -71,8 +71,8 @@ def test_scales_and_is_differentiable(scan, any_weights):
 def test_better_than_its_starts_where_a_head_is_tilted():
     """By 45°, with veins of the dura on the border of the mask."""
     protocol = Protocol(snr=200.0, oversampling=1, voxel_size=(2.0, 2.0, 2.0), b0_dir=(0.0, 0.707, 0.707))
-    scan = protocol.scan(jax.random.key(0), head(protocol.phantom_voxel_size, field_strength=3.0))
-    trial = make_trial(jax.random.key(1), scan, protocol, stage="single_step")
+    scan = protocol.scan(head(protocol.phantom_voxel_size, field_strength=3.0), key=jax.random.key(0))
+    trial = make_trial(scan, protocol, stage="single_step", key=jax.random.key(1))
     inside = erode(trial.mask, 2.0, trial.geometry)
     truth = dipole_field(trial.truth * inside, trial.geometry)
     core = erode(trial.mask, 6.0, trial.geometry)
@@ -89,4 +89,4 @@ def test_better_than_its_starts_where_a_head_is_tilted():
 def test_weights_of_an_inversion_are_refused(scan):
     total, _, mask = scan
     with pytest.raises(ValueError, match="was trained for inversion"):
-        learned_background(total, mask, GEOMETRY, weights="learned")
+        learned_background(total, mask, GEOMETRY, checkpoint="learned")

@@ -13,46 +13,9 @@ from jaxqsm.learning.losses import divergence, likelihood
 from jaxqsm.networks import NETWORKS, VoxelwiseNormal, build, measurement, parameter_count
 
 SHAPE = (20, 17, 14)
-SMALL = {
-    "adain_qsm": {"channels": 4, "depth": 2, "code": 8},
-    "auto_qsm": {"channels": 4, "depth": 2},
-    "bfrnet": {"channels": 8},
-    "chi_sepnet": {"channels": 4},
-    "denoiser": {"channels": 4},
-    "deepqsm": {"channels": 4, "depth": 2},
-    "error_standard_deviation": {"channels": 4},
-    "harmonic_correction": {"channels": 4},
-    "iqsm": {"channels": 4, "depth": 2, "filters": 3},
-    "iqsm_plus": {"channels": 4, "depth": 2, "filters": 3},
-    "ir2qsm": {"channels": 4, "depth": 2, "iterations": 2},
-    "learned_ndi": {"iterations": 2, "width": 8, "depth": 3},
-    "lpcnn": {"blocks": 1, "width": 8, "iterations": 2},
-    "modl_qsm": {"blocks": 1, "width": 8, "iterations": 2},
-    "neumann": {"blocks": 1, "width": 8, "terms": 2},
-    "nextqsm": {"channels": 4, "background_depth": 2, "depth": 1, "iterations": 2, "strength": 0.001},
-    "pdi": {"channels": 4, "depth": 2},
-    "phu_net": {"channels": 4},
-    "proximal_vn": {"iterations": 2, "width": 8, "depth": 3},
-    "qsm_invnet": {"channels": 4, "depth": 2},
-    "qsmgan": {"channels": 4, "depth": 2},
-    "qsmnet": {"channels": 4, "depth": 2, "size": 3},
-    "sharqnet": {"channels": 4, "depth": 2},
-    "single_step": {"channels": 4},
-    "spinet_qsm": {"blocks": 1, "width": 8, "iterations": 1, "solver_iterations": 5},
-    "unrolled": {"channels": 8},
-    "vandi": {"iterations": 2, "filters": 4, "size": 3},
-    "xqsm": {"channels": 8},
-}
-MODEL_BASED = (
-    "adain_qsm", "error_standard_deviation", "harmonic_correction", "iqsm_plus", "learned_ndi", "lpcnn", "modl_qsm",
-    "neumann", "nextqsm", "proximal_vn", "single_step", "spinet_qsm", "unrolled", "vandi",
-)  # fmt: skip
+SMALL = {name: dict(family.small) for name, family in NETWORKS.items()}
 SIZES = {"modl_qsm": 447_235, "pdi": 31_027_490, "ir2qsm": 10_050_553}
 """Counted once from the layers that the published code uses."""
-
-
-def test_all_are_here():
-    assert set(SMALL) == set(NETWORKS)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +29,7 @@ def scan():
     return fields, masks, stacked, chis
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "chi_sepnet"])
+@pytest.mark.parametrize("name", [n for n, family in NETWORKS.items() if family.task != "separation"])
 def test_any_shape_and_mask_and_each_scan_by_its_own_geometry(scan, name):
     fields, masks, geometries, _ = scan
     network = build(name, SMALL[name], seed=2)
@@ -81,7 +44,7 @@ def test_any_shape_and_mask_and_each_scan_by_its_own_geometry(scan, name):
     one_field = jnp.stack([fields[0], fields[0]])
     both = call(one_field, masks, geometries)
     differs = float(jnp.abs(both[0] - both[1]).max()) > 1e-3 * float(jnp.abs(both).max())
-    assert differs == (name in MODEL_BASED)
+    assert differs == NETWORKS[name].physics
 
 
 @pytest.mark.slow
@@ -92,8 +55,7 @@ def test_learns_one_sample(scan, name):
     """From a field, whatever its usual task, to χ: the error falls to less than half."""
     fields, masks, geometries, chis = (jax.tree.map(lambda leaf: leaf[:1], v) for v in scan)
     network = build(name, SMALL[name] | ({"dropout": 0.0} if "blocks" in SMALL[name] else {}), seed=1)
-    if hasattr(network, "valid"):
-        chis = chis * network.valid(masks, geometries)
+    chis = chis * network.valid(masks, geometries)
     graph, parameters, others = nnx.split(network, nnx.Param, ...)
     optimiser = optax.adam(1e-2)
 

@@ -83,7 +83,7 @@ def test_anisotropic_grid_covers_the_same_head():
 def test_scan_carries_its_total_field(phantom):
     geometry = Geometry((3.0, 3.0, 3.0), (0.2, 0.0, 0.98))
     acquisition = Acquisition((0.002, 0.004), 3.0)
-    scan = simulate_scan(jax.random.key(0), phantom, geometry, acquisition, snr=np.inf)
+    scan = simulate_scan(phantom, geometry, acquisition, snr=np.inf, key=jax.random.key(0))
     change = jnp.angle(scan.signal[..., 1] * jnp.conj(scan.signal[..., 0]))
     expected = wrap_phase(2 * np.pi * 42.577478518 * 3 * 0.002 * scan.total_field)
     visible = phantom.mask & (np.abs(np.asarray(expected)) < 3)
@@ -96,9 +96,9 @@ def test_scan_carries_its_total_field(phantom):
 def test_noise_follows_the_stated_snr_and_key(phantom):
     acquisition = Acquisition((0.004,), 3.0)
     options = {"geometry": Geometry((3.0, 3.0, 3.0)), "acquisition": acquisition}
-    clean = simulate_scan(jax.random.key(1), phantom, snr=np.inf, **options)
-    noisy = simulate_scan(jax.random.key(1), phantom, snr=50.0, **options)
-    again = simulate_scan(jax.random.key(1), phantom, snr=50.0, **options)
+    clean = simulate_scan(phantom, snr=np.inf, **options, key=jax.random.key(1))
+    noisy = simulate_scan(phantom, snr=50.0, **options, key=jax.random.key(1))
+    again = simulate_scan(phantom, snr=50.0, **options, key=jax.random.key(1))
     noise = np.asarray(noisy.signal - clean.signal)
     level = np.abs(np.asarray(clean.signal))[phantom.mask].mean()
     np.testing.assert_allclose(level / noise.real.std(), 50, rtol=0.02)
@@ -108,8 +108,8 @@ def test_noise_follows_the_stated_snr_and_key(phantom):
 def test_local_field_is_linear_in_the_brain_alone(phantom):
     """Air outside the mask must not reach the local field."""
     options = {"geometry": Geometry((3.0, 3.0, 3.0)), "acquisition": Acquisition((0.004,), 3.0)}
-    scan = simulate_scan(jax.random.key(0), phantom, snr=np.inf, **options)
+    scan = simulate_scan(phantom, snr=np.inf, **options, key=jax.random.key(0))
     vacuum = dataclasses.replace(phantom, chi=phantom.chi * phantom.mask)
-    bare = simulate_scan(jax.random.key(0), vacuum, snr=np.inf, **options)
+    bare = simulate_scan(vacuum, snr=np.inf, **options, key=jax.random.key(0))
     assert relative_error(scan.local_field, bare.local_field) < 1e-5
     assert relative_error(scan.total_field, bare.total_field) > 1

@@ -23,7 +23,7 @@ SIZE = (3.0, 3.0, 3.0)
 
 @pytest.fixture(scope="module")
 def person():
-    return random_head(jax.random.key(1), SIZE, pathology=0.0)
+    return random_head(SIZE, pathology=0.0, key=jax.random.key(1))
 
 
 def _identity(subject):
@@ -39,7 +39,7 @@ def _identity(subject):
 def test_packed_template_holds_every_label():
     """Sampled at the template's own voxels, an unchanged person has the template's labels."""
     anatomy = template()
-    subject = _identity(random_subject(jax.random.key(0), anatomy))
+    subject = _identity(random_subject(anatomy, key=jax.random.key(0)))
     first = jnp.array([-30.0, -60.0, -20.0])
     tissue = sample(subject, anatomy, (61, 90, 50), first, jnp.ones(3), finest=(1.0, 1.0, 1.0))
     low = np.asarray(first) - TEMPLATE_ORIGIN
@@ -57,7 +57,7 @@ def test_packed_template_holds_every_label():
 
 def test_deformation_is_invertible_and_smooth():
     for seed in range(3):
-        flow = random_deformation(jax.random.key(seed), displacement=4.0)
+        flow = random_deformation(displacement=4.0, key=jax.random.key(seed))
         gradient = [[np.gradient(np.asarray(f), CONTROL_SPACING, axis=i) for i in range(3)] for f in flow]
         jacobian = np.moveaxis(np.array(gradient), (0, 1), (-2, -1)) + np.eye(3)
         determinant = np.linalg.det(jacobian)
@@ -77,16 +77,16 @@ def test_spline_of_a_linear_displacement_is_that_displacement():
 
 
 def test_person_differs_from_others_and_is_the_same_at_any_voxel_size(person):
-    again = random_head(jax.random.key(1), SIZE, pathology=0.0)
+    again = random_head(SIZE, pathology=0.0, key=jax.random.key(1))
     np.testing.assert_array_equal(person.chi, again.chi)
-    finer = random_head(jax.random.key(1), (2.0, 2.0, 2.0), pathology=0.0)
+    finer = random_head((2.0, 2.0, 2.0), pathology=0.0, key=jax.random.key(1))
     assert finer.mask.sum() * 8 == pytest.approx(person.mask.sum() * 27, rel=0.1)
-    other = random_head(jax.random.key(2), SIZE, pathology=0.0)
+    other = random_head(SIZE, pathology=0.0, key=jax.random.key(2))
     assert other.chi.shape != person.chi.shape or relative_error(other.chi, person.chi) > 0.05
 
 
 def test_texture_scales_the_variation_within_tissues_alone(person):
-    even, rough = (random_head(jax.random.key(1), SIZE, pathology=0.0, texture=t) for t in (0.0, 2.0))
+    even, rough = (random_head(SIZE, pathology=0.0, texture=t, key=jax.random.key(1)) for t in (0.0, 2.0))
     once, twice = (np.asarray(p.chi) - np.asarray(even.chi) for p in (person, rough))
     np.testing.assert_allclose(twice, 2 * once, atol=1e-5)
     white = (person.labels == Tissue.WHITE_MATTER) & person.mask
@@ -96,7 +96,7 @@ def test_texture_scales_the_variation_within_tissues_alone(person):
 
 def test_values_lie_in_published_ranges():
     anatomy = template()
-    draw = jax.jit(jax.vmap(lambda k, age: random_subject(k, anatomy, age=age), in_axes=(0, None)))
+    draw = jax.jit(jax.vmap(lambda k, age: random_subject(anatomy, age=age, key=k), in_axes=(0, None)))
     keys = jax.random.split(jax.random.key(0), 200)
     young, old = draw(keys, 8.0), draw(keys, 70.0)
     for tissue in (Tissue.PALLIDUM, Tissue.PUTAMEN, Tissue.CAUDATE, Tissue.DENTATE):
@@ -117,7 +117,7 @@ def test_values_lie_in_published_ranges():
 def test_lesions_and_metal_keep_to_their_strengths():
     places = jnp.zeros((8, 3))
     keys = jax.random.split(jax.random.key(0), 300)
-    lesions = jax.vmap(lambda k: random_lesions(k, places, probability=0.5))(keys)
+    lesions = jax.vmap(lambda k: random_lesions(places, probability=0.5, key=k))(keys)
     chi, there = np.asarray(lesions.values[..., 0]), np.asarray(lesions.strength) > 0
     assert np.abs(chi).max() <= 1.5
     assert chi.min() < -1.4
@@ -128,11 +128,11 @@ def test_lesions_and_metal_keep_to_their_strengths():
     strong = np.abs(np.asarray(outside.values[..., 0]))
     assert strong.max() <= 4
     assert strong.max() > 3.5
-    assert not random_lesions(keys[0], places, probability=0.0).strength.any()
+    assert not random_lesions(places, probability=0.0, key=keys[0]).strength.any()
 
 
 def test_vein_trees_branch_and_thin():
-    tree = random_vein_tree(jax.random.key(0), jnp.array([1.0, 2.0, 3.0]), oxygenation=0.65)
+    tree = random_vein_tree(jnp.array([1.0, 2.0, 3.0]), oxygenation=0.65, key=jax.random.key(0))
     assert tree.start.shape == (45, 3)
     np.testing.assert_allclose(tree.start[0], [1, 2, 3])
     starts, ends = np.asarray(tree.start), np.asarray(tree.end)
@@ -182,7 +182,7 @@ def test_body_keeps_to_its_side_of_the_skull():
 
 def test_white_matter_anisotropy_changes_the_field_with_the_head_s_direction():
     """The field of isotropic χ + Δχ v vᵀ: none added where the mean is zero, some where fibres cross b."""
-    fibrous = random_head(jax.random.key(1), SIZE, pathology=0.0, anisotropy=-0.02)
+    fibrous = random_head(SIZE, pathology=0.0, anisotropy=-0.02, key=jax.random.key(1))
     plain = dataclasses.replace(fibrous, fibres=None, anisotropy=None)
     lengths = np.linalg.norm(np.asarray(fibrous.fibres), axis=0)
     np.testing.assert_allclose(lengths[fibrous.labels == Tissue.WHITE_MATTER], 1, atol=1e-4)
@@ -191,7 +191,8 @@ def test_white_matter_anisotropy_changes_the_field_with_the_head_s_direction():
     for b0_dir in ((0, 0, 1), (1, 0, 0)):
         geometry = Geometry(SIZE, b0_dir)
         with_fibres, without = (
-            simulate_scan(jax.random.key(0), p, geometry, acquisition, snr=np.inf) for p in (fibrous, plain)
+            simulate_scan(p, geometry, acquisition, snr=np.inf, key=jax.random.key(0))
+            for p in (fibrous, plain)
         )
         inside = with_fibres.mask
         fields.append(np.asarray(with_fibres.local_field - without.local_field)[inside])
@@ -201,4 +202,4 @@ def test_white_matter_anisotropy_changes_the_field_with_the_head_s_direction():
 
 def test_voxel_size_must_be_positive():
     with pytest.raises(ValueError, match="voxel_size"):
-        random_head(jax.random.key(0), (1.0, 0.0, 1.0))
+        random_head((1.0, 0.0, 1.0), key=jax.random.key(0))

@@ -174,7 +174,7 @@ def test_field_across_the_main_field_turns_with_the_axes(x64):
 @pytest.mark.slow
 def test_random_head_agrees_with_qsm_forward():
     """The whole path of an independent simulator on the same person: k-space kernel, padded."""
-    person = random_head(jax.random.key(3), (2.0, 2.0, 2.0))
+    person = random_head((2.0, 2.0, 2.0), key=jax.random.key(3))
     chi = np.asarray(person.chi * person.mask, np.float64)
     peer = generate_field(chi, voxel_size=np.array([2.0, 2.0, 2.0]), B0_dir=np.array([0.0, 0.0, 1.0]))
     ours = dipole_field(jnp.asarray(chi, jnp.float32), Geometry((2.0, 2.0, 2.0)))

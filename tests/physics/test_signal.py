@@ -64,7 +64,7 @@ def test_wrap_phase_keeps_the_angle_and_the_range():
 
 
 def test_noise_has_the_stated_deviation_in_each_channel():
-    noisy = add_complex_noise(jax.random.key(0), jnp.full((40, 40, 40), 3 + 4j), 0.25)
+    noisy = add_complex_noise(jnp.full((40, 40, 40), 3 + 4j), 0.25, key=jax.random.key(0))
     np.testing.assert_allclose([noisy.real.std(), noisy.imag.std()], 0.25, rtol=0.02)
     np.testing.assert_allclose(noisy.mean(), 3 + 4j, atol=0.01)
     # Phase noise is deviation over magnitude.

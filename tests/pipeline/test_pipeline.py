@@ -130,7 +130,7 @@ def test_head_end_to_end_oblique_and_anisotropic():
     phantom = head((3.0, 2.5, 3.0))
     geometry = Geometry((3.0, 2.5, 3.0), (0.3, 0.2, 0.93))
     acquisition = Acquisition((0.004, 0.012, 0.020), 3.0)
-    scan = simulate_scan(jax.random.key(0), phantom, geometry, acquisition)
+    scan = simulate_scan(phantom, geometry, acquisition, key=jax.random.key(0))
     # Voxels at the border hold part bone and air, which are no background.
     mask = jnp.asarray(ndimage.binary_erosion(phantom.mask))
 
@@ -259,7 +259,7 @@ def test_a_bipolar_readout_is_as_good_as_any_once_it_is_named():
     cheap = Config(background="v_sharp", inversion="tkd")
     errors = {}
     for bipolar, named in ((False, False), (True, False), (True, True)):
-        scan = simulate_scan(jax.random.key(0), phantom, geometry, acquisition, bipolar=bipolar)
+        scan = simulate_scan(phantom, geometry, acquisition, bipolar=bipolar, key=jax.random.key(0))
         maps = reconstruct(
             scan.signal, mask, geometry, acquisition, dataclasses.replace(cheap, bipolar=named)
         )

@@ -86,11 +86,11 @@ def test_plug_and_play_is_differentiable(scan):
 @pytest.mark.slow
 def test_samples_of_diffusion_cover_the_truth_and_their_mean_is_the_better_map(scan):
     chi, field, mask = scan
-    drawn = diffusion(field, mask, GEOMETRY, random.key(2), noise=NOISE, samples=8)
+    drawn = diffusion(field, mask, GEOMETRY, noise=NOISE, samples=8, key=random.key(2))
     assert 0.75 < float(coverage(drawn.mean - chi, drawn.standard_deviation, mask)) < 0.97
     each = [relative_error(sample, chi, mask) for sample in drawn.samples]
     assert relative_error(drawn.mean, chi, mask) < 0.95 * min(each) < 0.5
-    again = diffusion(field, mask, GEOMETRY, random.key(2), noise=NOISE, samples=8)
+    again = diffusion(field, mask, GEOMETRY, noise=NOISE, samples=8, key=random.key(2))
     np.testing.assert_array_equal(again.mean, drawn.mean)
 
 

@@ -157,4 +157,4 @@ def test_the_single_step_corrects_its_start():
     assert float(xsim(found, truth, valid)) > float(xsim(start, truth, valid))
     assert relative_error(found, referenced(truth, valid), valid) < 0.4
     with pytest.raises(ValueError, match="trained for inversion"):
-        learned_single_step(total, mask, geometry, weights="learned")
+        learned_single_step(total, mask, geometry, checkpoint="learned")

@@ -155,13 +155,13 @@ def test_pipeline_and_command_agree(truth, tmp_path):
 
 
 def test_takes_the_place_of_two_stages_unless_they_are_named():
-    assert not {"background", "inversion"} & set(Config().used(3))
-    assert Config().used(3)["single_step"].name == "ss_tv"
+    assert not {"background", "inversion"} & set(Config().plan(3).steps)
+    assert Config().plan(3).needed("single_step").method.name == "ss_tv"
     for named in ({"background": "pdf"}, {"inversion": "tv"}, {"single_step": "none"}):
-        stages = Config(**named).used(3)
+        stages = Config(**named).plan(3).steps
         assert {"background", "inversion"} <= set(stages)
         assert "single_step" not in stages
-    assert "inversion" in Config(options={"tv": {"weight": 1e-4}}).used(3)
+    assert "inversion" in Config(options={"tv": {"weight": 1e-4}}).plan(3).steps
     with pytest.raises(ValueError, match="not in use"):
         Config(options={"medi": {"weight": 1e-4}})
     with pytest.raises(ValueError, match="unknown"):

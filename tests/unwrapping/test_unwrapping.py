@@ -172,8 +172,8 @@ def test_congruent_laplacian_gives_exact_multiples_and_the_truth(truth):
 def test_romeo_on_a_head_with_bleeds_at_snr_20():
     """Fewer than one voxel in 100 000 a turn off, until some have no signal left at the last echo."""
     protocol = Protocol(snr=20.0, oversampling=1)
-    phantom = random_head(jax.random.key(11), protocol.phantom_voxel_size, pathology=0.9)
-    scan = protocol.scan(jax.random.key(1), phantom)
+    phantom = random_head(protocol.phantom_voxel_size, pathology=0.9, key=jax.random.key(11))
+    scan = protocol.scan(phantom, key=jax.random.key(1))
     signal = scan.signal * jnp.exp(-1j * scan.phase_offset)[..., None]
     phase, magnitude, mask = jnp.angle(signal), jnp.abs(signal), jnp.asarray(scan.mask)
     times = jnp.asarray(protocol.echo_times)

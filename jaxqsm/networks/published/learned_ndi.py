@@ -11,9 +11,9 @@ from jaxqsm.networks.published.proximal_vn import ProximalVN, ProximalVNConfig
 
 @dataclasses.dataclass(frozen=True)
 class LearnedNDIConfig(ProximalVNConfig):
-    """Size and units of :class:`LearnedNDI`: ``radians_per_ppm`` is 16, 20 ms at 3 T."""
+    """Size and units of :class:`LearnedNDI`: ``phase_scale`` is 16, 20 ms at 3 T."""
 
-    radians_per_ppm: float = 16.0
+    phase_scale: float = 16.0
 
 
 class LearnedNDI(ProximalVN):

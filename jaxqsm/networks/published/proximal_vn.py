@@ -30,7 +30,7 @@ class ProximalVNConfig:
         width: channels of these networks. Default 16.
         depth: convolutions of each. Default 4.
         chi_std: ppm. Default 0.04: that of brains, rounded.
-        radians_per_ppm: s, the phase of 1 ppm, for steps down the misfit of exp(i s field). Default 0: down
+        phase_scale: s, the phase of 1 ppm, for steps down the misfit of exp(i s field). Default 0: down
             that of the field.
     """
 
@@ -38,7 +38,7 @@ class ProximalVNConfig:
     width: int = 16
     depth: int = 4
     chi_std: float = 0.04
-    radians_per_ppm: float = 0.0
+    phase_scale: float = 0.0
 
 
 class ProximalVN(Network):
@@ -78,7 +78,7 @@ class ProximalVN(Network):
             geometry: with a leading batch axis on both leaves.
             magnitude: optional, any unit; its square weights the data.
         """
-        scale, phase = self.config.chi_std, self.config.radians_per_ppm
+        scale, phase = self.config.chi_std, self.config.phase_scale
         data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
         inside = mask.astype(local_field.dtype)
 

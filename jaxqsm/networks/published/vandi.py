@@ -27,7 +27,7 @@ class VaNDIConfig:
         nodes: of the responses, Gaussians evenly spaced. Default 31.
         reach: filtered χ over ``chi_std`` at the outermost nodes. Default 3.
         chi_std: ppm. Default 0.04: that of brains, rounded.
-        radians_per_ppm: s, the phase of 1 ppm. Default 16, i.e. 20 ms at 3 T.
+        phase_scale: s, the phase of 1 ppm. Default 16, i.e. 20 ms at 3 T.
     """
 
     iterations: int = 10
@@ -36,7 +36,7 @@ class VaNDIConfig:
     nodes: int = 31
     reach: float = 3.0
     chi_std: float = 0.04
-    radians_per_ppm: float = 16.0
+    phase_scale: float = 16.0
 
 
 class VaNDI(Network):
@@ -84,7 +84,7 @@ class VaNDI(Network):
         chi = jnp.zeros_like(local_field)
 
         def consistent(chi: Array, data: Measurement, step: Array) -> Array:
-            return nonlinear_step(chi, data, step, phase_scale=config.radians_per_ppm)
+            return nonlinear_step(chi, data, step, phase_scale=config.phase_scale)
 
         for number in range(config.iterations):
             prior = config.chi_std * self._prior(chi / config.chi_std, number)

@@ -1,0 +1,79 @@
+"""jaxqsm background: local field from a total field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import jax.numpy as jnp
+
+from jaxqsm.cli import console
+from jaxqsm.cli.choices import default_of, method_of
+from jaxqsm.cli.options import Direction, Settings, settings_of
+from jaxqsm.cli.volumes import (
+    at_scale,
+    centred,
+    check_output,
+    chosen_method,
+    geometry_of,
+    load_field,
+    refuse_if_nothing_is_left,
+    weighing,
+    write_volumes,
+)
+
+
+def background(
+    total_field: Path,
+    /,
+    *,
+    mask: Path,
+    out: Path,
+    out_mask: Path | None = None,
+    method: Annotated[str, method_of("background")] = default_of("background"),
+    magnitude: Path | None = None,
+    weights: Path | None = None,
+    b0_dir: Direction = None,
+    settings: Settings = (),
+    replace_nonfinite: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Local field in ppm from a total field in ppm.
+
+    Parameters
+    ----------
+    total_field
+        3-D NIfTI file, ppm.
+    mask
+        Where the total field is valid.
+    out
+        Local field to write.
+    out_mask
+        Also write the mask where the local field is valid.
+    magnitude
+        Image; it weighs the data where --weights are not given.
+    weights
+        Confidence in the field of each voxel, any unit, for methods that take it.
+    b0_dir
+        Field direction in voxel axes. Default: from the affine.
+    settings
+        Options of the method: OPTION=VALUE.
+    replace_nonfinite
+        Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter.
+    overwrite
+        Replace the files.
+    """
+    chosen = chosen_method("background", method)
+    given = settings_of(chosen, settings)
+    check_output(out, overwrite)
+    if out_mask is not None:
+        check_output(out_mask, overwrite, option="--out-mask")
+    image, inside = load_field(total_field, mask, replace_nonfinite=replace_nonfinite)
+    true_geometry = geometry_of(image, b0_dir)
+    keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
+    keywords |= weighing(chosen, image, magnitude, weights)
+    values = jnp.asarray(centred(image.data, inside))
+    with console.stage(method) as done:
+        local, valid = done(chosen.function(values, inside, geometry, **keywords))
+    refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
+    write_volumes({out: local} | ({} if out_mask is None else {out_mask: valid}), image.grid)

@@ -1,0 +1,62 @@
+"""jaxqsm field: total field of a multi-echo scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jaxqsm.cli import console
+from jaxqsm.cli.options import FieldOptions, MaskOptions, ReadingOptions, SignalOptions
+from jaxqsm.cli.run import read_scan
+from jaxqsm.cli.volumes import check_output, write_volumes
+from jaxqsm.pipeline import map_field
+
+
+def field(
+    *,
+    out: Path,
+    signal: SignalOptions = SignalOptions(),
+    mask: Path | None = None,
+    out_mask: Path | None = None,
+    out_hertz: Path | None = None,
+    out_quality: Path | None = None,
+    masking: MaskOptions = MaskOptions(),
+    methods: FieldOptions = FieldOptions(),
+    reading: ReadingOptions = ReadingOptions(),
+    overwrite: bool = False,
+) -> None:
+    """Total field in ppm from multi-echo phase: offset removal, unwrapping, weighted fit.
+
+    Parameters
+    ----------
+    out
+        Total field to write.
+    mask
+        Where to fit. Default: made from the magnitude.
+    out_mask
+        Also write the mask that was used.
+    out_hertz
+        Also write the total field in Hz: a B0 map.
+    out_quality
+        Also write how far the echoes of a voxel agree on its field, 0 to 1.
+    overwrite
+        Replace the files.
+    """
+    check_output(out, overwrite)
+    others = {"--out-mask": out_mask, "--out-hertz": out_hertz, "--out-quality": out_quality}
+    for option, path in others.items():
+        if path is not None:
+            check_output(path, overwrite, option=option)
+    config, mask_config = methods.config(), masking.config()
+    scan = read_scan(signal, mask, reading)
+    for text in scan.notes:
+        console.note(text)
+    result = map_field(scan, config, mask_config, announce=console.stage)
+    for text in result.notes[len(scan.notes) :]:
+        console.note(text)
+    for text in result.warnings:
+        console.warn(text)
+    total = result.maps.total_field
+    hertz = total * float(scan.acquisition.hertz_per_ppm)
+    volumes = zip(others.values(), (result.mask, hertz, result.maps.reliability), strict=True)
+    outputs = {out: total} | {path: volume for path, volume in volumes if path is not None}
+    write_volumes(outputs, scan.grid)
