@@ -3,7 +3,7 @@
 Every inversion and single step with a weight, on simulated heads of 2 mm: the atlas head, 20° oblique, and
 another person, 45° oblique. The grid is the default times powers of 1.6, walked downhill from the chosen
 weight, so the best is the one whose neighbours are both worse. Writes ``chosen_weights.json`` and
-``chosen_weights.md`` beside this file; finished cells are not done again (40 minutes on one core when none
+``chosen_weights.md`` in ``results/``; finished cells are not done again (40 minutes on one core when none
 is).
 """
 
@@ -15,10 +15,10 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 
+from benchmarks.record import RESULTS
 from benchmarks.scoring import LONG
 from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
@@ -27,8 +27,8 @@ from jaxqsm.methods import AUTO, METHODS, Method
 from jaxqsm.phantoms import HeadPhantom, head
 from jaxqsm.simulation import Protocol
 
-RECORD = Path(__file__).with_suffix(".json")
-PAGE = Path(__file__).with_suffix(".md")
+RECORD = RESULTS / "chosen_weights.json"
+PAGE = RESULTS / "chosen_weights.md"
 STEP = 1.6
 ATLAS = Protocol(voxel_size=(2.0, 2.0, 2.0), b0_dir=tilted(20))
 OTHER = dataclasses.replace(ATLAS, b0_dir=tilted(45), field_strength=7.0, snr=50.0)

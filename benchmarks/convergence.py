@@ -2,7 +2,7 @@
 
 The head phantom at 2 mm, 3 T, SNR 100, 20° oblique; inversions are given the true local field with noise,
 ``ss_tv`` the total field. Every point is a run of its own to that many iterations, timed after
-compilation. Draws ``docs/convergence.png`` or FILE, and prints the numbers.
+compilation. Draws ``results/convergence.png`` or FILE, and writes the numbers to ``results/convergence.md``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax
 import matplotlib
 import numpy as np
 
+from benchmarks.record import RESULTS, write_page
 from jaxqsm.evaluation import Trial, make_trial
 from jaxqsm.methods import find_method
 from jaxqsm.phantoms import head
@@ -35,23 +36,28 @@ three more for slopes). None can be spared while weights and penalty are local a
 
 def main(arguments: list[str]) -> None:
     """Measure, draw and print."""
-    path = Path(arguments[0]) if arguments else Path(__file__).parents[1] / "docs" / "convergence.png"
+    path = Path(arguments[0]) if arguments else RESULTS / "convergence.png"
     scan = PROTOCOL.scan(head(PROTOCOL.phantom_voxel_size), key=jax.random.key(0))
     local, total = (
         make_trial(scan, PROTOCOL, stage=stage, key=jax.random.key(1))
         for stage in ("inversion", "single_step")
     )
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    print("| method | real FFTs an iteration | " + " | ".join(f"{n} iterations" for n in COUNTS) + " |")
-    print("| --- | --- |" + " --- |" * len(COUNTS))
+    lines = ["| method | real FFTs an iteration | " + " | ".join(f"{n} iterations" for n in COUNTS) + " |"]
+    lines.append("| --- | --- |" + " --- |" * len(COUNTS))
     for name, transforms in FFTS.items():
         curve = [_point(name, total if name == "ss_tv" else local, count) for count in COUNTS]
         cells = [f"{error:.1f} % in {seconds:.1f} s" for seconds, error in curve]
-        print(f"| `{name}` | {transforms} | " + " | ".join(cells) + " |", flush=True)
+        lines.append(f"| `{name}` | {transforms} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
         axes.plot(*zip(*curve, strict=True), "o-", label=name)
     axes.set(xscale="log", xlabel="seconds", ylabel="NRMSE of χ (%)", ylim=(15, 75))
     axes.legend()
     figure.savefig(path, dpi=110)
+    picture = "![Error of χ against seconds](convergence.png)\n"
+    write_page(
+        "convergence", "Error of χ against seconds", "python -m benchmarks.convergence", picture, *lines
+    )
 
 
 def _point(name: str, trial: Trial, count: int) -> tuple[float, float]:

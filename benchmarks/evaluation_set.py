@@ -1,8 +1,8 @@
 """``python -m benchmarks.evaluation_set DIR [METHOD ...]``: inversions on a ``jaxqsm evaluation-set``.
 
 Every method is given what perfect unwrapping and background removal would leave: the true local field with
-the noise that the scan's magnitude and SNR make, and the magnitude as weights. The table is written in
-Markdown to standard output, and as JSON beside the set; finished cells are not done again.
+the noise that the scan's magnitude and SNR make, and the magnitude as weights. The table is written to
+``results/evaluation_set.md``, and the scores as JSON beside the set; finished cells are not done again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.record import write_page
 from benchmarks.scoring import fill
 from jaxqsm.evaluation import EvaluationScan, Trial
 from jaxqsm.field_mapping import precision
@@ -34,11 +35,18 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: python -m benchmarks.evaluation_set DIR [METHOD ...]")
     folder, names = Path(arguments[0]), arguments[1:] or list(DEFAULT)
     scores = fill(folder / "inversions.json", trials(folder), names)
-    print("| scan | " + " | ".join(names) + " |")
-    print("| --- |" + " --- |" * len(names))
+    lines = [
+        "| scan | " + " | ".join(f"`{name}`" for name in names) + " |",
+        "| --- |" + " --- |" * len(names),
+    ]
     for label, row in scores.items():
         cells = [f"{row[n]['nrmse']:.1f} / {row[n]['xsim']:.2f}" for n in names]
-        print(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    print("\n".join(lines))
+    if names == list(DEFAULT):
+        reading = "True local field with the scan's noise, defaults; NRMSE in percent / XSIM.\n"
+        command = "python -m benchmarks.evaluation_set DIR"
+        write_page("evaluation_set", "Inversions on the evaluation set", command, reading, *lines)
 
 
 def trials(folder: Path) -> dict[str, Callable[[], Trial]]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from benchmarks.record import write_page
 from jaxqsm import Geometry
 from jaxqsm.inversion import medi, tv
 from jaxqsm.operators import crop
@@ -54,7 +55,7 @@ CASES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table of peaks, or run one case and print its own."""
+    """Write a table of peaks, or run one case and print its own."""
     if arguments:
         rng = np.random.default_rng(0)
         grid = np.ogrid[tuple(slice(-n // 2, n - n // 2) for n in SHAPE)]
@@ -64,12 +65,14 @@ def main(arguments: list[str]) -> None:
         (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
         print(int(line.split()[1]))
         return
-    print(f"| {' × '.join(map(str, SHAPE))}, {COUNT} iterations | peak memory |\n| --- | --- |")
+    lines = [f"| {' × '.join(map(str, SHAPE))}, {COUNT} iterations | peak memory |", "| --- | --- |"]
     for name in CASES:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.memory", name], capture_output=True, text=True, check=True
         )
-        print(f"| {name} | {int(done.stdout.split()[-1]) / 1024**2:.1f} GiB |", flush=True)
+        lines.append(f"| {name} | {int(done.stdout.split()[-1]) / 1024**2:.1f} GiB |")
+        print(lines[-1], flush=True)
+    write_page("memory", "Peak memory", "python -m benchmarks.memory", *lines)
 
 
 if __name__ == "__main__":

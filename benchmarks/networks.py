@@ -23,6 +23,7 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.record import write_page
 from jaxqsm.networks import conv3d
 from jaxqsm.networks.blocks.layers import share_statistics
 from jaxqsm.networks.blocks.wide_residual import WideResidual
@@ -46,10 +47,11 @@ class Block(nn.Module):
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table and write it."""
     torch.set_num_threads(CORES)
     jax.config.update("jax_num_cpu_devices", CORES)
-    table = Table(f"{SHAPE[0]}³", "jaxqsm", "PyTorch", "ratio", "results differ by")
+    columns = [f"{SHAPE[0]}³", "jaxqsm", "PyTorch", "ratio", "results differ by"]
+    table, rows = Table(*columns), []
     for label, ours, theirs in (
         _convolution(16),
         _convolution(32),
@@ -60,7 +62,10 @@ def main() -> None:
         times = _best(ours, theirs)
         cells = (f"{times[0]:.3f} s", f"{times[1]:.3f} s", f"{times[0] / times[1]:.2f}", f"{difference:.0e}")
         table.add_row(label, *cells)
+        rows.append([label, *cells])
     Console(width=100).print(table)
+    lines = [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
+    write_page("network_speed", "Networks beside PyTorch", "python -m benchmarks.networks", *lines)
 
 
 Case = tuple[str, Callable[[], np.ndarray], Callable[[], np.ndarray]]

@@ -5,7 +5,7 @@ CPU; and, from the folder that ``jaxqsm evaluation-set`` wrote, the scans as the
 for as long as one waits. Every method has its defaults, the true local field with the scan's noise, and the
 magnitude; after some is written that they choose their weight. Each runs in a process of its own, whose
 seconds hold compilation and whose peak of memory holds data, libraries and compiler. Writes
-``scan_fits.json`` and ``scan_fits.md`` beside this file; finished cells are not done again.
+``scan_fits.json`` and ``scan_fits.md`` in ``results/``; finished cells are not done again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array
 
 from benchmarks import evaluation_set
+from benchmarks.record import RESULTS
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan, Trial, make_trial
 from jaxqsm.geometry import Geometry
@@ -36,8 +37,8 @@ from jaxqsm.methods import METHODS
 from jaxqsm.uncertainty import cone_energy, coverage, deep_ensemble, diffusion
 from jaxqsm.variational.common import referenced
 
-RECORD = Path(__file__).with_suffix(".json")
-PAGE = Path(__file__).with_suffix(".md")
+RECORD = RESULTS / "scan_fits.json"
+PAGE = RESULTS / "scan_fits.md"
 COARSE, FULL = "Voxels twice as long", "The set as it is"
 NAMES = (
     "tv",

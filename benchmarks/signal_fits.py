@@ -2,7 +2,7 @@
 
 Four scans of the evaluation set with voxels twice as long, and, from the folder that ``jaxqsm
 evaluation-set`` wrote, as they are. Every way has the same signal, mask and defaults, and is scored where all
-of them have a value. Writes ``signal_fits.json`` and ``signal_fits.md`` beside this file; finished scans are
+of them have a value. Writes ``signal_fits.json`` and ``signal_fits.md`` in ``results/``; finished scans are
 not done again (a quarter of an hour with long voxels, half an hour at 1 mm, on one core).
 """
 
@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from benchmarks import evaluation_set
+from benchmarks.record import RESULTS
 from jaxqsm import metrics
 from jaxqsm.evaluation import EVALUATION_SCANS, EvaluationScan
 from jaxqsm.geometry import Acquisition, Geometry
@@ -30,8 +31,8 @@ from jaxqsm.io import find_scans, load_scan, save_json
 from jaxqsm.pipeline import Config, box_around, cut, reconstruct
 from jaxqsm.variational.common import referenced
 
-RECORD = Path(__file__).with_suffix(".json")
-PAGE = Path(__file__).with_suffix(".md")
+RECORD = RESULTS / "signal_fits.json"
+PAGE = RESULTS / "signal_fits.md"
 SCANS = ("reference", "7t", "noisy", "lesions")
 WAYS = {
     "romeo, v_sharp, tv": Config(background="v_sharp", inversion="tv"),

@@ -1,4 +1,4 @@
-"""Where the voxels are and how the scan was taken: the two explicit arguments of all physics."""
+"""Voxel grid and acquisition: the two explicit arguments of all physics."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Geometry:
         return self.b0_dir / jnp.linalg.norm(self.b0_dir, axis=-1, keepdims=True)
 
     def scaled(self, factor: ArrayLike) -> Geometry:
-        """The geometry of an object as many times as large, on as many voxels.
+        """Scale the voxel size: the geometry of an object ``factor`` times as large, on as many voxels.
 
         Dipole fields do not depend on size, so a method whose lengths are meant for another size of object
         can be called with this geometry instead of other lengths.

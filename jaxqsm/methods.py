@@ -87,14 +87,14 @@ class Option:
     power: int = 0
 
     def times(self, value: Any, scale: float) -> Any:
-        """Value for an object whose lengths are ``scale`` times as long."""
+        """Scale a value to an object whose lengths are ``scale`` times as long."""
         if self.power == 0 or value is None or isinstance(value, str):
             return value
         factor = scale**self.power
         return tuple(v * factor for v in value) if isinstance(value, tuple) else value * factor
 
     def parse(self, text: str) -> Any:
-        """Value of the option from text such as ``0.001``, ``true`` or ``[8, 4, 2]``.
+        """Parse the value of the option from text such as ``0.001``, ``true`` or ``[8, 4, 2]``.
 
         Raises:
             ValueError: the text does not fit the type of the default.
@@ -131,7 +131,7 @@ class Method:
 
     @property
     def path(self) -> str:
-        """Where it is imported from, such as ``jaxqsm.inversion.tv``."""
+        """Import path, such as ``jaxqsm.inversion.tv``."""
         return ".".join([*self.function.__module__.split(".")[:2], self.name])
 
     @property
@@ -162,20 +162,20 @@ class Method:
         )
 
     def takes(self, name: str) -> bool:
-        """Whether the method has an argument of that name."""
+        """Check whether the method has an argument of that name."""
         return name in inspect.signature(self.function).parameters
 
     def settled(
         self, field: Any, mask: Any, geometry: Geometry, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The keywords with a number where the weight is :data:`AUTO`: that of a cross-validation."""
+        """Replace a weight of :data:`AUTO` by that of a cross-validation."""
         if keywords.get("weight") != AUTO:
             return dict(keywords)
         others = {name: value for name, value in keywords.items() if name != "weight"}
         return others | {"weight": tuning.choose_weight(self.function, field, mask, geometry, **others)}
 
     def option(self, name: str) -> Option:
-        """The option of that name.
+        """Look up the option of that name.
 
         Raises:
             ValueError: there is none.

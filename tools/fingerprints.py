@@ -13,6 +13,7 @@ Methods that were not there before are named; a method that differs or is gone m
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import importlib
 import inspect
@@ -180,7 +181,7 @@ def simulated() -> Any:
         Acquisition((0.004, 0.012), 3.0),
         key=jax.random.key(0),
     )
-    return jax.tree.leaves((head, scanned))
+    return dataclasses.asdict(head), dataclasses.asdict(scanned)
 
 
 def digest(found: Any) -> str:

@@ -4,7 +4,7 @@ The head phantom at 3 and 7 T, axial and 25° oblique, at 1 mm and 1 × 1 × 2 m
 sixteen; and the cylinders of the package ``qsm-forward``, whose field is that package's. Every method has its
 defaults, and the magnitude as weights. Inversions are given the true local field with the scan's noise;
 background removal and single-step methods the true total field with it. Writes a JSON file and a page a
-stage, and ``results.md`` with the sum of them, beside this file; finished cells are not done again (about
+stage, and ``results.md`` with the sum of them, in ``results/accuracy``; finished cells are not done again (about
 three hours on two cores when none is).
 """
 
@@ -14,13 +14,13 @@ import dataclasses
 import json
 import sys
 from functools import lru_cache, partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from qsm_forward import generate_field, generate_susceptibility_phantom
 
+from benchmarks.record import RESULTS
 from benchmarks.scoring import LONG, Scores, fill
 from jaxqsm.evaluation import Trial, make_trial
 from jaxqsm.methods import METHODS
@@ -29,7 +29,7 @@ from jaxqsm.phantoms.tissues import AIR_CHI
 from jaxqsm.physics import gre_signal
 from jaxqsm.simulation import Protocol, Scan
 
-FOLDER = Path(__file__).parent
+FOLDER = RESULTS / "accuracy"
 BASE = Protocol(snr=200.0, oversampling=1)
 OBLIQUE = (0.0, float(np.sin(np.deg2rad(25))), float(np.cos(np.deg2rad(25))))
 CYLINDERS = "cylinders"

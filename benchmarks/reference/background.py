@@ -205,12 +205,10 @@ class _Laplacians:
         return cropped(self.poisson(self.inner + self.outside * sources), self.valid.shape) * self.valid
 
 
-def lbv(total_field: np.ndarray, mask: np.ndarray, iterations: int, layers: int = 4) -> np.ndarray:
+def lbv(total_field: np.ndarray, mask: np.ndarray, iterations: int) -> np.ndarray:
     """Laplace's equation, preconditioned by Poisson's on the whole array."""
     shape = fast_shape(mask.shape, 1)
     inside, field = padded(mask, shape) > 0, padded(total_field * mask, shape)
-    for _ in range(layers):
-        inside = without_border(inside)
     interior = without_border(inside)
     response = laplacian_symbol(shape)
     response[0, 0, 0] = np.inf

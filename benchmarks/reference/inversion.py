@@ -342,15 +342,11 @@ def tgv_qsm(
     field: np.ndarray, mask: np.ndarray, b0_dir: np.ndarray, shape: Shape, iterations: int
 ) -> np.ndarray:
     """Total generalised variation, and a harmonic field beside that of χ."""
-    inside = np.pad(mask, 1)
-    for _ in range(3):
-        inside = without_border(inside)
-    interior = without_border(inside)
-    inside, interior = (m[1:-1, 1:-1, 1:-1] for m in (inside, interior))
-    given = Problem(lbv(field, mask, 20, layers=3), inside, inside.astype(np.float32), b0_dir, shape)
+    interior = without_border(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]
+    given = Problem(lbv(field, mask, 20), mask, mask.astype(np.float32), b0_dir, shape)
     fidelity = given.linear(SECOND_ORDER_RHO)
     chi = _tgv_admm(given, fidelity, iterations, ratio=3, harmonic_in=padded(interior, shape) > 0)
-    return referenced(chi, inside)
+    return referenced(chi, mask)
 
 
 def differences_without_edges(image: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ def harperella(
     radius: float = 10.0,
     max_iterations: int = 40,
 ) -> MaskedVolume:
-    """The field whose Laplacian is the total field's inside, and without a mean over any ball.
+    """Find the local field from its Laplacian inside, with least spherical mean (HARPERELLA).
 
     Inside the mask a background has no Laplacian. Outside it the Laplacian of the local field is chosen so
     that its mean over balls is least, by conjugate gradients stopped early; Poisson's equation then gives the

@@ -21,7 +21,7 @@ def iharperella(
     *,
     max_iterations: int = 40,
 ) -> MaskedVolume:
-    """The smallest field in the mask whose Laplacian is the total field's there.
+    """Find the smallest field in the mask with the total field's Laplacian (iHARPERELLA).
 
     Like :func:`harperella`, but the Laplacian outside the mask is the one that makes the local field itself
     least, which is to say orthogonal to all harmonic fields.

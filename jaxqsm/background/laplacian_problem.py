@@ -1,4 +1,4 @@
-"""What HARPERELLA and iHARPERELLA share: Poisson's equation with the Laplacian known in a mask."""
+"""Poisson's equation with the Laplacian known in a mask, for HARPERELLA and iHARPERELLA."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LaplacianProblem(NamedTuple):
         return ~self.known
 
     def to_scan_grid(self, sources: Array) -> MaskedVolume:
-        """Field of the known Laplacian and of these sources outside."""
+        """Solve for the field of the known Laplacian and of these sources outside."""
         local = self.poisson(self.inner + self.outside * sources)
         return MaskedVolume(crop(local, self.valid.shape) * self.valid, self.valid)
 

@@ -23,7 +23,7 @@ def resharp(
     weight: float = 1e-4,
     max_iterations: int = 50,
 ) -> MaskedVolume:
-    """The smallest local field whose deviation from its mean over a ball is that of the total field.
+    """Find the smallest local field with the SMV-filtered values of the total field (RESHARP).
 
     Minimises |M (δ − ball) (local − total)|² + weight |local|², M being the mask eroded by the ball.
 

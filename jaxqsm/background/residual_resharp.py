@@ -28,7 +28,7 @@ def residual_resharp(
     weight: float = 1e-4,
     max_iterations: int = 50,
 ) -> MaskedVolume:
-    """Field of the χ that ss_tv finds, and what RESHARP leaves of the rest.
+    """Add the dipole field of χ by ss_tv and the RESHARP-filtered residual field.
 
     Background removal cannot tell the part of a local field that looks like a background from one, and takes
     it off. A single step knows that part, as χ makes it: where that is taken off before and put back after,

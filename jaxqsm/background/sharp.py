@@ -17,7 +17,7 @@ def sharp(
     radius: float = 6.0,
     threshold: float = 0.05,
 ) -> MaskedVolume:
-    """Subtract the mean over a ball, which background fields equal, then divide δ − ball out in k-space.
+    """Subtract the spherical mean of the field, then deconvolve the SMV filter (SHARP).
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.

@@ -38,7 +38,7 @@ def background(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Local field in ppm from a total field in ppm.
+    """Remove the background from a total field in ppm.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def bids(
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
 ) -> int:
-    """Every gradient-echo scan with phase of a BIDS dataset, to a BIDS derivative dataset.
+    """Reconstruct every gradient-echo scan with phase of a BIDS dataset into a derivative dataset.
 
     A scan whose map exists is passed over, so an interrupted run continues where it stopped. A scan
     that fails is named and the others go on; the exit code is then 1.

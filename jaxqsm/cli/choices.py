@@ -16,17 +16,17 @@ def default_of(stage: str) -> str:
 
 
 def method_of(*stages: str, says: str = "Method", others: Iterable[str] = ()) -> Parameter:
-    """Help of an option that names a method of a stage, or of one of several, or one of ``others``."""
+    """Describe an option that names a method of a stage, or of one of several, or one of ``others``."""
     names = [name for stage in stages for name in METHODS[stage]] + list(others)
     return Parameter(help=f"{says}: {', '.join(names)}. See jaxqsm methods.")
 
 
 def configuration() -> Parameter:
-    """Help of an argument that is a training configuration."""
+    """Describe an argument that is a training configuration."""
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
     return Parameter(help=f"A TOML file, or the name of a configuration that comes with jaxqsm: {names}.")
 
 
 def convertible() -> Parameter:
-    """Help of an option that names a network whose published weights can be read."""
+    """Describe an option that names a network whose published weights can be read."""
     return Parameter(help=f"Of which the weights are: {', '.join(CONVERTIBLE)}.")

@@ -1,4 +1,4 @@
-"""What a person sees while working: notes and progress, all on standard error."""
+"""Notes, warnings and progress of the command line, on standard error."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def terminal() -> Console:
-    """Where all of this goes, for Rich's progress bars."""
+    """Return the console that all of this is printed on, for Rich's progress bars."""
     return _console
 
 
 def note(text: str) -> None:
-    """Something recognised or done."""
+    """Print what was recognised or done."""
     _console.print(text, markup=False)
 
 
 def warn(text: str) -> None:
-    """Something to look at twice."""
+    """Print a doubt that a person should check."""
     _console.print(f"warning: {text}", style="yellow", markup=False)
 
 
 def fail(text: str) -> None:
-    """Why the command ends."""
+    """Print why the command ends."""
     _console.print(f"jaxqsm: error: {text}", style="bold red", markup=False)
 
 

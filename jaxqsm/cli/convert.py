@@ -28,7 +28,7 @@ def convert(
     settings: Settings = (),
     overwrite: bool = False,
 ) -> None:
-    """Published weights as a file for jaxqsm invert --method learned --set checkpoint=FILE.
+    """Convert published weights to a file for jaxqsm invert --method learned --set checkpoint=FILE.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def evaluate(
     replace_nonfinite: bool = False,
     json_output: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Scores of a map against the truth, as the QSM-CI scorer defines them.
+    """Score a map against the truth, as the QSM-CI scorer defines the scores.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def field(
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
 ) -> None:
-    """Total field in ppm from multi-echo phase: offset removal, unwrapping, weighted fit.
+    """Map the total field in ppm: phase offset removal, unwrapping, weighted fit over echoes.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def invert(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Susceptibility in ppm from a local field in ppm, or from a total field in a single step.
+    """Invert a local field in ppm, or a total field in a single step, to susceptibility in ppm.
 
     Parameters
     ----------

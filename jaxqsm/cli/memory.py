@@ -1,4 +1,4 @@
-"""What a process that runs all night has to give back."""
+"""Memory that a long-running process has to give back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 MANY_MAPPINGS = 20_000
-"""Of memory. Linux allows a process 65 530, and every compiled function takes some: beyond, XLA crashes."""
+"""Memory mappings to forget at. Linux allows a process 65 530, and XLA crashes beyond."""
 
 
 def forget_compiled_code() -> None:

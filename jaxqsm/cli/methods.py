@@ -9,7 +9,7 @@ from jaxqsm.pipeline import Config
 
 
 def methods() -> None:
-    """Every method with its stage, source and options."""
+    """List every method with its stage, import path, source and options."""
     console = Console(highlight=False, soft_wrap=True)
     for stage, members in METHODS.items():
         optional = getattr(Config, stage, "") == "none"

@@ -42,7 +42,7 @@ class SignalOptions:
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
 class MaskOptions:
-    """Where to reconstruct, and how that is found where no mask is given."""
+    """Mask options: how it is made where none is given, and its erosion."""
 
     mask_method: Annotated[str, method_of("mask", says="How the mask is made where none is given")] = (
         MaskConfig.method
@@ -51,7 +51,7 @@ class MaskOptions:
     "Taken off the border of the mask, given or made, mm."
 
     def config(self) -> MaskConfig:
-        """The pipeline's configuration.
+        """Build the pipeline's mask configuration.
 
         Raises:
             InputError: unknown method, or a length below zero.
@@ -65,7 +65,7 @@ class MaskOptions:
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
 class ReadingOptions:
-    """How stored values are to be understood."""
+    """Options on how stored values are to be understood."""
 
     echo_times: Annotated[tuple[float, ...], Several] = ()
     "Seconds, one an echo, in the order of the files. Default: EchoTime of the JSON sidecars."
@@ -108,7 +108,7 @@ class FieldOptions:
     "Options of methods: METHOD.OPTION=VALUE, e.g. romeo.individual=true."
 
     def config(self, **others: Any) -> Config:
-        """The pipeline's configuration, with ``others`` of its entries.
+        """Build the pipeline's configuration, with ``others`` of its entries.
 
         Raises:
             InputError: unknown method or option, or a value that does not fit.
@@ -159,7 +159,7 @@ class MethodOptions(FieldOptions):
 
 
 def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """``METHOD.OPTION=VALUE`` settings, by method.
+    """Parse ``METHOD.OPTION=VALUE`` settings, by method.
 
     Raises:
         InputError: not of that form, unknown method or option, or a value that does not fit.
@@ -177,7 +177,7 @@ def settings_by_method(methods: Mapping[str, Method], settings: Sequence[str]) -
 
 
 def settings_of(method: Method, settings: Sequence[str]) -> dict[str, Any]:
-    """``OPTION=VALUE`` settings of one method.
+    """Parse ``OPTION=VALUE`` settings of one method.
 
     Raises:
         InputError: unknown option, or a value that does not fit.
@@ -199,8 +199,10 @@ def _assignment(method: Method, text: str) -> dict[str, Any]:
 
 
 def require_nifti_name(option: str, path: Path) -> None:
-    """Raises:
-    InputError: the output is not named as NIfTI.
+    """Check the name of an output.
+
+    Raises:
+        InputError: the output is not named as NIfTI.
     """
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{option} {path}: the name must end in .nii or .nii.gz")

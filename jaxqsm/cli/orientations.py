@@ -30,7 +30,7 @@ def cosmos(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Susceptibility in ppm from local fields in two or more head orientations (COSMOS).
+    """Invert local fields of two or more head orientations to susceptibility in ppm (COSMOS).
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def sti(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Susceptibility tensor in ppm from local fields in six or more head orientations.
+    """Invert local fields of six or more head orientations to a susceptibility tensor in ppm.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ def r2star(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """R2* in 1/s from the magnitude of several echoes.
+    """Fit R2* in 1/s to the magnitude of several echoes.
 
     Parameters
     ----------

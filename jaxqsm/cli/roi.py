@@ -34,7 +34,7 @@ def roi(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Mean, standard deviation, median and number of voxels of a map in every region, as CSV.
+    """Summarise a map in every region: mean, standard deviation, median and voxels, as CSV.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def run(
     reading: ReadingOptions = ReadingOptions(),
     overwrite: bool = False,
 ) -> None:
-    """One scan to a susceptibility map in ppm, with fields, mask, provenance and an HTML report.
+    """Reconstruct one scan: χ in ppm, fields, mask, provenance and an HTML report.
 
     Parameters
     ----------

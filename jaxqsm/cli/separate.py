@@ -46,7 +46,7 @@ def separate(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm from a local field and R2′ (χ-separation).
+    """Separate χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm, from a local field and R2′.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def simulate(
     partial_fourier: float = Protocol.partial_fourier,
     overwrite: bool = False,
 ) -> None:
-    """Simulated multi-echo gradient-echo scans of heads, with their truth, as a BIDS dataset.
+    """Simulate multi-echo gradient-echo scans of heads, with their truth, as a BIDS dataset.
 
     Parameters
     ----------

@@ -141,7 +141,7 @@ def _known(unfinished: Path, record: dict[str, Any]) -> list[Outcome]:
 
 @contextlib.contextmanager
 def _one_line() -> Iterator[None]:
-    """What a method says of its options (such as a file of weights that is none) without traceback."""
+    """Message of a method about its options (such as an unreadable checkpoint), without traceback."""
     try:
         yield
     except ValueError as error:
@@ -174,7 +174,7 @@ def evaluation_set(
     scans: Annotated[tuple[str, ...], Several] = ALL_SCANS,
     overwrite: bool = False,
 ) -> None:
-    """The fixed evaluation set: eight simulated scans that differ in one factor each, as a BIDS dataset.
+    """Write the evaluation set: eight simulated scans that differ in one factor each, as BIDS.
 
     Parameters
     ----------

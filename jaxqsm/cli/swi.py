@@ -30,7 +30,7 @@ def swi(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Susceptibility-weighted image: from phase (SWI; CLEAR-SWI of several echoes), or from χ (true SWI).
+    """Make a susceptibility-weighted image from phase (SWI, CLEAR-SWI) or from χ (true SWI).
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def unwrap(
     replace_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Unwrapped phase in rad.
+    """Unwrap the phase of one echo or several, in rad.
 
     Parameters
     ----------

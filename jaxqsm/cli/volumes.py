@@ -1,4 +1,4 @@
-"""What commands on single volumes share: inputs on one grid, outputs that appear whole."""
+"""Shared steps of commands on single volumes: inputs on one grid, outputs that appear whole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from jaxqsm.pipeline import why_nothing_is_left
 
 
 def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:
-    """The method of a stage, or of one of several, that an option names.
+    """Look up the method of a stage, or of one of several, that an option names.
 
     Raises:
         InputError: there is none.
@@ -46,15 +46,17 @@ def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--me
 
 
 def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:
-    """Raises:
-    InputError: the output is not named as NIfTI, or exists.
+    """Check an output before any work.
+
+    Raises:
+        InputError: the output is not named as NIfTI, or exists.
     """
     require_nifti_name(option, out)
     refuse_existing([out], overwrite=overwrite)
 
 
 def load_field(path: Path, mask: Path | None, *, replace_nonfinite: bool) -> tuple[Image, np.ndarray]:
-    """A field of one volume, and the mask on its grid; NaN outside the mask is 0.
+    """Load a field of one volume and the mask on its grid; NaN outside the mask is 0.
 
     Raises:
         InputError: it cannot be read, or is not 3-D; NaN within the mask unless it is to be replaced.
@@ -73,7 +75,7 @@ def load_field(path: Path, mask: Path | None, *, replace_nonfinite: bool) -> tup
 
 
 def mask_for(image: Image, mask: Path | None) -> np.ndarray:
-    """The mask on the grid of the image; everywhere where there is none."""
+    """Load the mask on the grid of the image; without one, everything is inside."""
     if mask is None:
         return np.ones(image.data.shape[:3], bool)
     loaded = load_mask(mask)
@@ -82,7 +84,7 @@ def mask_for(image: Image, mask: Path | None) -> np.ndarray:
 
 
 def geometry_of(image: Image, b0_dir: tuple[float, float, float] | None = None) -> Geometry:
-    """Geometry of an image, by option, sidecar or header; doubts about it are told."""
+    """Read the geometry of an image from an option, sidecar or header, and print any doubts."""
     geometry, doubts, origin = direction_of_field(image, [sidecar_of(image.path)], b0_dir)
     for text in (*image.grid.said, f"field direction from {origin}"):
         console.note(text)
@@ -94,7 +96,7 @@ def geometry_of(image: Image, b0_dir: tuple[float, float, float] | None = None) 
 def at_scale(
     method: Method, settings: dict[str, Any], mask: np.ndarray, geometry: Geometry
 ) -> tuple[dict[str, Any], Geometry, float]:
-    """Settings and geometry as for an object of an adult's size, and how large this one is relative to it."""
+    """Scale settings and geometry to an object of an adult's size; returns the object's scale too."""
     scale = object_scale(mask, geometry) if mask.any() else 1.0
     converted = {name: method.option(name).times(value, 1 / scale) for name, value in settings.items()}
     return converted, geometry.scaled(1 / scale), scale
@@ -109,8 +111,10 @@ def refuse_if_nothing_is_left(
     settings: dict[str, Any],
     scale: float,
 ) -> None:
-    """Raises:
-    InputError: no voxel is valid; says why.
+    """Check that a result has a valid voxel.
+
+    Raises:
+        InputError: no voxel is valid; says why.
     """
     if valid.any():
         return
@@ -120,8 +124,10 @@ def refuse_if_nothing_is_left(
 
 
 def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
-    """The magnitude on the grid of the image, relative to its largest; echoes are joined unless they must be
-    the same. NaN counts as no signal."""
+    """Load the magnitude on the grid of the image, relative to its largest value.
+
+    Echoes are joined unless they must be the same. NaN counts as no signal.
+    """
     if magnitude is None:
         return None
     loaded = load(magnitude, replace_nonfinite=True)
@@ -136,7 +142,7 @@ def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) ->
 
 
 def radians_of_image(image: Image, phase_range: tuple[float, float] | None) -> np.ndarray:
-    """Phase in rad; what was recognised is told."""
+    """Convert stored phase to rad and print the recognised scale."""
     units = sidecar_of(image.path).text("Units")
     unscaled = np.nan_to_num(image.unscaled)
     radians, recognised = to_radians(
@@ -155,7 +161,7 @@ def write_volumes(outputs: dict[Path, Any], grid: Grid) -> None:
 
 
 def centred(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A total field without its mean in the mask, which no source makes, and zero outside."""
+    """Subtract the mean of a total field in the mask, which has no source; zero outside."""
     mean = field[mask].mean() if mask.any() else 0.0
     return np.where(mask, field - mean, 0)
 
@@ -163,13 +169,13 @@ def centred(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def weighing(
     method: Method, image: Image, magnitude: Path | None, weights: Path | None
 ) -> dict[str, jnp.ndarray]:
-    """Magnitude and weights, of those that the method takes."""
+    """Load magnitude and weights, of those that the method takes."""
     both = images_of(image, magnitude, weights)
     return {name: values for name, values in both.items() if values is not None and method.takes(name)}
 
 
 def images_of(image: Image, magnitude: Path | None, weights: Path | None) -> dict[str, jnp.ndarray | None]:
-    """Magnitude and weights on the grid of the image."""
+    """Load magnitude and weights on the grid of the image."""
     return {
         "magnitude": magnitude_for(image, magnitude, same_echoes=False),
         "weights": magnitude_for(image, weights, same_echoes=False),
@@ -179,7 +185,7 @@ def images_of(image: Image, magnitude: Path | None, weights: Path | None) -> dic
 def acquisition_of(
     image: Image, echo_times: tuple[float, ...], field_strength: float | None
 ) -> Acquisition | None:
-    """Echo times and field strength, by option or sidecar; None where either is not known."""
+    """Read echo times and field strength from options or sidecar; None where either is unknown."""
     sidecar = sidecar_of(image.path)
     times = list(echo_times) or sidecar.numbers("EchoTime")
     tesla = field_strength if field_strength is not None else sidecar.number("MagneticFieldStrength")

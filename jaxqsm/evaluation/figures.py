@@ -16,11 +16,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#4
 """Okabe & Ito's palette, which colour-blind readers can tell apart."""
 
 PERFECT = {"slope": 1.0, "coverage": 90.0}
-"""What a perfect method scores, where that is not zero."""
+"""Scores of a perfect method, where they are not zero."""
 
 
 def draw_sweeps(outcomes: Sequence[Outcome], path: Path, stage: str = "inversion") -> None:
-    """The first two scores of the stage, one above the other, of every method against each factor, as PNG."""
+    """Draw the first two scores of a stage against each factor, one curve a method, as PNG."""
     scores = list(SCORES[stage].items())[:2]
     names = list(dict.fromkeys(o.sweep for o in outcomes))
     methods = list(dict.fromkeys(o.method for o in outcomes))

@@ -12,7 +12,7 @@ from jaxqsm.phantoms import HeadPhantom, random_head
 from jaxqsm.simulation import Protocol
 
 SEED = 20260701
-"""Of the person and the noise; no training stream uses this key (see :func:`evaluation_key`)."""
+"""Seed of the subject and the noise; no training stream uses this key (:func:`evaluation_key`)."""
 
 AGE = 50.0
 """Years, of the person."""
@@ -24,7 +24,7 @@ REFERENCE = Protocol(oversampling=2)
 
 
 def evaluation_key(number: int) -> PRNGKeyArray:
-    """Key that nothing else draws from: a branch of its own of the seed's."""
+    """Make a key that no training stream uses: a branch of its own of the seed's."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), 0x7E57), number)
 
 
@@ -45,7 +45,7 @@ class EvaluationScan:
     pathology: float = HEALTHY
 
     def phantom(self) -> HeadPhantom:
-        """The person, the same for all scans of the set but for lesions and field strength."""
+        """Make the subject, the same for all scans of the set but for lesions and field strength."""
         return random_head(
             self.protocol.phantom_voxel_size,
             field_strength=self.protocol.field_strength,
@@ -61,7 +61,7 @@ class EvaluationScan:
 
 
 def tilted(degrees: float) -> tuple[float, float, float]:
-    """Field direction in the axes of a head tilted about its first axis."""
+    """Rotate the field direction by an angle about the first axis of the head."""
     angle = np.deg2rad(degrees)
     return (0.0, float(np.sin(angle)), float(np.cos(angle)))
 

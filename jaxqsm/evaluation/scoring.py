@@ -1,4 +1,4 @@
-"""How one method does on one trial."""
+"""Scores of one method on one trial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCORES = {
 def score(
     method: Method, trial: Trial, options: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, float], float]:
-    """Scores of a method where it says that it is valid, and its seconds, compilation included.
+    """Score a method in its valid mask and time it, compilation included.
 
     Args:
         method: of one of the stages of :data:`SCORES`.

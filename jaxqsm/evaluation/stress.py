@@ -14,7 +14,7 @@ from jaxqsm.methods import Method
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How one method did at one level of one sweep.
+    """Scores of one method at one level of one sweep.
 
     Attributes:
         sweep: its name.

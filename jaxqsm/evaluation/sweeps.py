@@ -24,7 +24,7 @@ from jaxqsm.phantoms.pathology import R2STAR_PER_CHI
 from jaxqsm.simulation import Protocol
 
 LESION_PLACE = (0.27, 0.6, 0.62)
-"""Of the brain's box: frontal white matter of one side."""
+"""Position of the lesion as parts of the brain's box: frontal white matter of one side."""
 
 LESION_RADIUS = 6.0
 """mm."""
@@ -53,7 +53,7 @@ class Sweep:
     stages: tuple[str, ...] = tuple(SCORES)
 
     def few(self) -> Sweep:
-        """The same with its ends and its reference alone."""
+        """Keep the ends and the reference of the sweep alone."""
         kept = sorted({self.levels[0], self.reference, self.levels[-1]})
         return dataclasses.replace(self, levels=tuple(kept))
 

@@ -10,7 +10,7 @@ from jaxqsm.evaluation.sweeps import SWEEPS
 
 
 def sweep_tables(outcomes: Sequence[Outcome], stage: str = "inversion") -> str:
-    """One table a sweep: a row a level, the first scores of every method side by side."""
+    """Format one table a sweep: a row a level, the first scores of every method side by side."""
     columns = SCORES[stage]
     methods = list(dict.fromkeys(o.method for o in outcomes))
     lines: list[str] = []

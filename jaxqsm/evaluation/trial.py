@@ -17,7 +17,7 @@ TURN = 2 * jnp.pi
 
 
 class Trial(NamedTuple):
-    """What a method is given, and what it should return; all cut to the brain.
+    """One input of a method with its ground truth, cut to the brain.
 
     Attributes:
         field: with noise: wrapped phase in radians for unwrapping, the total field in ppm for background
@@ -45,7 +45,7 @@ def make_trial(
     stage: str = "inversion",
     residual_background: float = 0.0,
 ) -> Trial:
-    """What perfect earlier stages would hand to ``stage``, with the scan's noise, and its perfect outcome.
+    """Make the input of ``stage`` from the truth and the scan's noise, and the output it should have.
 
     Args:
         key: of the noise.

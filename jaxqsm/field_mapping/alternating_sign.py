@@ -14,7 +14,7 @@ AGAINST = 0.3
 def alternating_sign(
     signal: Complex[Array, "x y z echo"], mask: Bool[Array, "x y z"]
 ) -> Bool[Array, "echo 3"]:
-    """Axes along which the sign of each echo changes from every voxel to the next.
+    """Detect axes along which the sign of each echo alternates from voxel to voxel.
 
     An inverse Fourier transform without the shift of k-space multiplies every other slice, or every other
     voxel of a checkerboard, by −1. Then Re Σ S(x + 1) S(x)* < 0 along the axis, while the phase of a field
@@ -40,7 +40,7 @@ def alternating_sign(
 def without_alternation(
     signal: Complex[Array, "x y z echo"], axes: Bool[Array, "echo 3"]
 ) -> Complex[Array, "x y z echo"]:
-    """Signal without the signs that :func:`alternating_sign` found; applying it again puts them back."""
+    """Remove the signs of :func:`alternating_sign` from a signal; its own inverse."""
     place = jnp.indices(signal.shape[:3])
     odd = jnp.tensordot(place, axes.astype(place.dtype), axes=[[0], [1]]) % 2
     return jnp.where(odd == 1, -signal, signal)

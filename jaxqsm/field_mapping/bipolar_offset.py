@@ -1,4 +1,4 @@
-"""What echoes that are read backwards have more phase than the others."""
+"""Phase difference between echoes of opposite readout polarity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNEVEN = 0.02
 
 
 def evenly_spaced(echo_times: Float[np.ndarray, " echo"]) -> bool:
-    """Whether the first three echoes are at even intervals, as :func:`bipolar_offset` needs."""
+    """Check that the first three echoes are at even intervals, as :func:`bipolar_offset` needs."""
     intervals = np.diff(echo_times[:3])
     return bool(np.ptp(intervals) <= UNEVEN * intervals.max())
 
@@ -27,7 +27,7 @@ def evenly_spaced(echo_times: Float[np.ndarray, " echo"]) -> bool:
 def bipolar_offset(
     signal: Complex[Array, "x y z echo"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, "x y z"]:
-    """Phase of every second echo that the first and third do not lead to: of a bipolar readout.
+    """Estimate the phase of every second echo of a bipolar readout relative to its neighbours.
 
     Gradient delays and eddy currents shift echoes that are read backwards in k-space, a phase that is linear
     along the readout above all. Of three echoes at even intervals, 2 φ₂ − φ₁ − φ₃ holds neither field nor

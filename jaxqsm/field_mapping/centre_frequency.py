@@ -19,7 +19,7 @@ AS_WELL = 1e-3
 def centre_frequency(
     signal: Complex[Array, "x y z echo"], mask: Bool[Array, "x y z"], acquisition: Acquisition
 ) -> Float[Array, ""]:
-    """Frequency whose phase the second echo has more than the first, on average over the mask.
+    """Estimate the receiver's frequency offset from the first two echoes, averaged over the mask.
 
     A constant frequency is the field of no source, so it is no concern of χ; but left in, wraps depend on it.
     It is f = arg(Σ S₂ S₁*) / (2π (t₂ − t₁)), and of one echo arg(Σ S₁) / (2π t₁): a scan whose frequency is
@@ -56,7 +56,7 @@ def further_turns(
     mask: Bool[Array, "x y z"],
     acquisition: Acquisition,
 ) -> Float[Array, ""]:
-    """Whole turns between the first two echoes that the others tell: nothing where echoes are evenly spaced.
+    """Count the 2π multiples between the first two echoes that unevenly spaced later echoes reveal.
 
     Two echoes show a frequency modulo one turn between them. The phase offset found from them takes up the
     rest at the first echo, so that an echo at t is ahead by 2π k (t − t₁) / (t₂ − t₁) of what the difference

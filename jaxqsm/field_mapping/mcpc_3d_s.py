@@ -34,7 +34,7 @@ def mcpc_3d_s(
     smoothing: float = 3.0,
     outer_iterations: int = 4,
 ) -> Float[Array, "x y z"]:
-    """Phase at TE = 0: extrapolate the first two echoes back, then smooth in the complex plane.
+    """Estimate the phase offset at TE = 0 from the first two echoes (MCPC-3D-S).
 
     Near poles, about which the offset grows by a turn (open-ended fringe lines of a coil's phase), a narrower
     Gaussian serves, and at them none, as smoothing displaces them.

@@ -13,7 +13,7 @@ from jaxqsm.geometry import Acquisition
 from jaxqsm.solvers import iterate
 
 STEPS = 8
-"""Of Gauss-Newton, from the linear fit; what is left is far below the noise."""
+"""Gauss-Newton steps from the linear fit; the residual error is far below the noise."""
 
 
 @partial(jax.jit, static_argnames="intercept")
@@ -25,7 +25,7 @@ def nonlinear_fit(
     *,
     intercept: bool = False,
 ) -> Float[Array, "x y z"]:
-    """Field of least Σ |signal − A exp((2πi γ B0 field − R2*) t)|² over A, R2* and field.
+    """Minimise Σ |signal − A exp((2πi γ B0 field − R2*) t)|² over A, R2* and the field.
 
     An echo that is off by a whole turn does not matter, and noise enters as it does in the scanner. With
     field and R2* as one complex number the model is an exponential, and a step of Gauss-Newton a small

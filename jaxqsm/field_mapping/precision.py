@@ -1,4 +1,4 @@
-"""How sure the field of each voxel is."""
+"""Precision of the field of each voxel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxqsm.geometry import Acquisition
 
 
 def precision(magnitude: Float[Array, "x y z echo"], acquisition: Acquisition) -> Float[Array, "x y z"]:
-    """One over the standard deviation of the fitted field, in units of signal over noise per ppm.
+    """Compute one over the standard deviation of the fitted field, in signal over noise per ppm.
 
     Phase noise is noise over magnitude, so a fit over echoes has precision √Σ (magnitude · phase per
     ppm)². This is what background removal and inversion weight by.

@@ -1,4 +1,4 @@
-"""How far the echoes of each voxel agree on one field."""
+"""Agreement of the echoes of each voxel on one field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def reliability(
     total_field: Float[Array, "x y z"],
     acquisition: Acquisition,
 ) -> Float[Array, "x y z"]:
-    """Coherence |Σ magnitude² exp(i residual)| / Σ magnitude² of the echoes with the fitted field.
+    """Compute the coherence |Σ magnitude² exp(i residual)| / Σ magnitude² of the fitted echoes.
 
     The residual is the phase that the field does not explain. A voxel unwrapped by a wrong turn, or
     one whose phase is noise, does not fall on one line through its echoes: on the head phantom at

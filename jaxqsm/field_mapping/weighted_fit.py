@@ -20,7 +20,7 @@ def weighted_fit(
     *,
     intercept: bool = False,
 ) -> Float[Array, "x y z"]:
-    """Slope of phase over echo time with weights magnitude², the inverse variance of phase noise.
+    """Fit the slope of phase over echo time with weights magnitude², the inverse noise variance.
 
     Args:
         phase: unwrapped phase in rad.

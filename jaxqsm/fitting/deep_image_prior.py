@@ -22,7 +22,7 @@ from jaxqsm.networks.blocks.layers import (
 from jaxqsm.variational.common import confidence, referenced
 
 NOISE_CHANNELS = 2
-"""Of fixed random numbers, beside the field and its image through the dipole."""
+"""Number of channels of fixed random numbers, beside the field and its image through the dipole."""
 
 
 @partial(jax.jit, static_argnames=("channels", "max_iterations"))
@@ -40,7 +40,7 @@ def deep_image_prior(
     learning_rate: float = 3e-3,
     max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
-    """χ that an untrained U-Net makes, fitted to this field alone until held-out voxels are predicted worse.
+    """Fit an untrained U-Net to one field, with early stopping on held-out voxels.
 
     Convolutions make structures before they make noise. The network sees the field, the field through the
     dipole and fixed noise, all by the physics of this scan; there are no training data.

@@ -18,11 +18,11 @@ HELD_OUT = 0.1
 """Part of the voxels whose field the fit does not see."""
 
 MEMORY = 0.9
-"""Of the average over steps that is judged and kept: single steps are restless."""
+"""Decay of the average over steps that is scored and returned: single steps are restless."""
 
 
 class Descent(NamedTuple):
-    """What a fit found.
+    """Result of a per-scan optimisation.
 
     Attributes:
         chi: ppm, of the step that predicted the held-out field best.
@@ -38,7 +38,7 @@ class Descent(NamedTuple):
 
 
 def held_out(key: PRNGKeyArray, mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
-    """The voxels whose field a fit with this key does not see."""
+    """Draw the held-out voxels of a per-scan optimisation."""
     return mask & (jax.random.uniform(key, mask.shape) < HELD_OUT)
 
 
@@ -56,7 +56,7 @@ def descend(
     phase_scale: ArrayLike | None = None,
     splits: Bool[Array, "split x y z"] | None = None,
 ) -> Descent:
-    """Least Σ |W (Dχ − field)|² over the voxels that are shown, and total variation, over ``parameters``.
+    """Minimise ½ Σ |W (Dχ − field)|² + weight Σ |∇χ| over ``parameters``, by Adam.
 
     A tenth of the voxels is held out. An average over recent steps predicts their field; the average with
     the least misfit is kept, and so the fit ends where it begins to learn noise, whatever ``max_iterations``.

@@ -35,7 +35,7 @@ def fine(
     learning_rate: float = 1e-3,
     max_iterations: int = 20,
 ) -> Float[Array, "x y z"]:
-    """χ by a trained network whose weights are moved down the misfit of this scan: fidelity-imposed editing.
+    """Adapt the weights of a trained network to the misfit of one scan (FINE).
 
     A network errs most on what its training lacked; the field of the scan itself says how. By default only
     the last layer moves, which is quick and cannot learn much noise. The steps that count end where held-out

@@ -19,10 +19,10 @@ LEVELS = (1, 2, 4, 8)
 """Spacings of the grids of features, in voxels."""
 
 FEATURES = 4
-"""Of each grid."""
+"""Number of features of each grid."""
 
 WIDTH = 32
-"""Of the layer between features and χ."""
+"""Width of the layer between features and χ."""
 
 
 class Representation(NamedTuple):
@@ -71,7 +71,7 @@ def implicit_representation(
     learning_rate: float = 0.05,
     max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
-    """χ as a network of position, fitted to this field alone until held-out voxels are predicted worse.
+    """Fit χ as a function of position to one field, with early stopping on held-out voxels.
 
     Features on four grids, the coarse ones found first, are interpolated to a position and made χ by a small
     network. There are no training data. :func:`represent` returns the function itself, which has a value at
@@ -124,7 +124,7 @@ def represent(
     learning_rate: float = 0.05,
     max_iterations: int = 300,
 ) -> Representation:
-    """The function of position that :func:`implicit_representation` is sampled from; arguments as there.
+    """Fit the function of position that :func:`implicit_representation` samples; same arguments.
 
     Example:
         >>> mask = jnp.ones((8, 8, 8), bool)

@@ -37,7 +37,7 @@ def zero_shot(
     learning_rate: float = 3e-4,
     max_iterations: int = 40,
 ) -> Float[Array, "x y z"]:
-    """χ by a trained network that goes on learning from this scan, whose voxels are split for it.
+    """Train a network further on one scan by predicting held-out voxels (zero-shot learning).
 
     The network is given a part of the field, the rest having no weight, and its χ must predict that rest.
     Noise cannot be predicted, so unlike a fit to all voxels (:func:`fine`) this does not learn it. A tenth of

@@ -20,16 +20,16 @@ from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.problem import InversionProblem, Volume, inversion_problem
 
 IMAGE_RHO = 25.0
-"""Times the finest level's weight: how tightly the split wavelets follow χ."""
+"""ADMM penalty parameter ρ of the split wavelets, relative to the finest level's weight."""
 
 MEAN_SQUARE_DIPOLE = 4 / 45
-"""Of 1/3 − cos² over the sphere."""
+"""Mean of (1/3 − cos²)² over the sphere."""
 
 FIRST_NOISE, FIRST_RATE = 1e-3, 300.0
 """ppm, and 1 / ppm: to begin with."""
 
 FIRST_EXCESS, FIRST_PART = 100.0, 0.01
-"""Of outliers: variance over that of noise, and part of the voxels, to begin with."""
+"""Initial variance of outliers over that of noise, and their part of the voxels."""
 
 LEAST_EXCESS = 9.0
 """Times the variance of the noise: outliers vary at least so much."""
@@ -45,7 +45,7 @@ DEEPEST = 30.0
 
 
 class Parameters(NamedTuple):
-    """What is estimated along with χ.
+    """Parameters that are estimated along with χ.
 
     Attributes:
         rates: of the Laplace distribution of the wavelets of each level, the finest first, 1 / ppm.
@@ -76,7 +76,7 @@ def amp_pe(
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
-    """Likeliest χ of Laplace-distributed wavelets and noise with outliers, all of whose parameters are found.
+    """Estimate χ, the scales of its wavelets and the noise with outliers jointly (AMP-PE).
 
     The published method passes messages whose variances are those of a random matrix, scalars, and estimates
     the wavelets' rate and a mixture of two normal distributions of noise from them in every iteration. Here χ
@@ -141,7 +141,7 @@ Pair = tuple[Volume, Volume]
 """χ by its wavelets, and its field."""
 
 State = tuple[Pair, Parameters, Volume]
-"""With the parameters found so far, and how much each voxel is believed, 0 to 1."""
+"""Split variables, parameters so far, and the probability that each voxel is no outlier."""
 
 
 def _splitting(

@@ -24,7 +24,7 @@ def cosmos(
     magnitudes: Float[Array, "orientation x y z"] | None = None,
     max_iterations: int = 30,
 ) -> Float[Array, "x y z"]:
-    """χ of least Σ |Wᵢ (Dᵢχ − fieldᵢ)|² over orientations: no frequency lies in the cone of all of them.
+    """Minimise Σ |Wᵢ (Dᵢχ − fieldᵢ)|² over orientations by conjugate gradients (COSMOS).
 
     Three orientations that differ by 60° are best; two leave a line of k-space ill-conditioned.
 

@@ -29,7 +29,7 @@ def hd_qsm(
     start_iterations: int = 20,
     max_iterations: int = 60,
 ) -> Float[Array, "x y z"]:
-    """A few iterations of :func:`l1_qsm`, then of :func:`tv` from there: robust at first, precise at last.
+    """Invert with an L1 data term first, then with an L2 one from there (HD-QSM).
 
     The first stage does not believe gross errors; the second, stopped early, removes the noise that sums of
     absolute errors leave.

@@ -32,7 +32,7 @@ def heidi(
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
-    """Least squares where the kernel is well-conditioned; elsewhere χ is to be homogeneous but for edges.
+    """Complete ill-conditioned k-space by edge-weighted total variation (HEIDI).
 
     Edges are where the magnitude, the field or its Laplacian change most.
 

@@ -33,7 +33,7 @@ def ilsqr(
     start_iterations: int = 15,
     max_iterations: int = 50,
 ) -> Float[Array, "x y z"]:
-    """Least squares less its streaks: what makes gradients where none are, from within the magic cone.
+    """Invert by LSQR, then estimate and subtract the streaks of the magic-angle cone (iLSQR).
 
     Where there should be gradients is told by a fast estimate that divides by the kernel's sign only.
 

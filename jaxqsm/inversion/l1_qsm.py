@@ -1,4 +1,4 @@
-"""Inversion whose data term does not believe gross errors."""
+"""Inversion with an L1 data term, which is robust against gross errors."""
 
 from __future__ import annotations
 

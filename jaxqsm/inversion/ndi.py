@@ -29,7 +29,7 @@ def ndi(
     step_size: float = 4.0,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
-    """Gradient descent on ½ |W (exp(i s Dχ) − exp(i s field))|², stopped early.
+    """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² by gradient descent, stopped early.
 
     The data term sees phase only modulo 2π, so unwrapping errors and very noisy voxels pull less
     than in a linear fit. The number of iterations is the regularisation.

@@ -32,7 +32,7 @@ def nltv(
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
-    """Minimise ½ |W (Dχ − field)|² + weight Σ knee log(1 + |∇χ| / knee): steep edges cost little more.
+    """Minimise ½ |W (Dχ − field)|² + weight Σ h log(1 + |∇χ| / h) by reweighted ADMM.
 
     Non-linear total variation. The first solution is that of :func:`tv`; each of the next has its penalty
     divided by 1 + |∇χ| / knee of the last, which comes to the logarithm. So noise goes, and contrast

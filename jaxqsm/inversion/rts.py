@@ -29,7 +29,7 @@ def rts(
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
-    """Least squares where the kernel is well-conditioned, total variation where it is not.
+    """Complete ill-conditioned k-space by total variation, after LSQR (rapid two-step).
 
     A few steps of least squares recover what lies far from the magic cone. That part of k-space is kept; the
     rest follows from the least total variation.

@@ -29,7 +29,7 @@ def star(
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
-    """Strong sources first, by a heavy total variation; then what their field leaves, by a light one.
+    """Invert strong sources with a heavy total-variation weight, their residual with a light one.
 
     A bleed and the tissue around it differ by two orders of magnitude, and no one weight suits both.
 

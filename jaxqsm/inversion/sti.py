@@ -22,7 +22,7 @@ def sti(
     *,
     weight: float = 1e-3,
 ) -> Float[Array, "6 x y z"]:
-    """Susceptibility tensor from six or more orientations, frequency by frequency.
+    """Solve for the susceptibility tensor of six or more orientations, frequency by frequency.
 
     In k-space the field of an orientation of direction b is b·χb/3 − (k·b)(k·χb)/|k|²: one linear equation
     for the six entries of χ. They are solved by least squares with a small penalty on their size.

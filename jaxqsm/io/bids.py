@@ -12,7 +12,7 @@ from jaxqsm.io.nifti import save_json
 from jaxqsm.io.sidecar import stem_of
 
 SUFFIXES = ("MEGRE", "T2starw", "GRE")
-"""Of gradient-echo scans."""
+"""BIDS suffixes of gradient-echo scans."""
 
 PARTS = ("phase", "mag", "real", "imag")
 
@@ -41,7 +41,7 @@ class BidsScan:
     imaginary: tuple[Path, ...] = ()
 
     def mask_in(self, derivative: Path) -> Path | None:
-        """A ``*_mask.nii[.gz]`` for this scan in the same folder of a derivative dataset.
+        """Find a ``*_mask.nii[.gz]`` for this scan in the same folder of a derivative dataset.
 
         The most specific match wins: ``<name>[_…]_mask``, then session, then subject.
 
@@ -62,7 +62,7 @@ class BidsScan:
 
 
 def find_scans(dataset: Path, participants: Sequence[str] = ()) -> list[BidsScan]:
-    """All gradient-echo scans with phase, or real and imaginary parts, in ``sub-*/[ses-*/]anat``.
+    """Find gradient-echo scans with phase, or real and imaginary parts, in ``sub-*/[ses-*/]anat``.
 
     Magnitude images may lack ``part-mag``. Of one image as ``.nii`` and ``.nii.gz`` the latter is used.
 
@@ -135,7 +135,7 @@ def _scans_in(folder: Path, dataset: Path) -> tuple[list[BidsScan], set[str]]:
 
 
 def write_dataset_description(folder: Path, *, name: str, version: str, derivative: bool) -> None:
-    """``dataset_description.json`` of a dataset that jaxqsm writes."""
+    """Write the ``dataset_description.json`` of a dataset that jaxqsm writes."""
     content = {
         "Name": name,
         "BIDSVersion": "1.10.0",

@@ -30,7 +30,7 @@ class SignalFiles:
 
 @contextmanager
 def converted(folder: Path) -> Iterator[SignalFiles]:
-    """NIfTI files of one scan in a DICOM folder, by part; they are gone when the block ends.
+    """Convert one scan of a DICOM folder to NIfTI files by part, which exist within the block.
 
     Args:
         folder: searched with its subfolders: classic or enhanced DICOM of one multi-echo scan.

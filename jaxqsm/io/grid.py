@@ -1,4 +1,4 @@
-"""Where the voxels of a file lie, and the order in which every file is held in memory."""
+"""Voxel grid of a file, and the order of axes in which every file is held in memory."""
 
 from __future__ import annotations
 
@@ -53,33 +53,33 @@ class Grid:
     said: tuple[str, ...] = ()
 
     def held(self, data: np.ndarray) -> np.ndarray:
-        """Array ``(x, y, z, …)`` of the file with its axes in the order of memory."""
+        """Reorder an array ``(x, y, z, …)`` of the file to the axes of memory."""
         return orientations.apply_orientation(data, self.order)
 
     def stored(self, data: np.ndarray) -> np.ndarray:
-        """Array ``(x, y, z, …)`` in memory with its axes in the order of the file."""
+        """Reorder an array ``(x, y, z, …)`` in memory to the axes of the file."""
         axes = orientations.axcodes2ornt("RAS")
         return orientations.apply_orientation(data, orientations.ornt_transform(axes, self.order))
 
     def held_direction(self, direction: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Direction in voxel axes of the file, in those of memory."""
+        """Transform a direction from the file's voxel axes to those of memory."""
         held = np.empty(3)
         for axis, (target, sense) in enumerate(self.order):
             held[int(target)] = sense * direction[axis]
         return held
 
     def stored_direction(self, direction: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Direction in voxel axes of memory, in those of the file."""
+        """Transform a direction from the voxel axes of memory to the file's."""
         return np.array([sense * direction[int(target)] for target, sense in self.order])
 
     def stored_sizes(self, sizes: Sequence[float] | np.ndarray) -> np.ndarray:
-        """Lengths along the axes of memory, in the order of the file's axes."""
+        """Reorder lengths along the axes of memory to the order of the file's axes."""
         return np.array([sizes[int(target)] for target, _ in self.order])
 
     def geometry(
         self, *, b0_dir: Sequence[float] | np.ndarray | None = None, path: object = "image"
     ) -> Geometry:
-        """Voxel size, and field direction: scanner z in voxel axes, unless ``b0_dir`` says otherwise.
+        """Make the geometry: voxel size, and scanner z in voxel axes unless ``b0_dir`` is given.
 
         Args:
             b0_dir: direction in the voxel axes of the file, any length.
@@ -94,7 +94,7 @@ class Grid:
 
 
 def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
-    """Grid of a NIfTI header; units other than mm are converted.
+    """Read the grid of a NIfTI header; units other than mm are converted.
 
     Where one form has the scanner's code and the other not, B0 lies along z of the former. Other
     disagreements are left as doubts.
@@ -163,21 +163,21 @@ def grid_of(header: Header, shape: Sequence[int], path: object) -> Grid:
 
 
 def grid_from(affine: np.ndarray, shape: Sequence[int]) -> Grid:
-    """Grid of an array that comes from no file: voxel to scanner coordinates in mm, 4×4."""
+    """Make the grid of an array without a file from its 4×4 affine in mm."""
     header = nib.Nifti1Image(np.zeros((1, 1, 1), np.uint8), affine).header
     header.set_sform(affine, code=SCANNER)
     return grid_of(header, shape, "array")
 
 
 def direction_of(affine: np.ndarray) -> np.ndarray:
-    """Unit vector of world z in voxel axes."""
+    """Compute the unit vector of world z in voxel axes."""
     axes = affine[:3, :3] / np.maximum(np.linalg.norm(affine[:3, :3], axis=0), 1e-30)
     along = axes.T @ np.array([0.0, 0.0, 1.0])
     return along / max(float(np.linalg.norm(along)), 1e-30)
 
 
 def angle_between(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
-    """Degrees between two directions."""
+    """Measure the angle between two directions in degrees."""
     a, b = (np.asarray(v, float) / np.linalg.norm(v) for v in (first, second))
     return float(np.degrees(np.arccos(np.clip(a @ b, -1, 1))))
 

@@ -9,7 +9,7 @@ from jaxqsm.io.errors import InputError
 
 
 def label_names(labels: Path, table: Path | None = None) -> dict[int, str]:
-    """Names by label, from a BIDS look-up table (tab-separated, columns ``index`` and ``name``).
+    """Read names by label from a BIDS look-up table (tab-separated, ``index`` and ``name``).
 
     Args:
         labels: the label image; the table beside it with the ending .tsv is used where there is one.

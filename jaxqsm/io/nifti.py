@@ -100,7 +100,7 @@ def load(
 
 
 def finite_within(image: Image, mask: np.ndarray | None, *, replace: bool) -> Image:
-    """The image with 0 in place of NaN and infinity, which must lie outside the mask unless ``replace``.
+    """Replace NaN and infinity by 0; within the mask only where ``replace`` is true.
 
     Args:
         image: from :func:`load`.

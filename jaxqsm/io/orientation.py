@@ -19,7 +19,7 @@ MAX_SHEAR = 0.02
 def geometry_from(
     affine: np.ndarray, *, b0_dir: Sequence[float] | np.ndarray | None = None, path: Path | str = "image"
 ) -> Geometry:
-    """Voxel size and main-field direction: the scanner's z axis seen in voxel axes.
+    """Compute voxel size and field direction: the scanner's z axis in voxel axes.
 
     Args:
         affine: voxel to scanner coordinates, 4×4, mm.
@@ -40,7 +40,7 @@ def geometry_from(
 
 
 def direction_from(b0_dir: Sequence[float] | np.ndarray, *, name: str = "--b0-dir") -> np.ndarray:
-    """Direction that a person or a sidecar gives, any length.
+    """Check a direction that a person or a sidecar gives, of any length.
 
     Raises:
         InputError: it is not three finite numbers, one of them non-zero.
@@ -54,7 +54,7 @@ def direction_from(b0_dir: Sequence[float] | np.ndarray, *, name: str = "--b0-di
 def affine_from(
     geometry: Geometry, shape: Sequence[int], centre: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0)
 ) -> np.ndarray:
-    """Affine whose :func:`geometry_from` is ``geometry``: the smallest tilt that puts B0 on z.
+    """Make the affine whose :func:`geometry_from` is ``geometry``, with the smallest tilt.
 
     Args:
         geometry: voxel size (mm) and field direction in voxel axes.

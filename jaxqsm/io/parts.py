@@ -1,4 +1,4 @@
-"""Whether files are the part of the signal that they are passed as."""
+"""Checks that files are the part of the signal that they are passed as."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def require_phase_and_magnitude(parts: Sequence[Series]) -> None:
 
 
 def doubts_of_order(magnitude: np.ndarray) -> list[str]:
-    """Whether the signal rises from echo to echo, as when magnitudes are not in the order of the phases."""
+    """Warn of a signal that rises from echo to echo, as when files are in the wrong order."""
     brightest = magnitude.max(axis=-1)
     bright = magnitude[brightest > 0.3 * np.percentile(brightest, 99)]
     if not len(bright):

@@ -15,10 +15,10 @@ ANGLES = {"radians": np.pi, "milliradians": 1000 * np.pi, "degrees": 180.0}
 """Half a turn in units that phase is stored in."""
 
 BITS = (8, 10, 11, 12, 13, 14, 15, 16)
-"""Of the power-of-two scales that whole numbers are stored in."""
+"""Bits of the power-of-two scales that whole numbers are stored in."""
 
 JUMP = 0.8
-"""Of a turn: neighbours that differ by more are on two sides of a wrap."""
+"""Part of 2π beyond which neighbours are on two sides of a wrap."""
 
 FEWEST_JUMPS = 1e-4
 """Share of neighbours on two sides of a wrap, at which a range is that of a turn. A range that is one by
@@ -27,7 +27,7 @@ chance, or that of a magnitude, has hardly any."""
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How stored values stand for phase.
+    """Scale of stored phase: the values of zero and of 2π.
 
     Attributes:
         zero: stored value of phase 0.
@@ -70,7 +70,7 @@ def to_radians(
 
 
 def scaled_by(scale: Scale, stored: np.ndarray, unscaled: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """Phase in rad by a known scale, and the sentence on it."""
+    """Convert phase to rad by a known scale; returns the sentence on it too."""
     values = unscaled if scale.unscaled and unscaled is not None else stored
     span = f"stored range {_span(stored)}"
     return _wrapped(
@@ -86,7 +86,7 @@ def recognise(
     phase_range: tuple[float, float] | None = None,
     name: str = "phase",
 ) -> Scale:
-    """The scale of stored phase; arguments and errors as :func:`to_radians`."""
+    """Recognise the scale of stored phase; arguments and errors as :func:`to_radians`."""
     low, high = float(stored.min()), float(stored.max())
     if not high > low:
         raise InputError(f"{name}: the phase is constant ({low:g}); is this the magnitude file?")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def radians_of(
     part: Series, phase_range: tuple[float, float] | None, *, magnitude: Sequence[Series] = ()
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Phase in rad, ``(x, y, z, echo)`` in the order of the files, with what was recognised and doubts.
+    """Convert the phase of all files to rad ``(x, y, z, echo)``, with notes and doubts.
 
     Every file's scale is found by itself. One that does not fill its range is taken to have the scale of
     the others, if these agree.

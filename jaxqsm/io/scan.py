@@ -224,7 +224,7 @@ def load_magnitude(
 def direction_of_field(
     image: Image, sidecars: Sequence[Sidecar], b0_dir: Sequence[float] | None
 ) -> tuple[Geometry, tuple[str, ...], str]:
-    """Geometry of an image: field direction as asked, else of a sidecar's ``B0_dir``, else of the header.
+    """Read the field direction of an image: as asked, else ``B0_dir``, else from the header.
 
     Returns:
         The geometry, doubts about it, and where the direction comes from.
@@ -249,7 +249,7 @@ def direction_of_field(
 
 
 def stacked(images: Sequence[Image]) -> np.ndarray:
-    """Data of one 4-D image or of one 3-D image an echo, ``(x, y, z, echo)``.
+    """Stack one 4-D image, or one 3-D image an echo, to ``(x, y, z, echo)``.
 
     Raises:
         InputError: several images of which one is 4-D.

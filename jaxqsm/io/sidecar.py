@@ -18,7 +18,7 @@ DEEPEST = 100
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-    """What the JSON files that belong to an image say of it.
+    """Metadata of an image from the JSON files that belong to it.
 
     Attributes:
         entries: value by name; of several files the nearest to the image counts.
@@ -29,7 +29,7 @@ class Sidecar:
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
 
     def number(self, name: str) -> float | None:
-        """A finite number, be it written as text; None if there is none.
+        """Read a finite number, also one written as text; None if there is none.
 
         Raises:
             InputError: the entry is something else.
@@ -38,7 +38,7 @@ class Sidecar:
         return None if value is None else self._number(name, value)
 
     def numbers(self, name: str) -> list[float]:
-        """One number or a list of numbers; empty if there is none.
+        """Read one number or a list of numbers; empty if there is none.
 
         Raises:
             InputError: the entry is something else.
@@ -49,7 +49,7 @@ class Sidecar:
         return [self._number(name, v) for v in (value if isinstance(value, list) else [value])]
 
     def text(self, name: str) -> str | None:
-        """Text; None if there is none.
+        """Read text; None if there is none.
 
         Raises:
             InputError: the entry is something else.
@@ -62,14 +62,14 @@ class Sidecar:
         return value
 
     def words(self, name: str) -> list[str]:
-        """Words in upper case, from a list or from text separated by backslashes; empty if there are none."""
+        """Read words in upper case, from a list or backslash-separated text; empty if there are none."""
         value = self.entries.get(name)
         if isinstance(value, str):
             value = value.split("\\")
         return [str(word).upper() for word in value] if isinstance(value, list) else []
 
     def says_it_is(self) -> str | None:
-        """``phase``, ``magnitude``, ``real`` or ``imaginary``, as ``ImageType`` calls it; else None."""
+        """Read the part that ``ImageType`` names: phase, magnitude, real or imaginary; else None."""
         kinds = {
             "phase": {"P", "PHASE", "PHASE MAP"},
             "magnitude": {"M", "MAGNITUDE", "M_FFE"},
@@ -103,7 +103,7 @@ class Sidecar:
 
 
 def sidecar_of(image: Path, dataset: Path | None = None) -> Sidecar:
-    """What the JSON beside an image says; in a BIDS dataset, with what it inherits from others.
+    """Read the JSON beside an image; in a BIDS dataset, with the inherited ones.
 
     Args:
         image: the NIfTI file.
@@ -131,7 +131,7 @@ def sidecar_of(image: Path, dataset: Path | None = None) -> Sidecar:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds.
+    """Read the object that a JSON file holds.
 
     Raises:
         InputError: unreadable, no JSON, or no object.

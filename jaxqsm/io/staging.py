@@ -33,7 +33,7 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files move into ``folder`` when the block ends without an error.
+    """Make a temporary folder whose files move into ``folder`` when the block ends without an error.
 
     It lies on the same file system, so each move is atomic; files of other names in ``folder`` stay.
 

@@ -20,7 +20,7 @@ Volume = Float[Array, "batch x y z"]
 
 
 class CriticState(NamedTuple):
-    """What a critic has learned, and the state of its optimiser."""
+    """Parameters of a GAN critic and the state of its optimiser."""
 
     parameters: nnx.State
     optimiser: optax.OptState
@@ -43,16 +43,16 @@ class CriticTraining:
         self._seed = seed
 
     def first(self) -> CriticState:
-        """Before any step."""
+        """Return the state before any step."""
         return CriticState(self._first, self._optimiser.init(self._first))
 
     def loss(self, critic: CriticState, output: Volume, example: Example) -> Float[Array, ""]:
-        """What the network is to lower: how far the critic holds its output from truth."""
+        """Compute the adversarial loss of the network: minus the critic's score of its output."""
         fake, _, field = _seen(output, example)
         return -jnp.mean(self._judge(jax.lax.stop_gradient(critic.parameters), fake, field))
 
     def step(self, critic: CriticState, output: Volume, example: Example, number: Array) -> CriticState:
-        """The critic after one step on a batch; ``number`` of the step names the random mixtures."""
+        """Update the critic on a batch; ``number`` of the step seeds the random mixtures."""
         fake, real, field = _seen(jax.lax.stop_gradient(output), example)
         key = jax.random.fold_in(jax.random.key(self._seed), number)
         gradient = jax.grad(self.distance)(critic.parameters, fake, real, field, key)
@@ -62,7 +62,7 @@ class CriticTraining:
     def distance(
         self, parameters: nnx.State, fake: Volume, real: Volume, field: Volume, key: PRNGKeyArray
     ) -> Float[Array, ""]:
-        """Mean judgement of guesses less that of truths, and the penalty on slopes between them."""
+        """Compute the critic's Wasserstein loss with its gradient penalty."""
         part = jax.random.uniform(key, (len(fake), 1, 1, 1))
         mixed = part * real + (1 - part) * fake
         slope = jax.grad(lambda chi: jnp.sum(self._judge(parameters, chi, field)))(mixed)

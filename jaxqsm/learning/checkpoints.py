@@ -12,7 +12,7 @@ from jaxqsm.networks.published_weights import Weights
 
 
 def read_checkpoint(path: Path) -> Weights:
-    """Arrays by name from a checkpoint of PyTorch, TensorFlow or Keras, from safetensors, or from .npz.
+    """Read arrays by name from a file of PyTorch, TensorFlow, Keras, safetensors or NumPy.
 
     Args:
         path: a PyTorch ``state_dict`` (.pth, .pt, .pkl; needs PyTorch), the .index file of a TensorFlow

@@ -1,4 +1,4 @@
-"""What a training run is made of, as one value and one TOML file."""
+"""Configuration of a training run, as one value and one TOML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Task = Literal["inversion", "background", "single_step", "denoising", "unwrappin
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What a network sees. Pairs are bounds between which is drawn anew for every example.
+    """Training data of a network; pairs are bounds between which every example is drawn.
 
     Attributes:
         shape: edge of the cubic patches, voxels. Default 48.

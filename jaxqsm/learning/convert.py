@@ -16,7 +16,7 @@ CONVERTIBLE = tuple(name for name, family in NETWORKS.items() if family.from_pub
 
 
 def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Mapping[str, Any]) -> Any:
-    """Our network with published weights.
+    """Build a network of ours with published weights.
 
     Args:
         weights: arrays by their published names, from :func:`~jaxqsm.learning.read_checkpoint`.

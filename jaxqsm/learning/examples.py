@@ -35,7 +35,7 @@ RELAXATION_NOISE = (0.002, 0.02)
 
 
 class Example(NamedTuple):
-    """What a network is given and what it should return; a batch has a leading axis on every leaf.
+    """Input and target of a network; a batch has a leading axis on every leaf.
 
     Attributes:
         field: ppm, with noise; local or total field or χ, by the task. For ``unwrapping`` wrapped phase, rad.
@@ -116,7 +116,7 @@ class Examples:
         return _turned(patch, axes, random.random(3) < 0.5)
 
     def batch(self, index: int) -> Example:
-        """Examples ``index · batch_size`` and on, stacked."""
+        """Stack the examples from ``index · batch_size`` on."""
         size = self._config.batch_size
         members = [self[index * size + member] for member in range(size)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
@@ -190,7 +190,7 @@ def _noisy(key: PRNGKeyArray, patch: Patch, contrast: Volume, noise: Volume) -> 
 
 @jax.jit
 def _wrapped(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume) -> Example:
-    """Of the last echo, where phase turns most; the true phase's constant is that of least squares."""
+    """Wrapped phase of the last echo; the true phase's constant is that of least squares."""
     mask, geometry = patch.mask, Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir)
     of_noise, of_offset = jax.random.split(key)
     magnitude = patch.magnitude[..., -1]

@@ -1,4 +1,4 @@
-"""What training minimises: errors against truth, or against the data by the physics.
+"""Training losses: errors against the truth, or against the data through the physics.
 
 Each takes a batch and returns one number. Errors against truth are relative to its root mean square in the
 mask of each example, so that a weak and a strong χ count alike.
@@ -15,7 +15,7 @@ from jaxqsm.networks.blocks.data_consistency import measurement
 from jaxqsm.networks.network import VoxelwiseNormal
 
 NOISE = 0.1
-"""Of the field, over its root mean square."""
+"""Standard deviation of the field noise over the field's root mean square."""
 
 TYPICAL_CHI = 0.05
 """ppm, root mean square in a brain."""
@@ -28,18 +28,18 @@ Mask = Bool[Array, "batch x y z"]
 
 
 def l1(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
-    """Mean absolute error."""
+    """Compute the mean absolute error."""
     return jnp.mean(_mean(jnp.abs(prediction - target), mask) / _scale(target, mask))
 
 
 def l2(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
-    """Root mean square error: NRMSE."""
+    """Compute the root mean square error over that of the target (NRMSE)."""
     square = _mean((prediction - target) ** 2, mask)
     return jnp.mean(jnp.sqrt(square + 1e-20) / _scale(target, mask))
 
 
 def denoising(prediction: Volume, target: Volume, mask: Mask, precision: Volume) -> Float[Array, ""]:
-    """Mean square error over what the best linear shrinkage would leave: any noise counts alike.
+    """Compute the mean square error relative to that of the best linear shrinkage.
 
     Its least is at the expected value of the target. ``precision`` is one over the noise, 1/ppm.
 
@@ -49,7 +49,7 @@ def denoising(prediction: Volume, target: Volume, mask: Mask, precision: Volume)
 
 
 def gradient(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
-    """Mean absolute error of differences between neighbours within the mask.
+    """Compute the mean absolute error of differences between neighbours within the mask.
 
     Source: Yoon et al. 2018, NeuroImage 179:199, doi:10.1016/j.neuroimage.2018.06.030 (QSMnet).
     """
@@ -62,7 +62,7 @@ def gradient(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]
 
 
 def edge(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
-    """:func:`gradient`, weighted by the target's own differences: errors at the edges of structures.
+    """Compute :func:`gradient` weighted by the target's own differences.
 
     Source: Chen et al. 2020, NeuroImage 207:116389, doi:10.1016/j.neuroimage.2019.116389 (QSMGAN) uses an
     edge term; the weight here is the target's difference over its mean, up to 5.
@@ -77,7 +77,7 @@ def edge(prediction: Volume, target: Volume, mask: Mask) -> Float[Array, ""]:
 
 
 def total_variation(prediction: Volume, mask: Mask) -> Float[Array, ""]:
-    """Mean size of differences between neighbours, relative to the prediction's own size."""
+    """Compute the mean absolute difference between neighbours, relative to the prediction's size."""
     total = jnp.zeros(len(prediction))
     for axis in (1, 2, 3):
         difference, both = _neighbours(prediction, mask, axis)
@@ -88,7 +88,7 @@ def total_variation(prediction: Volume, mask: Mask) -> Float[Array, ""]:
 def model(
     prediction: Volume, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
 ) -> Float[Array, ""]:
-    """Weighted mean absolute misfit of D * χ to the local field, relative to the field.
+    """Compute the weighted mean absolute misfit of Dχ to the local field, relative to the field.
 
     Needs no truth: with :func:`total_variation` it is the loss of unsupervised training (uQSM).
 
@@ -101,7 +101,7 @@ def model(
 
 
 def likelihood(posterior: VoxelwiseNormal, target: Volume, mask: Mask) -> Float[Array, ""]:
-    """Mean of −log of the density that a network gives to the truth, less a constant.
+    """Compute the mean negative log-likelihood of the truth, minus a constant.
 
     Source: Zhang et al. 2021, MELBA 1:3, arXiv:2009.04251 (PDI).
     """
@@ -113,7 +113,7 @@ def likelihood(posterior: VoxelwiseNormal, target: Volume, mask: Mask) -> Float[
 def divergence(
     posterior: VoxelwiseNormal, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
 ) -> Float[Array, ""]:
-    """Kullback-Leibler divergence from what the physics says of χ, less a constant, a voxel: needs no truth.
+    """Compute the Kullback-Leibler divergence to the physics posterior of χ, minus a constant.
 
     The field is that of χ with noise of :data:`NOISE` of its own size, and χ has a prior of least total
     variation with weight :data:`PRIOR`. The expectation of the misfit over a normal χ is closed-form:

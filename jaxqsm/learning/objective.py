@@ -60,7 +60,7 @@ FADING = 0.6
 
 
 def on_valid_voxels(network: Network, example: Example) -> Example:
-    """The example with its mask cut to where the network says that its output is valid, if it says so."""
+    """Cut the mask of an example to the network's valid output."""
     mask = network.valid(example.mask, example.geometry)
     return example._replace(mask=mask, target=example.target * mask)
 
@@ -68,7 +68,7 @@ def on_valid_voxels(network: Network, example: Example) -> Example:
 def objective(
     network: Network, example: Example, losses: Mapping[str, float], *, centred: bool
 ) -> tuple[Array, Volume]:
-    """Weighted sum of losses, of every iterate where a network shows them, and the network's output.
+    """Sum the weighted losses of every iterate of a network; returns its output too.
 
     Args:
         network: called with field, mask, geometry and magnitude.
@@ -118,7 +118,7 @@ def _of_parts(name: str, output: Volume, example: Example) -> Float[Array, ""]:
 
 
 def equivariance(network: Network, output: Volume, example: Example) -> Float[Array, ""]:
-    """Mean absolute error of what the network makes of the field of its own χ, turned against the field.
+    """Compute the mean absolute error on the field of the network's own χ, rotated against B0.
 
     A head may lie in any direction. So χ that the network found, turned by 90° about another axis than the
     field's, is as good a head; its field is known, and from it the network should find it again. What lay in
@@ -143,7 +143,7 @@ def equivariance(network: Network, output: Volume, example: Example) -> Float[Ar
 
 
 def cycle(network: Network, example: Example) -> Float[Array, ""]:
-    """Mean absolute error of what the network makes of the field of a χ that is not that of its data.
+    """Compute the mean absolute error on the dipole field of another example's χ.
 
     From χ to field the way is known, so that of the cycle of two networks that unpaired training uses only
     one is left to learn. Every example of a batch is given the next one's χ, cut to its own mask, so that
@@ -171,12 +171,12 @@ def _found_again(network: Network, chi: Volume, mask: Array, geometry: Geometry,
 
 
 def network_inputs(example: Example) -> tuple[Any, ...]:
-    """What a network is called with: the start too, where the examples were made with one."""
+    """Collect the inputs of a network from an example, the start included where there is one."""
     inputs = example.field, example.mask, example.geometry, example.magnitude
     return inputs if example.start is None else (*inputs, example.start)
 
 
 def without_mean(values: Volume, mask: Array) -> Volume:
-    """Values less their mean in the mask, zero outside."""
+    """Subtract the mean in the mask; zero outside."""
     count = jnp.maximum(jnp.sum(mask, (1, 2, 3), keepdims=True), 1)
     return (values - jnp.sum(values * mask, (1, 2, 3), keepdims=True) / count) * mask

@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a person may want to know after a step; validation only where there was one.
+    """Progress after a training step; validation only where there was one.
 
     Attributes:
         step: steps done.

@@ -18,7 +18,7 @@ def deepbet(
     affine: Float[np.ndarray, "4 4"] | None = None,
     erosion: float = 0.0,
 ) -> Bool[np.ndarray, "x y z"]:
-    """Brain as the network deepbet finds it, which needs the extra ``jaxqsm[brain]`` (PyTorch).
+    """Extract the brain with the network deepbet (extra ``jaxqsm[brain]``, PyTorch).
 
     It was trained on T1-weighted images, and knows heads alone: no phantoms, no crops. On the demo's first
     echo (1 mm) its mask has a Dice coefficient of 0.955 with the true brain, :func:`magnitude` 0.950.

@@ -30,10 +30,10 @@ GAPS = 2.0
 """mm, half the width of gaps that are filled."""
 
 NECK = 0.4
-"""Of the region's own half width: bridges of less are cut."""
+"""Half width of bridges that are cut, relative to the region's own half width."""
 
 SADDLE = 0.12
-"""Of the region's half width, by which it must narrow for two parts to count as two."""
+"""Part of the region's half width by which it must narrow for two parts to count as two."""
 
 
 def magnitude(
@@ -43,7 +43,7 @@ def magnitude(
     neck: float | None = None,
     erosion: float = 1.0,
 ) -> Bool[np.ndarray, "x y z"]:
-    """Largest compact bright region, cut where it narrows and where it hangs on others by thin bridges.
+    """Segment the largest compact bright region, cut at its narrows and thin bridges.
 
     In a head the cuts fall into the neck, at its narrowest, and into the skull base, and leave the brain; in
     a phantom or a small crop, which have neither, the whole signal is left. Beyond the array the image is

@@ -1,4 +1,4 @@
-"""What masks are shaped with, in millimetres."""
+"""Morphological operations on masks, in millimetres."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 
 def largest(mask: np.ndarray) -> np.ndarray:
-    """The largest part of a mask that hangs together by faces."""
+    """Keep the largest face-connected part of a mask."""
     parts, count = ndimage.label(mask)
     if count <= 1:
         return mask
@@ -15,19 +15,19 @@ def largest(mask: np.ndarray) -> np.ndarray:
 
 
 def depth(mask: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
-    """Distance in mm to the nearest voxel outside ``mask``; endless when there is none."""
+    """Measure the distance in mm to the nearest voxel outside ``mask``; infinite when there is none."""
     if mask.all():
         return np.full(mask.shape, float(np.linalg.norm(mask.shape * voxel_size)))
     return ndimage.distance_transform_edt(mask, sampling=voxel_size)
 
 
 def near(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
-    """``mask`` grown by ``radius`` mm."""
+    """Grow ``mask`` by ``radius`` mm."""
     return depth(~mask, voxel_size) <= radius
 
 
 def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarray:
-    """``mask``, with gaps narrower than twice ``radius`` mm filled."""
+    """Fill gaps of ``mask`` that are narrower than twice ``radius`` mm."""
     return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
 
 

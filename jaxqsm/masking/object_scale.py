@@ -21,7 +21,7 @@ LEAST_HALF_WIDTH = 10.0
 def object_scale(
     mask: Bool[np.ndarray, "x y z"], geometry: Geometry, *, volume: float = ADULT_BRAIN
 ) -> float:
-    """Length of an object over that of an adult's: the cube root of the ratio of volumes.
+    """Measure the length of an object relative to an adult's: the cube root of the volume ratio.
 
     Radii, erosions and weights in mm that suit a head of 140 mm are too long for a mouse's of 10 mm, and
     their share of the object is what matters. An object that is mostly cut off by the array's border is of
@@ -53,7 +53,7 @@ def object_scale(
 
 
 def is_cut_out(mask: Bool[np.ndarray, "x y z"], geometry: Geometry) -> bool:
-    """Whether most of a mask's surface lies on the array's border: it is a piece of something larger."""
+    """Check whether most of a mask's surface lies on the array's border, as of a cut-out crop."""
     voxel_size = np.asarray(geometry.voxel_size, float)
     border = free = 0.0
     for axis in range(3):

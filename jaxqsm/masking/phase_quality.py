@@ -31,7 +31,7 @@ def phase_quality(
     *,
     erosion: float = 1.0,
 ) -> Bool[np.ndarray, "x y z"]:
-    """Largest region where second differences of the phase are small, with its holes filled.
+    """Segment the largest region of smooth phase, with its holes filled.
 
     Phase is smooth where there is signal, and noise where there is none, whatever the coil and the contrast.
     So it serves where a magnitude does not: bright vessels, strong receive sensitivities. It does not know

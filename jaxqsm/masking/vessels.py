@@ -1,4 +1,4 @@
-"""Where there are vessels: dark tubes in the magnitude."""
+"""Vessels: dark tubes in the magnitude."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEIGHBOURHOOD = 8.0
 
 PLATES = 0.5
 BALLS = 0.5
-"""Of the two ratios that tell tubes from plates and balls, as published."""
+"""Sensitivity of the two ratios that tell tubes from plates and blobs, as published."""
 
 
 @partial(jax.jit, static_argnames=("standard_deviations",))
@@ -37,7 +37,7 @@ def vessels(
     part: float = 0.04,
     standard_deviations: Sequence[float] = (0.7, 1.4, 2.1),
 ) -> Bool[Array, "x y z"]:
-    """The part of the mask that looks most like dark tubes, as veins do at a late echo.
+    """Segment dark tubes of the magnitude, such as veins at a late echo.
 
     Vesselness is that of the eigenvalues of the Hessian at several scales, the largest of which counts.
 
@@ -89,7 +89,7 @@ def _vesselness(image: Array, standard_deviation: float, geometry: Geometry) -> 
 
 
 def _eigenvalues(xx: Array, yy: Array, zz: Array, xy: Array, xz: Array, yz: Array) -> Array:
-    """Of symmetric 3 × 3 matrices, largest first (Smith 1961, CACM 4:168, doi:10.1145/355578.366316)."""
+    """Eigenvalues of symmetric 3 × 3 matrices, largest first (Smith 1961, doi:10.1145/355578.366316)."""
     mean = (xx + yy + zz) / 3
     a, b, c = xx - mean, yy - mean, zz - mean
     size = jnp.sqrt((a**2 + b**2 + c**2 + 2 * (xy**2 + xz**2 + yz**2)) / 6 + 1e-30)

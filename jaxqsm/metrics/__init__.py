@@ -1,4 +1,4 @@
-"""How close a map is to the truth. All take χ (or a field) in ppm and a mask."""
+"""Agreement of a map with the truth. All take χ (or a field) in ppm and a mask."""
 
 from jaxqsm.metrics.error import correlation as correlation
 from jaxqsm.metrics.error import detrended_nrmse as detrended_nrmse

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 def nrmse(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """Root mean square error over the root mean square of the demeaned truth, in percent."""
+    """Compute the root mean square error over that of the demeaned truth, in percent."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
     return 100 * jnp.linalg.norm((a - b).ravel()) / jnp.linalg.norm(b.ravel())
 
@@ -21,7 +21,7 @@ def nrmse(
 def detrended_nrmse(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """:func:`nrmse` after dividing the image by its :func:`slope` against the truth, in percent."""
+    """Compute :func:`nrmse` of the image divided by its :func:`slope` against the truth."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
     a = a / slope(image, truth, mask)
     return 100 * jnp.linalg.norm((a - b).ravel()) / jnp.linalg.norm(b.ravel())
@@ -30,7 +30,7 @@ def detrended_nrmse(
 def correlation(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """Pearson correlation in the mask."""
+    """Compute the Pearson correlation in the mask."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
     return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
 
@@ -38,7 +38,7 @@ def correlation(
 def slope(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """Slope of the regression of the image on the truth: 1 is right, below 1 underestimates."""
+    """Compute the regression slope of the image on the truth: below 1 underestimates."""
     a, b = _demeaned(image, mask), _demeaned(truth, mask)
     return jnp.sum(a * b) / jnp.sum(b * b)
 

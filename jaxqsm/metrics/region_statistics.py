@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Integer
 
 
 class RegionStatistics(NamedTuple):
-    """Of one region, in the unit of the map; ``sd`` is that of the sample (n − 1), ``n`` counts voxels."""
+    """Statistics of one region, in the unit of the map; ``sd`` is of the sample, ``n`` in voxels."""
 
     mean: float
     sd: float
@@ -20,7 +20,7 @@ class RegionStatistics(NamedTuple):
 def region_statistics(
     image: Float[np.ndarray, "x y z"], labels: Integer[np.ndarray, "x y z"], mask: Bool[np.ndarray, "x y z"]
 ) -> dict[int, RegionStatistics]:
-    """Statistics of every label but 0 that has a voxel in the mask, by label, in ascending order."""
+    """Compute the statistics of every label but 0 with a voxel in the mask, in ascending order."""
     inside = mask & (labels != 0)
     order = np.argsort(labels[inside], kind="stable")
     present, starts = np.unique(labels[inside][order], return_index=True)

@@ -14,7 +14,7 @@ def regional_means(
     mask: Bool[Array, "x y z"],
     regions: Sequence[int],
 ) -> Float[Array, region]:
-    """Mean of every region within the mask; NaN for a region with no voxel there."""
+    """Compute the mean of every region within the mask; NaN for a region with no voxel there."""
     return jnp.stack([jnp.mean(image, where=(labels == r) & mask) for r in regions])
 
 
@@ -25,7 +25,7 @@ def regional_slope(
     mask: Bool[Array, "x y z"],
     regions: Sequence[int] = (1, 2, 3, 4, 5, 6),
 ) -> Float[Array, ""]:
-    """Slope of the regression of regional means on the true ones; 1 is right.
+    """Compute the regression slope of regional means on the true ones; 1 is right.
 
     The default regions are the deep grey nuclei of the QSM-CI label scheme. Regions without a voxel
     in the mask are left out.

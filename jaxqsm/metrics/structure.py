@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 def xsim(
     image: Float[Array, "x y z"], truth: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """Structural similarity with constants made for χ in ppm; 1 is identity.
+    """Compute the structural similarity with constants for χ in ppm (XSIM); 1 is identity.
 
     Windows of 5³ voxels, truncated at the array border; L = 1, K1 = 0.01, K2 = 0.001.
 
@@ -32,7 +32,7 @@ def ssim(
     *,
     data_range: float = 0.2,
 ) -> Float[Array, ""]:
-    """Structural similarity index, mean over the mask; 1 is identity.
+    """Compute the structural similarity index, mean over the mask; 1 is identity.
 
     Windows of 7³ voxels, K1 = 0.01, K2 = 0.03, sample covariance (as scikit-image defines it).
 
@@ -57,7 +57,7 @@ def hfen(
     *,
     sigma: float = 1.5,
 ) -> Float[Array, ""]:
-    """High-frequency error norm in percent: error of the Laplacian of Gaussian over its truth's.
+    """Compute the high-frequency error norm in percent: the error of the Laplacian of Gaussian.
 
     Args:
         image: ppm.
@@ -95,7 +95,7 @@ def _box_sum(array: Array, window: int) -> Array:
 
 
 def _voxels_in_window(shape: tuple[int, ...], window: int) -> Array:
-    """How many voxels of the cube about each voxel lie within the array."""
+    """Number of voxels of the cube about each voxel that lie within the array."""
     x, y, z = (jnp.convolve(jnp.ones(n), jnp.ones(window), mode="same") for n in shape)
     return x[:, None, None] * y[:, None] * z
 

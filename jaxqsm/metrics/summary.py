@@ -20,7 +20,7 @@ def summary(
     mask: Bool[Array, "x y z"],
     labels: Integer[Array, "x y z"] | None = None,
 ) -> dict[str, float]:
-    """Every metric of this package; both maps count as zero outside the mask, as in QSM-CI.
+    """Compute every metric of this package; both maps are zero outside the mask, as in QSM-CI.
 
     Args:
         image: ppm.

@@ -17,7 +17,7 @@ from jaxqsm.operators import MaskedVolume
 from jaxqsm.variational.common import confidence, referenced
 
 BACKGROUNDS = {"v_sharp": v_sharp, "sdf": sdf}
-"""What may take the background off, by name."""
+"""Background removal methods by name."""
 
 
 @partial(jax.jit, static_argnames=("background", "start_iterations", "max_iterations"))
@@ -33,7 +33,7 @@ def qsmart(
     start_iterations: int = 15,
     max_iterations: int = 50,
 ) -> MaskedVolume:
-    """χ of tissue from a mask without vessels, χ of vessels from a mask with them.
+    """Combine χ of tissue from a mask without vessels and χ of vessels from the whole mask (QSMART).
 
     Both stages are background removal and :func:`ilsqr`. Between them the offset is that at which their means
     over tissue agree.

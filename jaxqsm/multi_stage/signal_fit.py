@@ -37,11 +37,11 @@ PRIORS: Mapping[str, Invert | None] = {
     "learned": learned,
     "plug_and_play": plug_and_play,
 }
-"""What may find χ at last, from the signal's field less its background; ``ss_tv`` has found it by then."""
+"""Inversions of the last step by name; ``ss_tv`` has found χ by then."""
 
 
 class SignalFit(NamedTuple):
-    """What explains a multi-echo signal.
+    """Model of a multi-echo signal.
 
     Attributes:
         chi: ppm, zero mean in ``mask``, zero outside.
@@ -180,7 +180,7 @@ def _first_field(signal: Array, mask: Array, geometry: Geometry, acquisition: Ac
 
 
 def _between(signal: Array, predicted: Array, ramp: Array) -> Array:
-    """What the prediction leaves of the field by the phase between the first two echoes, ppm."""
+    """Residual of a predicted field by the phase between the first two echoes, ppm."""
     step = ramp[1] - ramp[0]
     return jnp.angle(signal[..., 1] * jnp.conj(signal[..., 0]) * jnp.exp(-1j * predicted * step)) / step
 
@@ -205,7 +205,7 @@ def _offset(
 
 
 def _agreement(signal: Array, magnitude: Array, field: Array, offset: Array, ramp: Array) -> Array:
-    """Part of the signal's energy that is in phase with the fit: a whole turn between echoes is not."""
+    """Part of the signal's energy that is in phase with the fit; a 2π error between echoes is not."""
     residual = jnp.angle(signal) - offset[..., None] - field[..., None] * ramp
     squared = magnitude**2
     total = squared.sum(-1)

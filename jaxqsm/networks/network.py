@@ -39,7 +39,7 @@ class Network(nnx.Module):
         magnitude: Float[Array, "batch x y z"] | None = None,
         *second: Any,
     ) -> Any:
-        """Volumes of classical methods at which the network begins; None (default) where it needs none.
+        """Compute the classical volumes at which the network begins; None (default) where it needs none.
 
         They depend on no learned weight, so that training and fits compute them once. ``second`` is another
         measurement, such as R2′; a network that does not begin at classical volumes takes it as it is.
@@ -47,15 +47,15 @@ class Network(nnx.Module):
         return second[0] if second else None
 
     def valid(self, mask: Bool[Array, "batch x y z"], geometry: Geometry) -> Bool[Array, "batch x y z"]:
-        """Voxels whose output is valid. Default: the mask."""
+        """Mark the voxels whose output is valid. Default: the mask."""
         return mask
 
     def iterates(self, *inputs: Any) -> list[Float[Array, "batch x y z"]]:
-        """Outputs after every iteration, the last one being that of a call. Default: that one alone."""
+        """List the outputs after every iteration, the last one being that of a call. Default: that one."""
         return [self(*inputs)]
 
     def posterior(self, *inputs: Any) -> VoxelwiseNormal:
-        """Mean and variance of every voxel, of a network that is :attr:`probabilistic`.
+        """Predict mean and variance of every voxel, of a network that is :attr:`probabilistic`.
 
         Raises:
             NotImplementedError: the network gives a single image.

@@ -29,7 +29,7 @@ def save_weights(
 
 
 def load_network(path: Path) -> tuple[Any, dict[str, str]]:
-    """The network of a weight file, and the file's notes.
+    """Load the network of a weight file, and the file's notes.
 
     Raises:
         ValueError: not a weight file of ours, or of another shape than its network.
@@ -51,7 +51,7 @@ def load_network(path: Path) -> tuple[Any, dict[str, str]]:
 
 
 def flat_weights(state: nnx.State) -> dict[str, Any]:
-    """Weights and running statistics by dotted name; random states are left out."""
+    """List weights and running statistics by dotted name, without random states."""
     kept = nnx.filter_state(state, nnx.Not(nnx.RngState))
     return {
         ".".join(map(str, key)): value
@@ -60,7 +60,7 @@ def flat_weights(state: nnx.State) -> dict[str, Any]:
 
 
 def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
-    """The network with these weights, named as by :func:`flat_weights`.
+    """Set the weights of a network, named as by :func:`flat_weights`.
 
     Raises:
         ValueError: names or shapes are not those of the network.
@@ -81,5 +81,5 @@ def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
 
 
 def parameter_count(network: nnx.Module) -> int:
-    """Number of learned values."""
+    """Count the learned values."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))

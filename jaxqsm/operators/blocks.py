@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 def block_mean(
     image: Float[Array, "x y z"], weights: Float[Array, "x y z"], factors: Sequence[int]
 ) -> tuple[Float[Array, "X Y Z"], Float[Array, "X Y Z"]]:
-    """Weighted mean over blocks of voxels, and the mean weight of each block.
+    """Average blocks of voxels with weights; returns the mean weight of each block too.
 
     The far end is filled up with voxels of no weight. Where a block has no weight its mean is 0.
 
@@ -32,7 +32,7 @@ def block_interpolate(
     factors: Sequence[int],
     shape: tuple[int, int, int],
 ) -> Float[Array, "x y z"]:
-    """Linear interpolation between the centres of blocks that have weight, at the voxels of ``shape``.
+    """Interpolate linearly between the centres of blocks that have weight, at the voxels of ``shape``.
 
     Near blocks without weight it is the mean of the others nearby; where there are none, 0.
 

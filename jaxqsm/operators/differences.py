@@ -17,7 +17,7 @@ makes the same arithmetic up to fifteen times slower."""
 
 
 def gradient(image: Float[Array, "x y z"], geometry: Geometry, *, boundary: Boundary = "periodic") -> Vectors:
-    """Forward differences along the three axes, per mm.
+    """Compute forward differences along the three axes, per mm.
 
     Args:
         image: shape ``(x, y, z)``, any unit.
@@ -35,19 +35,19 @@ def gradient(image: Float[Array, "x y z"], geometry: Geometry, *, boundary: Boun
 def divergence(
     vectors: Vectors, geometry: Geometry, *, boundary: Boundary = "periodic"
 ) -> Float[Array, "x y z"]:
-    """Minus the adjoint of :func:`gradient`: backward differences, summed over the axes, per mm."""
+    """Compute minus the adjoint of :func:`gradient`: summed backward differences, per mm."""
     return sum(_backward(vectors[axis], axis, boundary) / geometry.voxel_size[axis] for axis in range(3))  # type: ignore[return-value]
 
 
 def laplacian(
     image: Float[Array, "x y z"], geometry: Geometry, *, boundary: Boundary = "periodic"
 ) -> Float[Array, "x y z"]:
-    """Second differences (7 points), unit of ``image`` per mm²; equals divergence of gradient."""
+    """Compute second differences (7 points) per mm²; equals the divergence of the gradient."""
     return divergence(gradient(image, geometry, boundary=boundary), geometry, boundary=boundary)
 
 
 def squared_steepness(vectors: Vectors) -> Float[Array, "x y z"]:
-    """Squared length of a gradient at every voxel: the mean of those on its two sides along each axis.
+    """Compute the squared length of a gradient, averaged over both sides of each voxel and axis.
 
     Args:
         vectors: differences to the next voxel, as :func:`gradient` gives them.
@@ -60,7 +60,7 @@ SYMMETRIC_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 def symmetric_gradient(vectors: Vectors, geometry: Geometry) -> tuple[Volume, ...]:
-    """(∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six :data:`SYMMETRIC_PAIRS` by periodic differences, per mm.
+    """Compute (∂ᵢwⱼ + ∂ⱼwᵢ) / 2 of the six :data:`SYMMETRIC_PAIRS` by periodic differences, per mm.
 
     Components lie on the faces between voxels, as :func:`gradient` gives them. Their differences along
     themselves lie at the voxels, those across on edges, so that no axis or sense is preferred.
@@ -76,7 +76,7 @@ def symmetric_gradient(vectors: Vectors, geometry: Geometry) -> tuple[Volume, ..
 
 
 def symmetric_gradient_adjoint(matrix: tuple[Volume, ...], geometry: Geometry) -> Vectors:
-    """Adjoint of :func:`symmetric_gradient`, off-diagonal pairs counted twice as in the norm of a matrix."""
+    """Apply the adjoint of :func:`symmetric_gradient`, off-diagonal pairs counted twice."""
     vectors: list[Volume] = [jnp.zeros_like(matrix[0])] * 3
     for (i, j), entry in zip(SYMMETRIC_PAIRS, matrix, strict=True):
         for component, axis in ((i, j),) if i == j else ((i, j), (j, i)):

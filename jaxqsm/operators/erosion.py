@@ -1,4 +1,4 @@
-"""What is taken off the border of a mask: a ball's radius in mm, or what is bad there."""
+"""Erosion of masks by a radius in mm, and peeling of unreliable voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FULL = 0.999
 
 
 def erode(mask: Bool[Array, "x y z"], radius: float, geometry: Geometry) -> Bool[Array, "x y z"]:
-    """Voxels whose ball of ``radius`` mm lies within ``mask``; outside the array counts as outside.
+    """Keep voxels whose ball of ``radius`` mm lies within ``mask``; beyond the array is outside.
 
     Args:
         mask: shape ``(x, y, z)``.
@@ -29,7 +29,7 @@ def erode(mask: Bool[Array, "x y z"], radius: float, geometry: Geometry) -> Bool
 
 
 def without_border(mask: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
-    """Voxels of the mask whose six neighbours are in it too; voxels beyond the array are outside it."""
+    """Keep voxels of the mask whose six neighbours are in it too; beyond the array is outside."""
     wide = jnp.pad(mask, 1)
     core = slice(1, -1)
     for axis in range(3):

@@ -23,7 +23,7 @@ def _cycles(shape: Sequence[int]) -> tuple[Array, Array, Array]:
 def frequencies(
     shape: Sequence[int], geometry: Geometry
 ) -> tuple[Float[Array, "x 1 1"], Float[Array, "1 y 1"], Float[Array, "1 1 h"]]:
-    """Spatial frequencies in cycles/mm on the half spectrum of ``jnp.fft.rfftn``.
+    """List spatial frequencies in cycles/mm on the half spectrum of ``jnp.fft.rfftn``.
 
     Args:
         shape: shape ``(x, y, z)`` of the image.
@@ -38,7 +38,7 @@ def frequencies(
 
 
 def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "x y h"]:
-    """Fourier symbol of minus the periodic 7-point Laplacian: Σ (2 − 2 cos 2πk) / d² ≥ 0, in mm⁻².
+    """Compute the Fourier symbol of minus the periodic 7-point Laplacian, Σ (2 − 2 cos 2πk) / d².
 
     It is also the symbol of gradientᵀ·gradient of :func:`jaxqsm.operators.gradient` with periodic
     boundary, which is what makes regularised inversions diagonal in k-space.
@@ -51,7 +51,7 @@ def laplacian_symbol(shape: Sequence[int], geometry: Geometry) -> Float[Array, "
 def odd_frequencies(
     shape: Sequence[int], geometry: Geometry
 ) -> tuple[Float[Array, "x 1 1"], Float[Array, "1 y 1"], Float[Array, "1 1 h"]]:
-    """:func:`frequencies` with 0 at Nyquist, whose sign is not defined: for products of two directions.
+    """List :func:`frequencies` with 0 at Nyquist, whose sign is not defined.
 
     With a sign there an image and its mirror image would not have mirrored derivatives.
     """
@@ -63,7 +63,7 @@ def odd_frequencies(
 
 
 def all_frequencies(half: Float[Array, "x y h"], length: int) -> Float[Array, "x y z"]:
-    """Values of an even function at every frequency, in any order, from those on the half spectrum.
+    """Look up an even function at any frequencies from its values on the half spectrum.
 
     Statistics over the half spectrum would count most frequencies once where they stand for two, and so
     depend on which axis is stored last.
@@ -79,7 +79,7 @@ def all_frequencies(half: Float[Array, "x y h"], length: int) -> Float[Array, "x
 def difference_symbols(
     shape: Sequence[int], geometry: Geometry
 ) -> tuple[Complex[Array, "x 1 1"], Complex[Array, "1 y 1"], Complex[Array, "1 1 h"]]:
-    """Fourier symbols of the periodic forward differences of :func:`jaxqsm.operators.gradient`, in 1/mm."""
+    """Compute the Fourier symbols of the periodic :func:`jaxqsm.operators.gradient`, in 1/mm."""
     x, y, z = (
         (jnp.exp(2j * jnp.pi * cycles) - 1) / size
         for cycles, size in zip(_cycles(shape), geometry.voxel_size, strict=True)

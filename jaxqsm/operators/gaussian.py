@@ -15,7 +15,7 @@ from jaxqsm.operators.padding import crop, fast_shape, pad
 def gaussian_response(
     shape: Sequence[int], standard_deviation: ArrayLike, geometry: Geometry
 ) -> Float[Array, "x y h"]:
-    """Fourier transform of a Gaussian of unit sum, on the half spectrum.
+    """Compute the Fourier transform of a Gaussian of unit sum, on the half spectrum.
 
     Args:
         shape: shape ``(x, y, z)`` of the periodic grid.
@@ -33,7 +33,7 @@ def gaussian_mean(
     *,
     margin: int | Sequence[int] | None = None,
 ) -> Float[Array, "x y z"]:
-    """Mean of ``image`` under the Gaussian about every voxel, zeros beyond the array.
+    """Smooth ``image`` with a Gaussian, zeros beyond the array.
 
     Args:
         image: any unit.

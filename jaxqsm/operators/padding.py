@@ -11,7 +11,7 @@ Shape = tuple[int, int, int]
 
 
 def fast_length(length: int) -> int:
-    """Smallest even number ≥ ``length`` with no prime factor above 5.
+    """Find the smallest even number ≥ ``length`` with no prime factor above 5.
 
     Even, because the real-to-complex transform halves the last axis and an even length keeps a
     dipole kernel's Nyquist plane well defined.
@@ -28,7 +28,7 @@ def fast_length(length: int) -> int:
 
 
 def fast_shape(shape: Sequence[int], margin: int | Sequence[int] = 0) -> Shape:
-    """Smallest FFT-friendly shape that holds ``shape`` and ``margin`` more voxels an axis."""
+    """Find the smallest FFT-friendly shape with ``shape`` and ``margin`` more voxels an axis."""
     margins = (margin,) * 3 if isinstance(margin, int) else tuple(margin)
     x, y, z = (fast_length(n + m) for n, m in zip(shape, margins, strict=True))
     return x, y, z

@@ -16,7 +16,7 @@ from jaxqsm.operators.frequencies import laplacian_symbol
 def poisson_solver(
     shape: Sequence[int], geometry: Geometry, *, boundary: Boundary = "periodic"
 ) -> Callable[[Float[Array, "x y z"]], Float[Array, "x y z"]]:
-    """Inverse of minus the 7-point Laplacian on the whole array, mean zero.
+    """Invert minus the 7-point Laplacian on the whole array, mean zero.
 
     Args:
         shape: of the array.

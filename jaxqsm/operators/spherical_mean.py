@@ -16,7 +16,7 @@ LEAST_FACTOR = 0.2
 
 
 def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry) -> Float[Array, "x y z"]:
-    """Normalised ball of ``radius`` mm centred on voxel (0, 0, 0), wrapped around periodically.
+    """Make a normalised ball of ``radius`` mm centred on voxel (0, 0, 0), wrapped periodically.
 
     A voxel that the surface cuts counts by the part of its width inside, measured along the
     radius. So the kernel is continuous in ``radius`` and ``voxel_size`` (gradients exist) and its
@@ -82,7 +82,7 @@ def _rounding(ball: Array, axes: Sequence[Array]) -> Array:
 def spherical_mean(
     image: Float[Array, "x y z"], radius: float, geometry: Geometry, *, margin: int = 0
 ) -> Float[Array, "x y z"]:
-    """Mean of ``image`` over the ball of ``radius`` mm about every voxel.
+    """Average ``image`` over the ball of ``radius`` mm about every voxel.
 
     Args:
         image: shape ``(x, y, z)``, any unit.
@@ -108,7 +108,7 @@ def weighted_mean(
     *,
     otherwise: Float[Array, "x y z"] | float = 0.0,
 ) -> Float[Array, "x y z"]:
-    """Mean over the ball about every voxel of those that have weight.
+    """Average over the ball about every voxel, of voxels that have weight.
 
     Args:
         image: any unit; not read where there is no weight.

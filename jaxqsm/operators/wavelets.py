@@ -8,11 +8,11 @@ from jaxtyping import Array, Float
 ROOT_HALF = 0.5**0.5
 
 Details = list[Float[Array, "7 i j k"]]
-"""Of every level, the finest first: the seven subbands that hold a difference along some axis."""
+"""Subbands of every level, the finest first: the seven with a difference along some axis."""
 
 
 def haar(image: Float[Array, "x y z"], levels: int) -> tuple[Float[Array, "i j k"], Details]:
-    """Means and details of an image.
+    """Transform an image to Haar means and details.
 
     Args:
         image: any unit; every edge is a multiple of 2 ** ``levels``.
@@ -36,7 +36,7 @@ def haar(image: Float[Array, "x y z"], levels: int) -> tuple[Float[Array, "i j k
 
 
 def haar_inverse(means: Float[Array, "i j k"], details: Details) -> Float[Array, "x y z"]:
-    """The image of :func:`haar`."""
+    """Invert :func:`haar`."""
     image = means
     for rest in reversed(details):
         bands = jnp.concatenate([image[None], rest])

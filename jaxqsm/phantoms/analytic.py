@@ -18,7 +18,7 @@ def sphere(
     chi: float = 1.0,
     supersampling: int = 4,
 ) -> Float[Array, "x y z"]:
-    """Sphere in the middle of the array, voxels at its surface filled by the part inside.
+    """Make a sphere in the middle of the array, with partial volumes at its surface.
 
     Args:
         shape: array shape.
@@ -40,7 +40,7 @@ def sphere(
 def sphere_field(
     shape: Sequence[int], geometry: Geometry, *, radius: float, chi: float = 1.0
 ) -> Float[Array, "x y z"]:
-    """Lorentz-corrected field of :func:`sphere` at voxel centres: zero inside, a dipole outside.
+    """Compute the Lorentz-corrected field of :func:`sphere`: zero inside, a dipole outside.
 
     B = χ/3 (a/r)³ (3 cos²θ − 1). Jackson, Classical Electrodynamics, 3rd ed., §5.11.
     """
@@ -61,7 +61,7 @@ def cylinder(
     chi: float = 1.0,
     supersampling: int = 4,
 ) -> Float[Array, "x y z"]:
-    """Cylinder through the middle along ``axis`` (any length, in mm space), across the whole array."""
+    """Make a cylinder through the middle along ``axis`` (any length, in mm), across the whole array."""
     unit = jnp.asarray(axis, float) / jnp.linalg.norm(jnp.asarray(axis, float))
 
     def inside(x: Array, y: Array, z: Array) -> Array:
@@ -79,7 +79,7 @@ def cylinder_field(
     radius: float,
     chi: float = 1.0,
 ) -> Float[Array, "x y z"]:
-    """Lorentz-corrected field of an infinite cylinder at angle θ to the main field.
+    """Compute the Lorentz-corrected field of an infinite cylinder at angle θ to the main field.
 
     Inside χ/6 (3 cos²θ − 1); outside χ/2 (a/ρ)² sin²θ cos 2φ, φ from the field's projection.
     Haacke, Brown, Thompson & Venkatesan 1999, Magnetic Resonance Imaging, ch. 25.

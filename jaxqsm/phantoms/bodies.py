@@ -33,7 +33,7 @@ class Bodies(NamedTuple):
 
 
 def stack(*groups: Bodies) -> Bodies:
-    """One stack of several."""
+    """Stack several bodies into one."""
     return Bodies(*[jnp.concatenate(arrays) for arrays in zip(*groups, strict=True)])
 
 

@@ -24,7 +24,7 @@ SQUARINGS = 5
 def random_deformation(
     *, key: PRNGKeyArray, displacement: ArrayLike = 3.0, smoothness: float = 20.0
 ) -> Float[Array, "3 x y z"]:
-    """Displacement in mm at the control points, of a flow along a random smooth velocity field.
+    """Draw displacements in mm at the control points, of a flow along a smooth velocity field.
 
     A flow for unit time is a diffeomorphism: no tissue folds over another. It is integrated by scaling
     and squaring.
@@ -61,7 +61,7 @@ def random_deformation(
 def displacement_at(
     control: Float[Array, "3 X Y Z"], axes: tuple[Float[Array, x], Float[Array, y], Float[Array, z]]
 ) -> Float[Array, "3 x y z"]:
-    """Displacement in mm on a grid with the given coordinates (mm) along its axes.
+    """Interpolate the displacement in mm on a grid with coordinates in mm.
 
     The uniform cubic B-spline with the control points as coefficients: smooth to the second derivative,
     and three small matrix products, as grid and control points share their axes.

@@ -52,7 +52,7 @@ def head(
     field_strength: float = 3.0,
     texture: float = 1.0,
 ) -> HeadPhantom:
-    """Whole head with 16 tissues, lesions included, sampled at any voxel size.
+    """Make a whole head with 16 tissues, lesions included, at any voxel size.
 
     Labels derive from an adult's T1-weighted scan (see ``derive_head_labels.py``). Each tissue
     fills voxels in part at its borders; within a tissue χ, proton density and R2* follow the T1
@@ -128,7 +128,7 @@ def _averaging(length: int, size: float) -> Array:
 
 
 def checked_voxel_size(voxel_size: Sequence[float]) -> tuple[float, float, float]:
-    """Three numbers.
+    """Check that a voxel size is three positive numbers.
 
     Raises:
         ValueError: not three, or not all positive.

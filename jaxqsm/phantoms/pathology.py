@@ -1,4 +1,4 @@
-"""What healthy anatomy does not have: bleeds, calcium, tumours, plaques, cavities, metal."""
+"""Pathology: bleeds, calcium, tumours, plaques, cavities, metal."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ OUTSIDE = (TEETH, TEETH, FACE, FACE)
 def random_lesions(
     places: Float[Array, "place 3"], *, key: PRNGKeyArray, probability: ArrayLike = 0.3
 ) -> Bodies:
-    """Lesions of :data:`LESIONS`, each there with ``probability``, at places drawn from ``places`` (mm).
+    """Draw :data:`LESIONS`, each there with ``probability``, at places from ``places`` (mm).
 
     Up to ±1.5 ppm: plaques, a tumour, a haemorrhage, a cavity, microbleeds, calcifications.
 
@@ -111,7 +111,7 @@ def random_lesions(
 
 
 def random_outside_sources(*, key: PRNGKeyArray, probability: ArrayLike = 0.3) -> Bodies:
-    """Metal at the teeth and other strong bodies about the skull base, up to ±4 ppm, 3 … 8 mm.
+    """Draw metal at the teeth and strong bodies about the skull base, up to ±4 ppm, 3 … 8 mm.
 
     Each is there with ``probability``. Air in sinuses and ear canals is part of the head itself.
     """

@@ -39,7 +39,7 @@ def random_head(
     anisotropy: float = 0.0,
     vein_trees: int = 40,
 ) -> HeadPhantom:
-    """Whole head of a person who does not exist: shape, size, side, tissue values, veins and lesions drawn.
+    """Draw the whole head of a synthetic subject: shape, tissue values, veins and lesions.
 
     The anatomy of :func:`~jaxqsm.phantoms.head`, turned, scaled, mirrored at random and deformed by a
     smooth invertible flow; χ by age and chance, with texture, tract and cortical contrast.

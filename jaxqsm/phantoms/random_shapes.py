@@ -23,7 +23,7 @@ def random_shapes(
     smallest: ArrayLike = 1.5,
     largest: ArrayLike = 20.0,
 ) -> Float[Array, "x y z"]:
-    """Ellipsoids, cuboids and cylinders of random place, size, direction and χ, painted in turn.
+    """Draw ellipsoids, cuboids and cylinders of random place, size, direction and χ.
 
     Later bodies cover earlier ones, so that values stay those of single tissues. Voxels at a surface
     are filled in part.
@@ -88,7 +88,7 @@ def random_field(
     standard_deviation: ArrayLike = 0.1,
     smoothness: ArrayLike = 2.0,
 ) -> Float[Array, "x y z"]:
-    """Gaussian noise without structure finer than ``smoothness``: χ, fields or phase offsets.
+    """Draw Gaussian noise without structure finer than ``smoothness``: χ, fields or phase offsets.
 
     Args:
         key: random key.

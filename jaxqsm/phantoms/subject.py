@@ -35,7 +35,7 @@ WHITE, GREY, VEIN = (ANATOMY.index(t) for t in (Tissue.WHITE_MATTER, Tissue.GREY
 
 
 class Subject(NamedTuple):
-    """What sets one person apart. A pytree: ``vmap`` over keys gives a population.
+    """Anatomy of one synthetic subject. A pytree: ``vmap`` over keys gives a population.
 
     Attributes:
         turn: matrix from head to template coordinates, about the head's centre.
@@ -158,7 +158,7 @@ def sample(
     *,
     finest: Sequence[float],
 ) -> Tissues:
-    """The subject's tissues at the voxel centres of a grid.
+    """Sample the subject's tissues at the voxel centres of a grid.
 
     Args:
         subject: who.
@@ -221,7 +221,7 @@ def sample_coarsely(
     origin: Float[Array, 3],
     voxel_size: Float[Array, 3],
 ) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"], Float[Array, "x y z"]]:
-    """χ within the skull, χ outside it, and the part within it, for voxels of 3 mm and more.
+    """Sample χ within and outside the skull, and the part within, at voxels of 3 mm and more.
 
     Means over 4 mm cells, without texture, vessels or lesions within: what distant fields come from.
     """
@@ -242,7 +242,7 @@ def sample_coarsely(
 def fibre_directions(
     subject: Subject, head: Template, axes: tuple[Array, Array, Array]
 ) -> Float[Array, "3 x y z"]:
-    """Unit vectors along white-matter fibres in head axes, at the grid with the given coordinates (mm)."""
+    """Sample unit vectors along white-matter fibres, in head axes, on a grid in mm."""
     position = _template_coordinates(subject, axes)
     cells = [(p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)]
     nearest = [jnp.clip(jnp.round(cells[i]).astype(int), 0, head.fibres.shape[i] - 1) for i in range(3)]

@@ -62,7 +62,7 @@ class Template(NamedTuple):
 
 @functools.cache
 def packaged_head() -> dict[str, Shaped[np.ndarray, ...]]:
-    """Arrays derived once from the public templates: ``labels``, ``t1`` (6 bit), ``tracts``, ``depth``
+    """Load the arrays derived once from the public templates: ``labels``, ``t1`` (6 bit), ``tracts``, ``depth``
     and ``brain`` on the 1 mm grid, ``fibres`` on 4 mm."""
     packaged = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
     with resources.as_file(packaged) as path, np.load(path) as data:
@@ -74,7 +74,7 @@ def packaged_head() -> dict[str, Shaped[np.ndarray, ...]]:
 
 @functools.cache
 def template() -> Template:
-    """The packaged head, packed; seconds at the first call. Its two lesions become white matter."""
+    """Pack the packaged head; seconds at the first call. Its two lesions become white matter."""
     head = packaged_head()
     healthy = np.where(np.isin(head["labels"], ANATOMY), head["labels"], Tissue.WHITE_MATTER)
     code = np.zeros(max(ANATOMY) + 1, np.uint8)
@@ -102,7 +102,7 @@ def template() -> Template:
 
 
 def intracranial() -> Float[np.ndarray, tissue]:
-    """1 for tissues within the skull, 0 for others."""
+    """Mark tissues within the skull by 1, others by 0."""
     return np.array([t in INTRACRANIAL for t in ANATOMY], np.float32)
 
 

@@ -51,12 +51,12 @@ class Tissue(enum.IntEnum):
 
 
 INTRACRANIAL = frozenset(Tissue) - {Tissue.BONE, Tissue.AIR, Tissue.MUSCLE}
-"""What a brain mask may hold."""
+"""Tissues that a brain mask may hold."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TissueValues:
-    """What one tissue is made of.
+    """Susceptibility, proton density and relaxation of one tissue.
 
     Attributes:
         chi: susceptibility in ppm relative to water.
@@ -77,7 +77,7 @@ class TissueValues:
     ageing: float = 0.0
 
     def at_field(self, pair: tuple[float, float], field_strength: float) -> float:
-        """Value at another field, on the line through 3 T and 7 T, never below half the 3 T value."""
+        """Interpolate a value through 3 T and 7 T to another field, at least half the 3 T value."""
         low, high = pair
         return max(low + (high - low) * (field_strength - 3.0) / 4.0, low / 2)
 

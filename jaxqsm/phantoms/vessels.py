@@ -39,7 +39,7 @@ def random_vein_tree(
     r2star_per_chi: ArrayLike = 120.0,
     oxygenation: ArrayLike | None = None,
 ) -> Bodies:
-    """One tree from ``root`` (mm), 45 capsules, whose radii shrink by 2^(−1/3) at each branching.
+    """Draw one tree of 45 capsules from ``root`` (mm), radii shrinking by 2^(−1/3) a branching.
 
     Args:
         key: random key.

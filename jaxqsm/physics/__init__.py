@@ -1,4 +1,4 @@
-"""What nature does: susceptibility makes a field, the field makes phase, the receiver adds noise."""
+"""Forward models: susceptibility to field, field to signal, receiver noise."""
 
 from jaxqsm.physics.dipole import dipole_adjoint as dipole_adjoint
 from jaxqsm.physics.dipole import dipole_convolve as dipole_convolve

@@ -35,7 +35,7 @@ LOWEST = 0.06
 def dipole_kernel(
     shape: Sequence[int], geometry: Geometry, *, kernel: Kernel = "kspace"
 ) -> Float[Array, "x y h"]:
-    """Unit dipole response on the half spectrum of ``jnp.fft.rfftn`` of a periodic grid.
+    """Compute the unit dipole response on the half spectrum of a periodic grid.
 
     - ``"kspace"``: the continuous transform 1/3 − (k·b)²/|k|², sampled. Zero at k = 0. Cross terms
       are zero on Nyquist planes, where +k and −k are one sample, so that the kernel stays even.
@@ -98,7 +98,7 @@ def dipole_field(
     kernel: Kernel = "kspace",
     boundary: Boundary = "free",
 ) -> Float[Array, "x y z"]:
-    """Field perturbation of a susceptibility map, relative to the main field.
+    """Compute the field perturbation of a susceptibility map, relative to the main field.
 
     Linear in ``chi``, self-adjoint, differentiable in ``chi``, voxel size and field direction.
 
@@ -129,7 +129,7 @@ def dipole_field(
 
 
 def magnetisation_field(magnetisation: Float[Array, "3 x y z"], geometry: Geometry) -> Float[Array, "x y z"]:
-    """Field of a magnetisation that need not point along the main field: anisotropic susceptibility.
+    """Compute the field of a magnetisation of any direction, as of anisotropic susceptibility.
 
     b·M/3 − (k·b)(k·M)/|k|² in k-space, b the field direction; with M = χ b it is :func:`dipole_field`
     with the k-space kernel.
@@ -166,7 +166,7 @@ def dipole_adjoint(
     kernel: Kernel = "kspace",
     boundary: Boundary = "free",
 ) -> Float[Array, "x y z"]:
-    """Adjoint of :func:`dipole_field`, which is itself because every kernel is even."""
+    """Apply the adjoint of :func:`dipole_field`, which is itself because every kernel is even."""
     return dipole_field(field, geometry, kernel=kernel, boundary=boundary)
 
 

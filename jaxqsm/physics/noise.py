@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Complex, Float, PRNGKeyArray
 
 DIFFERENCES = (1.0, -4.0, 6.0, -4.0, 1.0)
-"""Of five neighbours: nothing is left of a polynomial of third order."""
+"""Fourth differences of five neighbours, which vanish for polynomials of third order."""
 
 MEDIAN_OF_NORMAL = 0.6745
 """Median size of a normal number of unit deviation."""
@@ -37,7 +37,7 @@ def add_complex_noise(
 def field_noise(
     field: Float[Array, "x y z"], weights: Float[Array, "x y z"], mask: Bool[Array, "x y z"]
 ) -> Float[Array, ""]:
-    """Standard deviation of white noise in a field, where its weight is 1, from the field itself.
+    """Estimate the standard deviation of white noise in a field, where its weight is 1.
 
     The median size of weighted fourth differences along the axis where it is least. Fields of tissue are
     smooth but at a few vessels and edges, which a median does not feel. What texture there is counts as

@@ -17,7 +17,7 @@ def gre_signal(
     r2star: ArrayLike = 0.0,
     phase_offset: ArrayLike = 0.0,
 ) -> Complex[Array, "x y z echo"]:
-    """Complex signal m0 · exp(−R2* TE) · exp(i (2π γ B0 field TE + offset)) at every echo.
+    """Compute m0 · exp(−R2* TE) · exp(i (2π γ B0 field TE + offset)) at every echo.
 
     Args:
         field: field in ppm, shape ``(x, y, z)``. A positive field gives growing phase.
@@ -45,7 +45,7 @@ def gre_signal_from_chi(
     r2star: ArrayLike = 0.0,
     phase_offset: ArrayLike = 0.0,
 ) -> Complex[Array, "x y z echo"]:
-    """Signal of a susceptibility map (ppm): :func:`gre_signal` of its free-space dipole field.
+    """Compute the :func:`gre_signal` of the free-space dipole field of χ in ppm.
 
     Arguments and result as there; ``geometry`` gives voxel size (mm) and field direction.
     """
@@ -56,7 +56,7 @@ def gre_signal_from_chi(
 def spoiled_gre_amplitude(
     proton_density: ArrayLike, t1: ArrayLike, *, repetition_time: float, flip_angle: float
 ) -> Float[Array, ...]:
-    """Steady-state amplitude of a spoiled gradient echo at TE = 0 (the Ernst formula).
+    """Compute the steady-state amplitude of a spoiled gradient echo at TE = 0 (Ernst formula).
 
     Args:
         proton_density: equilibrium magnetisation, any unit.
@@ -77,5 +77,5 @@ def spoiled_gre_amplitude(
 
 
 def wrap_phase(phase: Float[Array, ...]) -> Float[Array, ...]:
-    """Phase in rad modulo 2π into [−π, π]; the gradient is 1 everywhere it is defined."""
+    """Wrap phase in rad into [−π, π]; the gradient is 1 everywhere it is defined."""
     return phase - 2 * jnp.pi * jnp.round(phase / (2 * jnp.pi))

@@ -13,13 +13,13 @@ Box = tuple[slice, slice, slice]
 
 
 def box_around(mask: np.ndarray) -> Box:
-    """Box around a mask that is not empty, in whole multiples; it may reach beyond the array."""
+    """Find the box around a mask, in whole multiples; it may reach beyond the array."""
     x, y, z = (_range(np.any(mask, axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
     return x, y, z
 
 
 def cut(array: np.ndarray, box: Box) -> np.ndarray:
-    """The box of an array ``(x, y, z, …)``; zeros where it reaches beyond."""
+    """Cut the box out of an array ``(x, y, z, …)``; zeros where it reaches beyond."""
     result = np.zeros([*(b.stop - b.start for b in box), *array.shape[3:]], array.dtype)
     source, target = _overlap(box, array.shape)
     result[target] = array[source]
@@ -27,7 +27,7 @@ def cut(array: np.ndarray, box: Box) -> np.ndarray:
 
 
 def put_back(part: np.ndarray, box: Box, shape: tuple[int, ...]) -> np.ndarray:
-    """Array of ``shape`` with ``part`` in the box and zeros elsewhere."""
+    """Put ``part`` back into an array of ``shape`` with zeros elsewhere."""
     array = np.zeros(shape, part.dtype)
     source, target = _overlap(box, shape)
     array[source] = part[target]

@@ -1,4 +1,4 @@
-"""What to do with a scan."""
+"""Configuration of a reconstruction."""
 
 from __future__ import annotations
 

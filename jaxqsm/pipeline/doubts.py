@@ -1,4 +1,4 @@
-"""What in a result should make a person look twice, and why a result cannot be had."""
+"""Doubts about a result that a person should check, and causes of an empty one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPREAD = 0.15
 """ppm, standard deviation of χ; tissue has 0.03 to 0.06."""
 
 RIM = 0.06
-"""Of the mask's half width, the depth of its rim."""
+"""Depth of the rim, relative to the mask's half width."""
 
 RIM_TO_CORE = 1.5
 """Ratio of the root mean square of χ in the rim to that in the core."""
@@ -33,7 +33,7 @@ BRAIN = (700.0, 2000.0)
 """cm³, volumes of masks of an adult brain with some of its surroundings."""
 
 SKEWNESS = -0.6
-"""Of χ in the core; veins and iron make it positive, about 1."""
+"""Least skewness of χ in the core; veins and iron make it positive, about 1."""
 
 STREAKS = 2.5
 """Ratio of χ's power per mode in the cone that the field does not show to that beside it."""
@@ -56,7 +56,7 @@ def why_nothing_is_left(
     *,
     least: float,
 ) -> str:
-    """Cause and remedy where no voxel of χ is valid.
+    """Explain cause and remedy where no voxel of χ is valid.
 
     Args:
         mask: that was given or made.
@@ -84,7 +84,7 @@ def why_nothing_is_left(
 
 
 def doubts_of_echoes(mask: np.ndarray, unreliable: np.ndarray, least: float) -> list[str]:
-    """Whether too many voxels have echoes that disagree; arguments as :func:`why_nothing_is_left`."""
+    """Warn where too many voxels have echoes that disagree; see :func:`why_nothing_is_left`."""
     share = _unreliable_share(mask, unreliable)
     return [_disagreement(share, least)] if share > SOME_UNRELIABLE else []
 
@@ -102,7 +102,7 @@ def _disagreement(share: float, least: float) -> str:
 
 
 def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry, scale: float) -> list[str]:
-    """One sentence for everything that is implausible, each with what to do.
+    """List everything implausible in the maps, one sentence each with what to do.
 
     Args:
         maps: of a whole scan.
@@ -149,7 +149,7 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
 
 
 def residual_percent(maps: Maps[np.ndarray]) -> float:
-    """Median size of the residual in percent of that of the local field.
+    """Compute the median absolute residual in percent of that of the local field.
 
     Medians, because what background removal leaves at the border would outweigh all tissue.
     """

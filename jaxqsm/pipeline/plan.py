@@ -24,7 +24,7 @@ class Step:
     stated: Mapping[str, Any]
 
     def keywords(self, **from_scan: Any) -> dict[str, Any]:
-        """The options, and of what comes from the scan what the method takes."""
+        """Collect the options, and those values from the scan that the method takes."""
         taken = {name: value for name, value in from_scan.items() if self.method.takes(name)}
         return dict(self.options) | taken
 
@@ -61,5 +61,5 @@ class Plan:
         return {stage: step for stage, step in each.items() if isinstance(step, Step)}
 
     def needed(self, stage: str) -> Step:
-        """The step of a stage that the plan is known to have."""
+        """Return the step of a stage that the plan is known to have."""
         return self.steps[stage]

@@ -1,4 +1,4 @@
-"""What happens to a scan before physics: scanner faults, mask, size of the object."""
+"""Preparation of a scan before physics: scanner faults, mask, size of the object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALTERNATING = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class MaskConfig:
-    """How the mask is made where none is given, and what is taken off it.
+    """Mask configuration: the method where none is given, and the erosion.
 
     Attributes:
         method: name of a method of the stage ``mask``. Default ``"magnitude"``.
@@ -166,7 +166,7 @@ def _said(axes: np.ndarray, scan: ScanData) -> str:
 
 
 def _doubts_of_readout(signal: np.ndarray, mask: np.ndarray, scan: ScanData) -> list[str]:
-    """Whether echoes look as if they were read in alternating directions, which nobody said."""
+    """Doubts about echoes that look as if read in alternating directions."""
     times = np.asarray(scan.acquisition.echo_times)
     if times.size < 3 or not evenly_spaced(times):
         return []

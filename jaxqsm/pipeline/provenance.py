@@ -1,4 +1,4 @@
-"""What made a result."""
+"""Versions and device, for provenance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 
 
 def versions() -> dict[str, str]:
-    """Versions of jaxqsm and of what its numbers depend on, and the device."""
+    """List the versions of jaxqsm and its numerical dependencies, and the device."""
     found = {"python": platform.python_version()}
     for package in ("jaxqsm", "jax", "jaxlib", "numpy", "scipy", "nibabel"):
         try:

@@ -129,7 +129,7 @@ def map_field(
     *,
     announce: Stage | None = None,
 ) -> FieldResult:
-    """As :func:`reconstruct_scan`, to the total field and no further."""
+    """Map the total field as :func:`reconstruct_scan` does, and stop there."""
     timed = _timed({}, announce)
     prepared = prepare(scan, masking, bipolar=config.bipolar, stage=timed)
     plan = _plan(scan, config, prepared)

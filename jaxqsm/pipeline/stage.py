@@ -1,4 +1,4 @@
-"""How a stage is carried out: at once, timed, or shown to a person."""
+"""Surroundings of a stage: none, a timer, or a spinner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deviation of a map by any method that gives one, whatever it has to be told."""
+"""Standard deviation of a map by any method of the stage ``uncertainty``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxqsm.uncertainty.perturbation import noise_of_voxels
 from jaxqsm.variational.common import confidence
 
 SEED = 0
-"""Of methods that draw: the same scan has the same deviation."""
+"""Seed of methods that draw: the same scan has the same standard deviation."""
 
 
 def standard_deviation_of(
@@ -30,7 +30,7 @@ def standard_deviation_of(
     weights: Float[Array, "x y z"] | None,
     options: Mapping[str, Any],
 ) -> Float[Array, "x y z"]:
-    """Standard deviation of χ in ppm by a method of the stage ``uncertainty``.
+    """Compute the standard deviation of χ in ppm by a method of the stage ``uncertainty``.
 
     Args:
         method: that gives the deviation.

@@ -23,7 +23,7 @@ LEAST_NOISE = 1e-3
 """ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""
 
 SOLVER_ITERATIONS = 20
-"""Of conjugate gradients a step, preconditioned in k-space and from the last χ."""
+"""Conjugate-gradient iterations a step, preconditioned in k-space, from the last χ."""
 
 
 class Denoising(NamedTuple):
@@ -48,7 +48,7 @@ def beside_denoiser(
     geometry: Geometry,
     weights: Float[Array, "x y z"] | None,
 ) -> Denoising:
-    """The scan at the scale of the denoiser, a first χ, and the noise of the field."""
+    """Scale the scan to the denoiser, compute a first χ, and estimate the noise of the field."""
     data, size = at_unit_size(local_field, mask, geometry, weights)
     data = data._replace(field=TYPICAL_FIELD * data.field)
     start = tv(data.field, mask, geometry, weights=weights)

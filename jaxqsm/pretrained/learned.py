@@ -19,7 +19,7 @@ def learned(
     weights: Float[Array, "x y z"] | None = None,
     checkpoint: str = "learned",
 ) -> Float[Array, "x y z"]:
-    """The unrolled network that we recommend: classical inversions, then learned images and physics in turn.
+    """Invert with an unrolled network between the physics of the scan (MoDL), from two TV inversions.
 
     Trained on simulated heads of 0.3 to 2 mm in any orientation, see ``networks/weights/learned.md``.
 

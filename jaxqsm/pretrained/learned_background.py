@@ -23,7 +23,7 @@ def learned_background(
     coarse: float = 2.4,
     checkpoint: str = "learned_background",
 ) -> MaskedVolume:
-    """Background removal by a network that corrects two classical methods; what it removes is harmonic.
+    """Remove the background with a network that corrects PDF and LBV, up to a harmonic field.
 
     A network finds the local field on coarse voxels, where it corrects :func:`~jaxqsm.background.pdf` and
     :func:`~jaxqsm.background.lbv`. Its values on the border of the mask then are the boundary values of the

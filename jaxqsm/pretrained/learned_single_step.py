@@ -22,7 +22,7 @@ def learned_single_step(
     weights: Float[Array, "x y z"] | None = None,
     checkpoint: str = "learned_single_step",
 ) -> MaskedVolume:
-    """Total field to χ by a network that corrects a classical single step and answers to the field again.
+    """Reconstruct χ from a total field with a network that corrects single-step total variation.
 
     Trained on simulated heads of 0.8 to 3 mm in any orientation, see
     ``networks/weights/learned_single_step.md``.

@@ -21,7 +21,7 @@ def learned_standard_deviation(
     weights: Float[Array, "x y z"] | None = None,
     checkpoint: str = "learned_standard_deviation",
 ) -> Float[Array, "x y z"]:
-    """Standard deviation of the error of a map of χ, by a network that has seen the errors of many.
+    """Predict the standard deviation of the error of a map of χ with a network.
 
     It counts noise, what the field does not determine, and the bias of regularisation, as they were in its
     training: simulated heads, see ``networks/weights/learned_standard_deviation.md``. The map may be of any inversion.

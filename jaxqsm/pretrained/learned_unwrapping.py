@@ -18,7 +18,7 @@ def learned_unwrapping(
     magnitude: Float[Array, "x y z *echo"] | None = None,
     checkpoint: str = "learned_unwrapping",
 ) -> Float[Array, "x y z *echo"]:
-    """Phase unwrapping by a network that corrects least squares, to the nearest whole turns.
+    """Unwrap phase with a network that corrects least squares, to exact 2π multiples (PHU-NET).
 
     Trained on simulated heads of 0.5 to 2 mm in any orientation, see
     ``networks/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`, which

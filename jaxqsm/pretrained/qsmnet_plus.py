@@ -15,7 +15,7 @@ def qsmnet_plus(
     *,
     checkpoint: str = "qsmnet_plus",
 ) -> Float[Array, "x y z"]:
-    """A U-Net without physics, for axial scans of 1 mm: to see where such networks break.
+    """Invert with a U-Net without physics, for axial scans of 1 mm: a baseline (QSMnet+).
 
     The architecture of QSMnet at a quarter of its width and three levels deep, trained on simulated heads,
     see ``networks/weights/qsmnet_plus.md``. Field direction and voxel size are not used: of other scans than

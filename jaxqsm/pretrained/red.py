@@ -23,7 +23,7 @@ def red(
     max_iterations: int = 15,
     checkpoint: str = "denoiser",
 ) -> Float[Array, "x y z"]:
-    """Regularisation by denoising: χ where the field's pull balances that towards the denoised χ.
+    """Invert by regularisation by denoising (RED), with a fixed-point iteration.
 
     Solves DW² (Dχ − field) / noise² + trust / level² (χ − denoised χ) = 0 by fixed-point iteration: the
     denoised χ is held, and the linear equation solved by conjugate gradients. Unlike

@@ -17,7 +17,7 @@ WEIGHTS = Path(__file__).with_name("weights")
 
 
 def trained_network(checkpoint: str, *tasks: str) -> tuple[Any, Any]:
-    """Graph and state of the network of a weight file, or of weights that come with the package.
+    """Load graph and state of the network of a checkpoint.
 
     Args:
         checkpoint: name, or path that ends in ``.safetensors``.
@@ -46,7 +46,7 @@ def _loaded(path: Path, changed: int, tasks: tuple[str, ...]) -> tuple[Any, Any]
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def call(graph: Any, name: str, parameters: Any, *scan: Any) -> Any:
-    """What a method of the network says of one scan."""
+    """Call a method of the network on one scan."""
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
     outcome = getattr(nnx.merge(graph, parameters), name)(*batch)
     return jax.tree.map(lambda leaf: leaf[0], outcome)

@@ -17,7 +17,7 @@ UNEVEN = 0.01
 def arlo(
     magnitude: Float[Array, "x y z echo"], mask: Bool[Array, "x y z"], acquisition: Acquisition
 ) -> Float[Array, "x y z"]:
-    """Integral of the signal over three echoes against its difference: their ratio is T2*.
+    """Fit R2* by auto-regression on the integral of the signal over three echoes (ARLO).
 
     For a decaying exponential ∫ m dt = T2* (m(start) − m(end)). With Simpson's rule for the integrals both
     sides are linear in the data, and the fit over all triples of echoes is closed-form.

@@ -1,4 +1,4 @@
-"""What all fits share: the range of what they may return."""
+"""Shared range of the fits of R2*."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ HIGHEST = 2000.0
 
 
 def relative(magnitude: Float[Array, "x y z echo"]) -> Float[Array, "x y z echo"]:
-    """To the brightest echo of each voxel, so that the unit does not matter."""
+    """Scale to the brightest echo of each voxel, so that the unit does not matter."""
     return magnitude / jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
 
 
 def bounded(rate: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
-    """Between 0 and :data:`HIGHEST` in the mask, 0 outside it and where there was nothing to fit."""
+    """Limit to [0, :data:`HIGHEST`] in the mask; 0 outside it and where there was nothing to fit."""
     return jnp.clip(jnp.nan_to_num(rate, posinf=HIGHEST, neginf=0.0), 0, HIGHEST) * mask

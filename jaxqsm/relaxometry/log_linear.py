@@ -14,7 +14,7 @@ from jaxqsm.relaxometry.common import bounded, relative
 def log_linear(
     magnitude: Float[Array, "x y z echo"], mask: Bool[Array, "x y z"], acquisition: Acquisition
 ) -> Float[Array, "x y z"]:
-    """Weighted line through log magnitude over echo time; its slope is −R2*.
+    """Fit a weighted line to the log magnitude over echo time; its slope is −R2*.
 
     The weights are magnitude², as the variance of a logarithm goes with 1 / magnitude².
 

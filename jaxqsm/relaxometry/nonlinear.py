@@ -12,14 +12,14 @@ from jaxqsm.relaxometry.log_linear import log_linear
 from jaxqsm.solvers import iterate
 
 STEPS = 8
-"""Of Gauss-Newton: the start is near, and what is left is below 1e-4 of the rate."""
+"""Gauss-Newton steps: the start is near, and the residual error below 1e-4 of the rate."""
 
 
 @jax.jit
 def nonlinear(
     magnitude: Float[Array, "x y z echo"], mask: Bool[Array, "x y z"], acquisition: Acquisition
 ) -> Float[Array, "x y z"]:
-    """A and R2* of least Σ (magnitude − A exp(−R2* t))², by Gauss-Newton for all voxels at once.
+    """Minimise Σ (magnitude − A exp(−R2* t))² over A and R2*, by Gauss-Newton.
 
     Noise of the magnitude is even over echoes, so this is the most precise of the fits while the signal
     stands well above the noise. It starts from :func:`log_linear`.

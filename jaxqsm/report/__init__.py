@@ -1,3 +1,3 @@
-"""What a person reads: one self-contained HTML page per scan."""
+"""One self-contained HTML report per scan."""
 
 from jaxqsm.report.page import write_report as write_report

@@ -21,7 +21,7 @@ def three_views(
     unit: str,
     colours: str = "gray",
 ) -> str:
-    """Axial, coronal and sagittal slice through the middle of the mask, with its outline.
+    """Draw an axial, coronal and sagittal slice through the middle of the mask, with its outline.
 
     Args:
         volume: ``(x, y, z)``.
@@ -91,7 +91,7 @@ def three_views(
 
 
 def histogram(values: np.ndarray, *, limits: tuple[float, float], unit: str) -> str:
-    """Distribution of values, with median and the central 90 %; PNG as a ``data:`` URL."""
+    """Draw the distribution of values with median and central 90 %; PNG as a ``data:`` URL."""
     figure = Figure(figsize=(11.5, 2.6), facecolor=BACKGROUND)
     axes = figure.add_axes((0.07, 0.2, 0.9, 0.75), facecolor=BACKGROUND)
     axes.hist(np.clip(values, *limits), bins=160, range=limits, color="#6ea8d8")

@@ -16,7 +16,7 @@ from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.problem import inversion_problem
 
 IMAGE_RHO = 0.1
-"""How tightly the split images follow the two susceptibilities."""
+"""ADMM penalty parameter ρ of the two split susceptibilities."""
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -34,7 +34,7 @@ def chi_separation(
     tolerance: float = 3e-3,
     max_iterations: int = 300,
 ) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
-    """χ⁺ ≥ 0 and χ⁻ ≤ 0 whose sum makes the field, and whose sizes together make R2′.
+    """Separate χ⁺ ≥ 0 and χ⁻ ≤ 0 from the local field and R2′ in one convex problem.
 
     Minimises ½ |W (D(χ⁺ + χ⁻) − field)|² + ½ relaxation_weight |χ⁺ − χ⁻ − R2′ / relaxivity|² + weight
     (Σ |∇χ⁺|₁ + Σ |∇χ⁻|₁). A source of either sign dephases its surroundings alike, while their fields cancel.

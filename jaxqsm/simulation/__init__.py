@@ -1,4 +1,4 @@
-"""How a phantom is scanned: acquisition, protocols, whole scans, and patches of them to learn from."""
+"""Simulated scans of phantoms: acquisition, protocols, whole scans, and training patches."""
 
 from jaxqsm.simulation.acquisition import bipolar_phase as bipolar_phase
 from jaxqsm.simulation.acquisition import random_coil_phase as random_coil_phase

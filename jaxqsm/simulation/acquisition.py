@@ -1,4 +1,4 @@
-"""What the scanner adds to the physics: shim, coil phase, readout polarity, finite k-space."""
+"""Scanner effects: shim, coil phase, readout polarity, finite k-space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHIM_SCALE = 100.0
 
 
 def harmonics(axes: Sequence[Float[Array, n]], *, order: int = 2) -> list[Float[Array, "x y z"]]:
-    """Solid harmonics up to ``order`` (0 to 2) on a grid with the given coordinates (mm) along its axes:
+    """Evaluate solid harmonics up to ``order`` (0 to 2) on a grid with coordinates in mm along its axes:
     the fields that shim coils make. 1, 4 or 9 of them, broadcastable to the grid."""
     x, y, z = (
         (axes[i] / SHIM_SCALE).reshape([-1 if i == axis else 1 for axis in range(3)]) for i in range(3)
@@ -29,7 +29,7 @@ def shim(
     *,
     order: int = 2,
 ) -> Float[Array, term]:
-    """Coefficients of :func:`harmonics` that come closest to ``field`` where ``weights`` are: what a
+    """Fit coefficients of :func:`harmonics` to ``field`` where ``weights`` are, as a
     scanner's shim takes away. In ppm."""
     basis = [jnp.broadcast_to(b, field.shape) for b in harmonics(axes, order=order)]
     normal = jnp.array([[jnp.sum(a * b * weights) for b in basis] for a in basis])
@@ -62,7 +62,7 @@ def bipolar_phase(
     slope: ArrayLike = 0.5,
     readout: int = 0,
 ) -> Float[Array, "x y z echo"]:
-    """Phase in rad that alternates in sign between echoes read in opposite directions.
+    """Make a phase in rad that alternates in sign between echoes of opposite readout direction.
 
     Gradient delays and eddy currents of a bipolar readout: a constant and a slope along the readout.
 
@@ -83,7 +83,7 @@ def bipolar_phase(
 def sampling_matrix(
     length: int, ratio: float, *, partial_fourier: ArrayLike = 1.0, count: int | None = None
 ) -> Inexact[Array, "out in"]:
-    """What finite k-space does along one axis: fine samples in, voxels of an image out.
+    """Make the matrix of finite k-space along one axis: fine samples in, voxels of an image out.
 
     Only the spatial frequencies that voxels of ``ratio`` samples resolve are kept, and the image is the
     inverse transform of these: a Dirichlet kernel, with the Gibbs ringing of a real scan.

@@ -25,7 +25,7 @@ def patch_dataset(
     shard_index: int = 0,
     shard_count: int = 1,
 ) -> grain.MapDataset[Patch]:
-    """Batches of simulated patches, each made from its number when it is asked for.
+    """Stream batches of simulated patches, each made from its number on request.
 
     Patch ``i`` depends on ``seed`` and ``i`` alone. So an iterator resumes exactly from its Grain state
     (``get_state``, ``set_state``, or an Orbax checkpoint of it), and hosts that take every

@@ -23,7 +23,7 @@ STEP = 5.0
 """mm; with the shape, 240 mm about the head's centre."""
 
 DEGREE = 9
-"""Of the polynomials: 100 harmonics, enough for sources a tenth of the box away from it."""
+"""Degree of the polynomials: 100 harmonics, enough for sources a tenth of the box away from it."""
 
 RIDGE = 1e-5
 """Part of the normal equations' diagonal added to it, for float32."""
@@ -58,7 +58,7 @@ class FarField(NamedTuple):
 def far_field(
     subject: Subject, head: Template, box: Box, b0_dir: Float[Array, 3], *, tissue: bool
 ) -> FarField:
-    """Fields of a head's 5 mm cells outside ``box``, fitted within it.
+    """Fit the fields of a head's 5 mm cells outside ``box`` within it.
 
     All their sources lie outside, so the fields are harmonic in the box: fitting polynomials that are
     harmonic leaves nothing that a background removal would take for tissue, whatever the cells' size.
@@ -103,7 +103,7 @@ def far_field(
 def evaluate(
     coefficients: Float[Array, "i j k"], far: FarField, axes: tuple[Float[Array, n], ...]
 ) -> Float[Array, "x y z"]:
-    """One of the polynomials of ``far`` on a grid with the given coordinates (mm) along its axes."""
+    """Evaluate one of the polynomials of ``far`` on a grid with coordinates in mm along its axes."""
     return reduce(coefficients, [_powers((x - far.centre[i]) / far.scale) for i, x in enumerate(axes)])
 
 

@@ -40,7 +40,7 @@ MARGIN = 8
 
 @dataclasses.dataclass(frozen=True)
 class Variety:
-    """What a stream of patches is drawn from. Pairs are bounds; draws are even between them.
+    """Ranges that a stream of patches is drawn from; pairs are bounds of uniform distributions.
 
     Attributes:
         source: ``"head"`` (random heads), ``"shapes"`` (random bodies in place of tissue) or ``"noise"``
@@ -118,7 +118,7 @@ class Patch(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What is drawn before any volume is made."""
+    """Parameters of a patch, drawn before any volume is made."""
 
     subject: Subject
     origin: Float[Array, 3]
@@ -139,7 +139,7 @@ def patch_stream(
     batch_size: int = 1,
     variety: Variety = Variety(),
 ) -> Callable[[PRNGKeyArray], Patch]:
-    """Function that makes one batch of patches of a random key; the same key makes the same batch.
+    """Make a function from a random key to one batch of patches.
 
     Every patch is cut from a head of its own, by default anywhere in its brain, at a voxel size, tilt, field
     and noise of its own. Sources within 8 voxels of the patch are as fine as its voxels; the rest of the

@@ -1,4 +1,4 @@
-"""How a scan is taken, in one value."""
+"""Scan protocol, in one value."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Protocol:
         return Acquisition(self.echo_times, self.field_strength)
 
     def scan(self, phantom: HeadPhantom, *, key: PRNGKeyArray) -> Scan:
-        """:func:`simulate_scan` of a phantom on :attr:`phantom_voxel_size`."""
+        """Simulate the scan of a phantom on :attr:`phantom_voxel_size` (:func:`simulate_scan`)."""
         return simulate_scan(
             phantom,
             self.geometry,

@@ -76,7 +76,7 @@ def simulate_scan(
     bipolar: bool = False,
     partial_fourier: float = 1.0,
 ) -> Scan:
-    """Field, steady-state multi-echo signal, coil phase, shim, finite k-space and complex noise.
+    """Simulate a scan: field, steady-state signal, coil phase, shim, finite k-space and noise.
 
     A phantom finer than the scan's voxels gives the signal of what is within each of them: phase that
     differs within a voxel cancels, and sharp borders ring, as k-space is cut to what the voxels resolve.

@@ -35,7 +35,7 @@ def ss_tv(
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> MaskedVolume:
-    """Minimise Σ W² h((δ − ball) (Dχ − total field)) + weight Σ |M ∇χ|₁: background and inversion at once.
+    """Minimise Σ W² h(S (Dχ − total field)) + weight Σ |M ∇χ|₁, S an SMV filter.
 
     A background field equals its mean over any ball within the mask, so that δ − ball removes it. Each voxel
     counts with the largest ball that fits into the mask about it. Two-stage methods must undo δ − ball, which

@@ -1,4 +1,4 @@
-"""Total field inversion: sources inside and outside the mask, told apart by a preconditioner."""
+"""Total field inversion: sources inside and outside the mask, distinguished by a preconditioner."""
 
 from __future__ import annotations
 

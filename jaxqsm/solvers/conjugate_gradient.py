@@ -17,7 +17,7 @@ def conjugate_gradient(
     max_iterations: int,
     preconditioner: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda residual: residual,
 ) -> Float[Array, ...]:
-    """``max_iterations`` steps of conjugate gradients from zero on a symmetric, semi-definite operator.
+    """Iterate ``max_iterations`` conjugate-gradient steps from zero on a semi-definite operator.
 
     Unlike ``jax.scipy.sparse.linalg.cg`` the derivative is that of the iterate returned, not of the
     converged solution, which for an ill-posed problem is another (and useless) image.

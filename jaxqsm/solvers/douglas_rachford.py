@@ -58,7 +58,7 @@ def splitting_step(
     *,
     relaxation: float = 1.0,
 ) -> Callable[[State], State]:
-    """One iteration of :func:`douglas_rachford`, for loops that change the problem as they go."""
+    """Make one iteration of :func:`douglas_rachford`, for loops that change the problem."""
 
     def step(state: State) -> State:
         split = proximal(state)

@@ -30,7 +30,7 @@ LITTLE = 1e-3
 """Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in balls around."""
 
 FILLINGS = 15
-"""Of held-out voxels by the prediction. Each leaves of its error the voxel's part in its own prediction, the
+"""Rounds of filling held-out voxels by the prediction. Each leaves of its error the voxel's part in its own prediction, the
 larger, the smaller the weight: too few would make small weights look bad."""
 
 RADII = (8.0, 4.0, 2.0)
@@ -48,7 +48,7 @@ def choose_weight(
     key: PRNGKeyArray | None = None,
     **options: Any,
 ) -> float:
-    """The weight whose χ best predicts the field of voxels that the inversion was not shown.
+    """Find the regularisation weight whose χ best predicts held-out voxels of the field.
 
     A tenth of the voxels, drawn at random, get no weight in the data term. Too small a weight fits the noise
     of the rest, too large a one not even their field: both predict the held-out field badly. Of a method from
@@ -136,6 +136,6 @@ def choose_weight(
 def _smv_filtered(
     field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, "x y z"]:
-    """What the largest ball that fits about a voxel leaves of the field there; zero where none fits."""
+    """Field filtered by the largest SMV kernel that fits about each voxel; zero where none fits."""
     each = smv_filtered_by_radii(inversion_problem(field, mask, geometry, None), RADII)
     return crop(jnp.sum(each.field * (each.weights > 0), axis=0), mask.shape)

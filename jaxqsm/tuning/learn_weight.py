@@ -17,7 +17,7 @@ from jaxqsm.operators import MaskedVolume
 from jaxqsm.variational.common import referenced
 
 TOLERANCE = 1e-3
-"""Of the solves: derivatives are those of converged solutions."""
+"""Tolerance of the solves: derivatives are those of converged solutions."""
 
 
 class ReferenceScan(NamedTuple):
@@ -47,7 +47,7 @@ def learn_weight(
     learning_rate: float = 0.3,
     **options: Any,
 ) -> float:
-    """The weight of least error in scans whose χ is known, by descent along its gradient.
+    """Find the weight of least error in reference scans, by hyper-gradient descent.
 
     The error is differentiated through the solver, implicitly: a step costs about two solves a scan, whatever
     the number of iterations. Without a truth, :func:`choose_weight` judges by voxels that are held out.

@@ -1,4 +1,4 @@
-"""How sure a map of χ is, and whether that is right."""
+"""Standard deviations and posterior samples of χ, and their calibration."""
 
 from jaxqsm.uncertainty.bootstrap import bootstrap as bootstrap
 from jaxqsm.uncertainty.conformal import conformal_factor as conformal_factor

@@ -1,4 +1,4 @@
-"""What the noise of the field does to χ, by inverting again with noise drawn anew."""
+"""Noise of χ by repeated inversion with fresh noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bootstrap(
     repeats: int = 8,
     **options: Any,
 ) -> Ensemble:
-    """Spread of χ over repeated inversions, each with noise drawn anew onto the field, and chance of its own.
+    """Repeat an inversion with fresh noise on the field, and measure the spread of χ.
 
     Unlike :func:`noise_propagation`, which follows noise to first order, it asks nothing of the method: not a
     derivative, and not that small noise shows what noise does. A method that draws, such as

@@ -19,7 +19,7 @@ def conformal_factor(
     *,
     level: float = 0.9,
 ) -> Float[Array, ""]:
-    """Factor on a method's deviations by which its intervals hold as much of known errors as they say.
+    """Find the factor on standard deviations that calibrates their intervals (conformal prediction).
 
     A method that counts noise alone, or whose prior is not quite that of tissue, gives deviations that are
     too small or too large by much the same factor in scans of one kind. So simulate a few of your kind

@@ -1,4 +1,4 @@
-"""Whether a deviation is right, where the truth is known."""
+"""Calibration of standard deviations, where the truth is known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def coverage(
     *,
     level: float = 0.9,
 ) -> Float[Array, ""]:
-    """Part of the voxels whose error lies within the central normal interval of ``level``.
+    """Compute the part of the voxels whose error lies within the central normal interval of ``level``.
 
     Args:
         error: estimate less truth, both relative to their means in the mask.
@@ -41,7 +41,7 @@ def cone_energy(
     *,
     threshold: float = 0.1,
 ) -> Float[Array, ""]:
-    """Part of the error's energy near the magic-angle cone, where the field hardly tells χ.
+    """Compute the part of the error's energy near the magic-angle cone of the dipole.
 
     Args:
         error: estimate less truth, any unit.

@@ -1,4 +1,4 @@
-"""How far networks that were trained apart find other maps than the one asked about."""
+"""Deep ensemble: distance of a map from those of independently trained networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEMBERS = ("ensemble_1", "ensemble_2", "ensemble_3", "ensemble_4")
 """Small networks like :func:`jaxqsm.networks.learned`'s, each with first weights and data of its own."""
 
 FACTOR = 1.9
-"""Of distances, such that 90 % of errors lie within 1.645 of them, see ``networks/weights/ensemble.md``."""
+"""Calibration factor of the distances, see ``pretrained/weights/ensemble.md``."""
 
 
 def deep_ensemble(
@@ -31,7 +31,7 @@ def deep_ensemble(
     key: PRNGKeyArray | None = None,
     factor: float = FACTOR,
 ) -> Ensemble:
-    """Four networks' maps of χ, and how sure a map is: its root mean square distance from them.
+    """Invert with four networks, and measure the distance of a map of χ from theirs.
 
     The networks are alike but for their first weights and their training data, and each is shown the field
     with noise of the same size drawn onto it once more. Where field and training determine χ they agree;

@@ -21,7 +21,7 @@ STRONGEST, WEAKEST = 0.5, 0.002
 """ppm of χ: noise at which sampling begins, ten times χ itself, and ends; those that the denoiser knows."""
 
 SOLVER_ITERATIONS = 12
-"""Of conjugate gradients a level, preconditioned in k-space."""
+"""Conjugate-gradient iterations a level, preconditioned in k-space."""
 
 
 def diffusion(
@@ -113,7 +113,7 @@ def _sampled(
 
 
 def _drawn(key: PRNGKeyArray, expected: Array, width: Array, given: Denoising) -> Array:
-    """Of the normal distribution about ``expected``, and of the field's."""
+    """Sample of the normal distribution about ``expected``, given the field."""
     of_field, of_chi = jax.random.split(key)
     data = given.data
     known = data.weights > 0

@@ -1,4 +1,4 @@
-"""What several estimates that are each as good as the others differ in."""
+"""Spread of several estimates of χ."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ensemble(
     noise: Float[Array, "*#xyz"] | float = 0.0,
     key: PRNGKeyArray | None = None,
 ) -> Ensemble:
-    """Mean and spread of χ by several inversions: networks of several seeds, or fits of several keys.
+    """Compute mean and spread of χ of several inversions: networks of several seeds, or fits.
 
     The mean is often better than any member. The spread is what chance in training or fitting does, and the
     noise of the field if that is told; an error that all members share is not in it, so that intervals made

@@ -18,7 +18,7 @@ from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 
 class PosteriorSamples(NamedTuple):
-    """What was drawn, and what it says.
+    """Posterior samples of χ, with their mean and standard deviation.
 
     Attributes:
         mean: of the samples, ppm: the estimate of least mean squared error.
@@ -107,7 +107,7 @@ def gibbs(
 
 
 def draw_rate(key: PRNGKeyArray, chi: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, ""]:
-    """Rate of the prior exp(−rate Σ |∇χ|) given χ, where its logarithm might be anything, mm / ppm.
+    """Sample the inverse scale of the prior exp(−rate Σ |∇χ|) given χ, mm / ppm.
 
     The prior's integral over N voxels goes with rate^−N, so the rate has a gamma distribution.
     """
@@ -124,7 +124,7 @@ def draw_next(
     rate: ArrayLike,
     max_iterations: int,
 ) -> Float[Array, "X Y Z"]:
-    """The next sample of a chain: variances of the gradients given χ, then χ given them.
+    """Sample the next state of the chain: variances of the gradients given χ, then χ given them.
 
     Args:
         chi: the last sample, ppm, on the padded grid.
@@ -148,7 +148,7 @@ def draw_next(
 def inverse_gaussian(
     key: PRNGKeyArray, mean: Float[Array, "*shape"], shape: Float[Array, ""]
 ) -> Float[Array, "*shape"]:
-    """Draws from inverse Gaussian distributions.
+    """Sample inverse Gaussian distributions.
 
     Args:
         key: random key.

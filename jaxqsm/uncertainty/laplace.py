@@ -1,4 +1,4 @@
-"""How sure χ is: the spread of maps that the field and the prior allow."""
+"""Laplace approximation of the posterior of total variation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NEIGHBOURHOOD = 2.0
 """mm. Variances of the samples are averaged over balls of this radius: a few samples then suffice."""
 
 ROUNDS = 3
-"""Of samples, before the last ones, that tell how far gradients vary."""
+"""Rounds of samples before the last ones, which estimate the variance of gradients."""
 
 
 class LaplaceApproximation(NamedTuple):
-    """What is known of χ besides its best estimate.
+    """Standard deviation, noise and samples of a normal approximation of the posterior.
 
     Attributes:
         standard_deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
@@ -51,7 +51,7 @@ def laplace(
     samples: int = 8,
     max_iterations: int = 40,
 ) -> LaplaceApproximation:
-    """Normal approximation of the posterior of total variation about an estimate of χ.
+    """Approximate the posterior of total variation by a normal distribution about an estimate of χ.
 
     Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
     field shows, and what the prior exp(−rate Σ |∇χ|) says of gradients: w = rate / √(|∇χ|² + variance of

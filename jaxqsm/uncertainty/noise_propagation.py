@@ -1,4 +1,4 @@
-"""What the noise of the field does to χ, through whatever method made it."""
+"""Propagation of the noise of the field through any inversion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise_propagation(
     probes: int = 16,
     **options: Any,
 ) -> Float[Array, "x y z"]:
-    """Standard deviation of χ by the field's noise: √ diag(J Σ Jᵀ), J the derivative of the method.
+    """Propagate the field's noise: √ diag(J Σ Jᵀ), J the Jacobian of the method.
 
     J is exact: that of a solver's solution is implicit, that of a network its own. It is applied to random
     fields of the noise's size, and the mean square of the answers is the diagonal (Hutchinson). This is how

@@ -19,7 +19,7 @@ LEAST_NOISE = 1e-6
 """ppm, of a field that shows none."""
 
 LEAST_WEIGHT = 0.05
-"""Of the field of a voxel, where noise is taken to be at its worst."""
+"""Least weight of a voxel's field, where noise is taken to be largest."""
 
 
 def draw(
@@ -33,7 +33,7 @@ def draw(
     samples: int,
     max_iterations: int,
 ) -> Float[Array, "sample X Y Z"]:
-    """Samples with the inverse covariance DᵀW²D / noise² + ∇ᵀ stiffness ∇, on the padded grid.
+    """Sample with the inverse covariance DᵀW²D / noise² + ∇ᵀ stiffness ∇, on the padded grid.
 
     Data and prior are perturbed, and the χ that fits them best is a sample (perturb and maximise): no
     covariance is stored.
@@ -86,13 +86,13 @@ def draw(
 def shown_noise(
     local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], weights: Float[Array, "x y z"] | None
 ) -> Float[Array, ""]:
-    """Noise of a local field where its weight is 1, ppm, as the field itself shows it; never 0."""
+    """Estimate the noise of a local field where its weight is 1, ppm, from the field; never 0."""
     return jnp.maximum(field_noise(local_field * mask, data_weights(mask, weights), mask), LEAST_NOISE)
 
 
 def noise_of_voxels(
     local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], weights: Float[Array, "x y z"] | None
 ) -> Float[Array, "x y z"]:
-    """Noise of a local field in each voxel, ppm, zero outside: :func:`shown_noise` where its weight is 1."""
+    """Estimate the noise of a local field in each voxel, ppm, zero outside."""
     confidence = jnp.maximum(data_weights(mask, weights), LEAST_WEIGHT)
     return shown_noise(local_field, mask, weights) / confidence * mask

@@ -1,4 +1,4 @@
-"""Whole turns between echoes."""
+"""2π multiples between echoes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 def align_echoes(
     phase: Float[Array, "x y z echo"], mask: Bool[Array, "x y z"], echo_times: Float[Array, echo]
 ) -> Float[Array, "x y z echo"]:
-    """Add whole turns to whole echoes so that mean phase is proportional to echo time.
+    """Add 2π multiples to whole echoes so that mean phase is proportional to echo time.
 
     Unwrapping in space leaves each echo's multiple of 2π open; a fit over echoes needs it settled.
 

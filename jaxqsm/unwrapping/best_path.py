@@ -14,7 +14,7 @@ from jaxqsm.geometry import Geometry
 def best_path(
     wrapped: Float[Array, "x y z *echo"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, "x y z *echo"]:
-    """Add the multiple of 2π that a path through the smoothest phase finds, echo by echo.
+    """Unwrap along the path of smoothest phase, echo by echo.
 
     Voxels are joined in the order of the second differences between them. This is scikit-image's compiled
     loop on the CPU: under ``jit``, ``grad`` or ``vmap`` it becomes a host callback that returns whole

@@ -24,7 +24,7 @@ def laplacian(
     max_iterations: int = 10,
     congruent: bool = False,
 ) -> Float[Array, "x y z *echo"]:
-    """Phase whose differences between neighbours in the mask come nearest to the wrapped ones.
+    """Unwrap by weighted least squares on the phase differences between neighbours.
 
     The normal equation of that least-squares fit is Poisson's with no flux across the border of the
     mask. It is solved by conjugate gradients, preconditioned by the same equation on the whole

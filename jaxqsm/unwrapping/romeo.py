@@ -35,7 +35,7 @@ def romeo(
     template: int = 1,
     individual: bool = False,
 ) -> Float[Array, "x y z *echo"]:
-    """Add the multiple of 2π to every voxel that region growing from the surest edges finds.
+    """Unwrap by region growing along the most reliable edges (ROMEO).
 
     Edges between neighbours are rated by phase coherence, by agreement of the phase gradient with
     that of a second echo, and by magnitude coherence. With several echoes the ``template`` echo is
@@ -150,7 +150,7 @@ class _Parts(NamedTuple):
         return np.atleast_1d(ndimage.median(values, self.labels, np.arange(1, self.number + 1)))
 
     def spread(self, numbers: np.ndarray) -> np.ndarray:
-        """Whole numbers, one a part, at the part's voxels."""
+        """Spread whole numbers, one a part, to the part's voxels."""
         return np.concatenate([[0], numbers]).astype(np.int32)[self.labels]
 
 
@@ -193,7 +193,7 @@ def _count_spatial(
     other: np.ndarray | None,
     ratio: float,
 ) -> np.ndarray:
-    """Whole turns to add to ``phase``; ``ratio`` is its echo time over that of ``other``."""
+    """2π multiples to add to ``phase``; ``ratio`` is its echo time over that of ``other``."""
     costs = np.stack([_edge_costs(phase, mask, magnitude, other, ratio, axis) for axis in range(3)])
     # The seed is a voxel with certain edges all around.
     quality = np.where(costs > 0, LEVELS + 1 - costs.astype(np.int32), 0).sum(axis=0)

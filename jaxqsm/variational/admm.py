@@ -29,14 +29,14 @@ from jaxqsm.variational.field_split import Harmonic, field_split
 from jaxqsm.variational.problem import InversionProblem, Volume
 
 GRADIENT_RHO = 100.0
-"""Times the weight: how tightly the split gradient follows ∇χ. The published choice; any other has the same
+"""ADMM penalty parameter ρ of the split gradient ∇χ, relative to the weight. The published choice; any other has the same
 solution, but takes longer to it."""
 
 FIELD_RHO = 0.1
-"""Of the second order. With 1, the usual, slopes take four times as many iterations."""
+"""ADMM penalty parameter ρ of the split field of TGV. With 1, the usual, slopes take four times as many iterations."""
 
 IMAGE_RHO = 1e-2
-"""How tightly the split image follows χ."""
+"""ADMM penalty parameter ρ of the split image."""
 
 Shrink = Callable[[Vectors, ArrayLike], Vectors]
 
@@ -55,7 +55,7 @@ def total_variation_admm(
     tolerance: float | None,
     max_iterations: int,
 ) -> Volume:
-    """χ of least data term + weight Σ |∇χ|₁, total variation, or a penalty like it.
+    """Minimise data term(Dχ) + weight Σ |∇χ|₁ by ADMM, or with a penalty like it.
 
     |∇χ|₁ is the sum of the sizes of the three differences, each between two neighbours, so that the
     solution is the same however the axes are stored.
@@ -122,7 +122,7 @@ def k_space_completion(
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """χ of least ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|₁: the rest of k-space by total variation.
+    """Minimise ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|₁ by ADMM: k-space completion.
 
     Args:
         spectrum: of χ, on the half spectrum.
@@ -168,7 +168,7 @@ def tgv_admm(
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """χ of least data term + weight Σ (|∇χ − w|₁ + ratio |ℰw|₁) over χ and w: total generalised variation.
+    """Minimise data term(Dχ) + weight Σ (|∇χ − w|₁ + ratio |ℰw|₁) over χ and w by ADMM.
 
     ℰ is the symmetrised gradient. Where w = ∇χ costs nothing χ may have any constant slope.
 

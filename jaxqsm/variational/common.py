@@ -1,4 +1,4 @@
-"""What all inversions share: the padded grid, data weights, and the reference of χ."""
+"""Padded grid, data weights, and the reference of χ, shared by all inversions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ it makes at its own surface."""
 
 
 def padded_shape(shape: tuple[int, ...]) -> Shape:
-    """FFT-friendly grid with a margin of zeros."""
+    """Find the FFT-friendly grid with a margin of zeros."""
     return fast_shape(shape, [round(MARGIN * n) for n in shape])
 
 
@@ -51,14 +51,14 @@ def data_weights(
 def filtered(
     field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], response: Float[Array, "X Y H"]
 ) -> Float[Array, "x y z"]:
-    """χ that a filter on the half spectrum of the padded grid makes of the field: two real FFTs."""
+    """Filter the field on the half spectrum of the padded grid: two real FFTs."""
     shape = padded_shape(field.shape)
     spectrum = jnp.fft.rfftn(pad(field, shape)) * response
     return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
 
 
 def referenced(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
-    """χ in the mask, relative to its mean there; zero outside."""
+    """Reference χ to its mean in the mask; zero outside."""
     inside = mask.astype(chi.dtype)
     mean = jnp.sum(chi * inside) / jnp.maximum(inside.sum(), 1)
     return (chi - mean) * inside

@@ -1,4 +1,4 @@
-"""Data terms of split inversions, as proximal maps: what pulls a predicted field to the measured one.
+"""Data terms of split inversions, as proximal maps v → argmin_z term(z) + ρ / 2 · (z − v)².
 
 Each function returns the map v → argmin over z of term(z) + tightness / 2 · (z − v)², voxel by voxel.
 """
@@ -20,12 +20,12 @@ NEWTON_STEPS = 3
 
 
 def linear(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proximal:
-    """½ weights (z − field)²."""
+    """Make the proximal map of ½ weights (z − field)²."""
     return lambda v: (weights * field + rho * v) / (weights + rho)
 
 
 def nonlinear(field: Volume, weights: Volume, *, phase_scale: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:
-    """½ weights |exp(i s z) − exp(i s field)|² / s², which sees the field modulo 2π/s alone.
+    """Make the proximal map of ½ weights |exp(i s z) − exp(i s field)|² / s².
 
     For small misfits it is the linear term; the more a voxel misses, the less it pulls.
     """
@@ -49,14 +49,14 @@ def nonlinear(field: Volume, weights: Volume, *, phase_scale: ArrayLike, rho: Ar
 def of_phase(
     field: Volume, weights: Volume, acquisition: Acquisition | None, *, rho: ArrayLike = 1.0
 ) -> Proximal:
-    """:func:`nonlinear` at the phase scale of an acquisition; :func:`linear` without one."""
+    """Make :func:`nonlinear` at the phase scale of an acquisition; :func:`linear` without one."""
     if acquisition is None:
         return linear(field, weights, rho=rho)
     return nonlinear(field, weights, phase_scale=acquisition.phase_scale, rho=rho)
 
 
 def huber(field: Volume, weights: Volume, *, huber_threshold: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:
-    """½ weights (z − field)² up to a misfit of ``huber_threshold``, and on in a straight line.
+    """Make the proximal map of Huber's function of the misfit, quadratic up to ``huber_threshold``.
 
     It is the linear term for noise, and does not believe gross errors.
     """
@@ -70,7 +70,7 @@ def huber(field: Volume, weights: Volume, *, huber_threshold: ArrayLike, rho: Ar
 
 
 def absolute(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proximal:
-    """weights |z − field|: gross errors pull no more than small ones."""
+    """Make the proximal map of weights |z − field|, which is robust against gross errors."""
 
     def proximal(v: Volume) -> Volume:
         distance = v - field
@@ -80,7 +80,7 @@ def absolute(field: Volume, weights: Volume, *, rho: ArrayLike = 1.0) -> Proxima
 
 
 def sine(angle: ArrayLike) -> Array:
-    """sin to 2e-7 in float32, fifteen times as fast as XLA's on a CPU, where it costs as much as an FFT.
+    """Compute the sine to 2e-7 in float32, faster than XLA's on a CPU.
 
     Whole half-turns are taken off in two parts, as one float32 cannot hold π well enough; what is left
     lies within a quarter turn, where eleven powers of the series suffice.

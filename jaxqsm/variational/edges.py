@@ -1,4 +1,4 @@
-"""Where an image has edges, so that a penalty on gradients may spare them."""
+"""Edge weighting: edges of an image are masked out of the penalty on gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Smooth = tuple[Bool[Array, "x y z"], Bool[Array, "x y z"], Bool[Array, "x y z"]]
 def differences_without_edges(
     image: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry, *, edges: ArrayLike
 ) -> Smooth:
-    """All but the steepest differences of an image between neighbours in the mask.
+    """Mark all but the steepest differences of an image between neighbours in the mask.
 
     Args:
         image: any unit.
@@ -51,7 +51,7 @@ def edge_weighted_shrink(
     *,
     edges: ArrayLike,
 ) -> Shrink:
-    """Proximal map of the sum of sizes of differences, edge-weighted by an image (none: all are penalised).
+    """Make the proximal map of Σ |M ∇χ|₁, edge-weighted by an image (none: M = 1).
 
     Args:
         image: any unit, or None.
@@ -65,7 +65,7 @@ def edge_weighted_shrink(
 
 
 def masked_shrink(smooth: Smooth, shape: Shape) -> Shrink:
-    """Proximal map of the sum of sizes of the differences that are no edges, on a padded grid."""
+    """Make the proximal map of Σ |M ∇χ|₁ on a padded grid, M given as three masks."""
     penalised = tuple(~pad(~s, shape) for s in smooth)  # beyond the array all is smooth
 
     def shrink(vectors: Vectors, threshold: ArrayLike) -> Vectors:

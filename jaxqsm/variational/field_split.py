@@ -41,20 +41,20 @@ class DipoleField:
         self.hessian = rho * _joined(self.kernel**2)
 
     def begin(self, fields: Volume) -> Any:
-        """State from a predicted field."""
+        """Start from a predicted field."""
         return fields
 
     def proximal(self, data_term: Proximal, state: Any) -> Any:
-        """The data term's proximal map."""
+        """Apply the data term's proximal map."""
         return data_term(state)
 
     def pull(self, state: Any) -> tuple[Spectrum, Any]:
-        """What pulls χ's spectrum to where the split field is, and what :meth:`follow` needs of it."""
+        """Compute the gradient on χ's spectrum towards the split field, and the state that :meth:`follow` needs."""
         spectrum = _joined(self.kernel * jnp.fft.rfftn(state, axes=SPACE))
         return jnp.asarray(self.rho * spectrum), None
 
     def follow(self, chi: Spectrum, pulled: Any) -> Any:
-        """State as χ predicts it."""
+        """Predict the state from χ."""
         return jnp.fft.irfftn(chi * self.kernel, s=self.shape, axes=SPACE)
 
 
@@ -94,7 +94,7 @@ class DipoleAndHarmonicField:
 def field_split(
     given: InversionProblem, rho: ArrayLike, harmonic: Harmonic | None = None
 ) -> DipoleField | DipoleAndHarmonicField:
-    """What the split field of a problem follows, as tightly as told."""
+    """Choose the split of the predicted field: that of χ, or with a harmonic field beside it."""
     if harmonic is None:
         return DipoleField(given, rho)
     return DipoleAndHarmonicField(given, rho, harmonic)

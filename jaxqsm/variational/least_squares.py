@@ -16,7 +16,7 @@ def least_squares(
     max_iterations: int,
     start: Float[Array, "X Y Z"] | None = None,
 ) -> Float[Array, "X Y Z"]:
-    """χ of small Σ weights (Dχ − field)², by conjugate gradients on the normal equations.
+    """Minimise Σ weights (Dχ − field)² by conjugate gradients on the normal equations, stopped early.
 
     Equal to LSQR (Paige & Saunders 1982, doi:10.1145/355984.355989) with as many steps, in exact arithmetic.
 

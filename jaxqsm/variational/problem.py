@@ -1,4 +1,4 @@
-"""What an inversion is given: its field, the confidence in it and the response to χ, on a padded grid."""
+"""Inversion problem: field, weights and kernel on a padded grid."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ class InversionProblem(NamedTuple):
 
     @property
     def shape(self) -> Shape:
-        """Of the padded grid."""
+        """Shape of the padded grid."""
         x, y, z = self.field.shape[-3:]
         return x, y, z
 
     @property
     def known_field(self) -> Volume:
-        """The field, zero where it has no weight: what is there would be forgotten slowly."""
+        """The field, zero where it has no weight, so that no arbitrary value slows convergence."""
         return jnp.where(self.weights > 0, self.field, 0)
 
     def filled(self) -> Volume:
-        """The field, with a guess where it has no weight: what is there would enter every ball about it."""
+        """Fill voxels without weight by the mean of their neighbours, before SMV filtering."""
         known_field = (self.weights > 0).astype(self.field.dtype)
         near = weighted_mean(self.field, known_field, NEAR, self.geometry)
         return jnp.where(self.weights > 0, self.field, near * pad(self.mask, self.shape))
 
     def split(self, start: Array | None) -> tuple[Vectors, Volume]:
-        """Gradient and field of χ to begin from, which may be of the scan's grid or of the padded one.
+        """Compute gradient and field of a start, on the scan's grid or the padded one.
 
         Without one: no gradient, and the field as measured.
         """
@@ -74,7 +74,7 @@ class InversionProblem(NamedTuple):
         return gradient(pad(start, self.shape), self.geometry), predicted
 
     def to_scan_grid(self, chi: Volume) -> Float[Array, "x y z"]:
-        """χ of the padded grid on that of the scan, relative to its mean in the mask."""
+        """Crop χ to the grid of the scan, relative to its mean in the mask."""
         return referenced(crop(chi, self.mask.shape), self.mask)
 
 
@@ -87,7 +87,7 @@ def inversion_problem(
     *,
     shape: Shape | None = None,
 ) -> InversionProblem:
-    """The problem that the arguments of an inversion state, on the usual padded grid or on another."""
+    """State the problem of an inversion's arguments on a padded grid."""
     shape = padded_shape(local_field.shape) if shape is None else shape
     return InversionProblem(
         field=pad(local_field * mask, shape),
@@ -99,7 +99,7 @@ def inversion_problem(
 
 
 def smv_filtered(given: InversionProblem, radius: float) -> InversionProblem:
-    """The problem behind the filter δ − ball, which removes any background, where the ball fits in the mask.
+    """Filter field and kernel by δ minus the SMV kernel, which removes any background.
 
     Args:
         given: the problem.
@@ -120,7 +120,7 @@ def smv_filtered(given: InversionProblem, radius: float) -> InversionProblem:
 
 
 def smv_filtered_by_radii(given: InversionProblem, radii: Sequence[float]) -> InversionProblem:
-    """The problem behind several balls at once: every voxel counts with the largest that fits about it.
+    """Filter by several SMV kernels; every voxel counts with the largest that fits about it.
 
     Args:
         given: the problem.

@@ -15,10 +15,10 @@ SENSITIVITY_RADIUS = 15.0
 """mm, of the ball whose mean is taken for the coil's sensitivity: wider than structures, narrower than it."""
 
 PASSES = 2
-"""Of the high-pass: at the border half a Gaussian is not centred, and one pass leaves slopes there."""
+"""High-pass repetitions: at the border half a Gaussian is not centred, and one pass leaves slopes there."""
 
 PERCENTILE = 75.0
-"""Of the positive phase in the mask, at which the phase mask is one half."""
+"""Percentile of the positive phase in the mask at which the phase mask is one half."""
 
 
 @partial(jax.jit, static_argnames="smoothing")
@@ -32,7 +32,7 @@ def clear_swi(
     smoothing: float = 4.0,
     strength: float = 2.0,
 ) -> Float[Array, "x y z"]:
-    """Joint magnitude of all echoes, evened, times a sigmoid of their joint high-passed phase.
+    """Combine all echoes, homogenise their magnitude, and apply a sigmoid phase mask (CLEAR-SWI).
 
     Every echo's phase is unwrapped before its slow part is taken off, so that nothing turns over near the
     nose and ears as it does with :func:`swi`; echoes count by the phase contrast to noise that they have,

@@ -12,7 +12,7 @@ from jaxqsm.geometry import Geometry
 def minimum_intensity(
     image: Float[Array, "x y z"], geometry: Geometry, *, thickness: float = 8.0, axis: int = 2
 ) -> Float[Array, "x y z"]:
-    """Least value of the slab about every slice.
+    """Project the least value of the slab about every slice (mIP).
 
     Args:
         image: any unit.

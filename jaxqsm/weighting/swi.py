@@ -21,7 +21,7 @@ def swi(
     smoothing: float = 3.0,
     power: int = 4,
 ) -> Float[Array, "x y z"]:
-    """Magnitude times (1 − phase / π)^power where the high-passed phase is positive.
+    """Multiply the magnitude by (1 − phase / π)^power where the high-passed phase is positive.
 
     The slow part of the phase is that of the smoothed complex image, so the phase need not be unwrapped.
 

@@ -14,7 +14,7 @@ def true_swi(
     highest: float = 0.45,
     power: int = 2,
 ) -> Float[Array, "x y z"]:
-    """Magnitude times (1 − (χ − lowest) / (highest − lowest))^power between the two, and none above.
+    """Multiply the magnitude by the susceptibility mask (1 − (χ − lowest) / (highest − lowest))^power.
 
     Unlike phase, χ does not depend on the direction of a vein, and is not beside it.
 

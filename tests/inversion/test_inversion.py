@@ -147,29 +147,6 @@ def test_sums_of_errors_do_not_believe_gross_ones(truth):
     assert robust < 0.3 * squares
 
 
-@pytest.mark.parametrize("name", ["linear", "nonlinear", "absolute", "huber"])
-def test_data_terms_are_proximal_maps(name):
-    """Against a search on a fine grid, voxel by voxel."""
-    from jaxqsm.variational import data_terms
-
-    rng = np.random.default_rng(0)
-    field, v, weights = rng.normal(0, 0.1, 50), rng.normal(0, 0.1, 50), rng.uniform(0, 3, 50)
-    grid = np.linspace(-1, 1, 200_001)[:, None]
-    gap = np.abs(grid - field)
-    terms = {
-        "linear": 0.5 * weights * (grid - field) ** 2,
-        "nonlinear": 0.5 * weights * np.abs(np.exp(16j * grid) - np.exp(16j * field)) ** 2 / 16**2,
-        "absolute": weights * gap,
-        "huber": weights * np.where(gap < 0.05, 0.5 * gap**2, 0.05 * gap - 0.5 * 0.05**2),
-    }
-    best = grid[np.argmin(terms[name] + 0.5 * (grid - v) ** 2, axis=0), 0]
-    options = {"nonlinear": {"phase_scale": 16.0}, "huber": {"huber_threshold": 0.05}}.get(name, {})
-    found = getattr(data_terms, name)(jnp.asarray(field), jnp.asarray(weights), **options)(jnp.asarray(v))
-    near = np.abs(field - v) < np.pi / 16 / 2  # beyond, Newton's few steps are on their way only
-    assert near.sum() > 20
-    np.testing.assert_allclose(np.asarray(found)[near], best[near], atol=1e-4)
-
-
 def _harmonic():
     """A field of far sources: no Laplacian."""
     x, y, _ = (
@@ -331,14 +308,6 @@ def test_gradients_with_respect_to_field_and_direction(name, x64):
     assert_gradient(lambda f: loss(f, direction), field, step=1e-6, rtol=rtol)
     # Direction changes which k-space samples lie below TKD's threshold: small steps only.
     assert_gradient(lambda d: loss(field, d), direction, step=1e-6, rtol=10 * rtol)
-
-
-def test_fast_sine_is_the_sine():
-    from jaxqsm.variational.data_terms import sine
-
-    angle = jnp.linspace(-40, 40, 100_001, dtype=jnp.float32)
-    np.testing.assert_allclose(sine(angle), np.sin(np.asarray(angle, float)), atol=4e-6)
-    np.testing.assert_allclose(jax.vmap(jax.grad(sine))(angle), np.cos(np.asarray(angle, float)), atol=4e-6)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_voxels_whose_echoes_disagree_do_not_count():
     assert not (lost & ~spoiled).any()
     assert lost.sum() > 0.5 * (spoiled & MASK).sum()
     assert found.mask[8, 8, 7]
-    elsewhere = np.asarray(found.mask) & ~ndimage.binary_dilation(spoiled, max_iterations=2)
+    elsewhere = np.asarray(found.mask) & ~ndimage.binary_dilation(spoiled, iterations=2)
     errors = [relative_error(maps.chi, right.chi, elsewhere) for maps in (found, fooled)]
     assert errors[0] < 0.6 * errors[1]
 

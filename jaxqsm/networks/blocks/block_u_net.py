@@ -1,4 +1,4 @@
-"""The U-Net of our own networks, and what it is told of a scan."""
+"""The U-Net of our own networks, and its conditioning on a scan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jaxqsm.networks.blocks.layers import (
 from jaxqsm.networks.blocks.slabs import by_slabs
 
 CONDITIONING = 10
-"""What a network is told of a scan besides images, see :func:`describe`."""
+"""Length of the conditioning vector, see :func:`conditioning_vector`."""
 
 REACH = 16
 """Blocks by which the U-Net looks beyond one, at most."""
@@ -92,7 +92,7 @@ class _Block(nnx.Module):
 def conditioning_vector(
     field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, " number"]:
-    """Ten numbers of order 1: logarithms of the voxel's edges and of the noise, and the field direction.
+    """Compute ten numbers of order 1: logarithms of voxel edges and noise, and the field direction.
 
     The direction enters by its six products, as a field and its opposite are alike. The noise is the mean
     size of second differences over the field's root mean square.

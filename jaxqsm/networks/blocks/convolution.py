@@ -187,5 +187,5 @@ class _Planes:
         self.numbers = jnp.arange(self.total // self.at_a_time)
 
     def block(self, number: Array) -> Array:
-        """Some planes of every image."""
+        """Take some planes of every image."""
         return jax.lax.dynamic_slice_in_dim(self.wide, number * self.at_a_time, self.at_a_time, axis=1)

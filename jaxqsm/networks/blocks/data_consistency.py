@@ -19,7 +19,7 @@ from jaxqsm.variational.common import data_weights, padded_shape
 
 
 class Measurement(NamedTuple):
-    """What the layers know of a scan. Make it with :func:`measurement`.
+    """Field, weights and dipole kernel of a scan. Make it with :func:`measurement`.
 
     Attributes:
         field: local field, zero where there is no weight; any unit, that of χ.
@@ -32,14 +32,14 @@ class Measurement(NamedTuple):
     kernel: Float[Array, "X Y H"]
 
     def predict(self, chi: Float[Array, "x y z"]) -> Float[Array, "x y z"]:
-        """Dχ, and, as D is symmetric, its adjoint: two real FFTs."""
+        """Compute Dχ, and, as D is symmetric, its adjoint: two real FFTs."""
         x, y, h = self.kernel.shape
         shape = (x, y, 2 * (h - 1))
         spectrum = jnp.fft.rfftn(pad(chi, shape)) * self.kernel
         return crop(jnp.fft.irfftn(spectrum, s=shape), chi.shape)
 
     def filter(self, image: Float[Array, "x y z"], response: Float[Array, "X Y H"]) -> Array:
-        """Multiplication by ``response`` in k-space."""
+        """Multiply by ``response`` in k-space."""
         return self._replace(kernel=response).predict(image)
 
 
@@ -49,7 +49,7 @@ def measurement(
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None = None,
 ) -> Measurement:
-    """The local field, its weights and the dipole kernel on a grid padded by a quarter.
+    """Collect field, weights and dipole kernel on a grid padded by a quarter.
 
     Args:
         local_field: ppm; what lies outside the mask is ignored.
@@ -70,14 +70,14 @@ def at_unit_size(
     geometry: Geometry,
     magnitude: Float[Array, "x y z"] | None,
 ) -> tuple[Measurement, Float[Array, ""]]:
-    """The field at a root mean square of 1, uncertain voxels counting less, and what that was."""
+    """Scale the field to a weighted root mean square of 1; returns the scale too."""
     data = measurement(local_field, mask, geometry, magnitude)
     scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
     return data._replace(field=data.field / scale), scale
 
 
 def root_mean_square(field: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, ""]:
-    """Of a field in a mask; 1 where it is all zero."""
+    """Compute the root mean square of a field in a mask; 1 where it is all zero."""
     mean_square = jnp.sum((field * mask) ** 2) / jnp.maximum(mask.sum(), 1)
     return jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1))
 
@@ -85,7 +85,7 @@ def root_mean_square(field: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -
 def gradient_step(
     chi: Float[Array, "x y z"], data: Measurement, step: Float[Array, ""] | float
 ) -> Float[Array, "x y z"]:
-    """χ − step · D W² (Dχ − field): one step down ½ |W (Dχ − field)|². Four FFTs.
+    """Step down ½ |W (Dχ − field)|²: χ − step · D W² (Dχ − field). Four FFTs.
 
     As in variational networks: Hammernik et al. 2018, MRM 79:3055, doi:10.1002/mrm.26977.
     """
@@ -100,7 +100,7 @@ def nonlinear_step(
     *,
     phase_scale: Float[Array, ""] | float,
 ) -> Float[Array, "x y z"]:
-    """χ − step · D W² sin(s (Dχ − field)) / s: one step down ½ |W (exp(is Dχ) − exp(is field))|² / s².
+    """Step down ½ |W (exp(is Dχ) − exp(is field))|² / s²: χ − step · D W² sin(s (Dχ − field)) / s.
 
     Wraps of the phase s · field do no harm, and voxels whose field is far off pull with bounded force. Tends
     to :func:`gradient_step` as ``phase_scale`` s tends to 0. Four FFTs.
@@ -124,7 +124,7 @@ def closed_form_step(
     *,
     rho: Float[Array, ""] | float = 1.0,
 ) -> Float[Array, "x y z"]:
-    """One exact step towards argmin ½ |W (Dv − field)|² + ½ strength |v − χ|² over v. Four FFTs.
+    """Step exactly towards argmin_v ½ |W (Dv − field)|² + ½ strength |v − χ|². Four FFTs.
 
     The field is split off, y = Dv at ``rho`` t. First y, voxel by voxel: (W² field + t Dχ) / (W² + t),
     which outside the mask is what χ predicts. Then v in k-space: χ + D (y − Dχ) / (D² + strength). χ that
@@ -150,7 +150,7 @@ def proximal_step(
     max_iterations: int = 10,
     start: Float[Array, "x y z"] | None = None,
 ) -> Float[Array, "x y z"]:
-    """argmin ½ |W (Dv − field)|² + ½ strength |v − χ|² over v, by conjugate gradients. 4 FFTs an iteration.
+    """Minimise ½ |W (Dv − field)|² + ½ strength |v − χ|² over v by conjugate gradients.
 
     The derivative is implicit: as the normal equations are symmetric, it is another solve with them, and
     memory does not grow with ``max_iterations``. It is that of the solution, so take iterations enough for the

@@ -1,4 +1,4 @@
-"""What networks are built of: convolution, change of resolution, conditioning on numbers."""
+"""Elementary layers: convolution, change of resolution, conditioning on numbers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Affine(nnx.Module):
 
 
 def space_to_depth(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z d"]:
-    """Blocks of ``factor``³ voxels become channels: nothing is lost. Lengths must be multiples of it.
+    """Rearrange blocks of ``factor``³ voxels into channels; lengths must be multiples of it.
 
     Source: Shi et al. 2016, doi:10.1109/CVPR.2016.207 (its inverse, the sub-pixel convolution).
     """
@@ -79,7 +79,7 @@ def space_to_depth(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[
 
 
 def depth_to_space(images: Float[Array, "b X Y Z d"], factor: int = 2) -> Float[Array, "b x y z c"]:
-    """Inverse of :func:`space_to_depth`."""
+    """Invert :func:`space_to_depth`."""
     b, x, y, z, d = images.shape
     f = factor
     blocks = images.reshape(b, x, y, z, f, f, f, d // f**3)
@@ -87,25 +87,25 @@ def depth_to_space(images: Float[Array, "b X Y Z d"], factor: int = 2) -> Float[
 
 
 def pad_to_multiple(images: Float[Array, "b x y z c"], multiple: int) -> Float[Array, "b X Y Z c"]:
-    """Zeros at the far end up to a multiple; :func:`unpad` undoes it."""
+    """Pad with zeros at the far end up to a multiple; :func:`unpad` undoes it."""
     widths = [(0, -n % multiple) for n in images.shape[1:4]]
     return jnp.pad(images, [(0, 0), *widths, (0, 0)])
 
 
 def unpad(images: Float[Array, "b X Y Z c"], shape: Sequence[int]) -> Float[Array, "b x y z c"]:
-    """The first ``shape`` voxels."""
+    """Keep the first ``shape`` voxels."""
     x, y, z = shape
     return images[:, :x, :y, :z]
 
 
 def centre_padded(images: Shaped[Array, "b x y z"], multiple: int) -> Shaped[Array, "b X Y Z"]:
-    """Zeros on both ends, one more at the near one where they are odd, up to a multiple."""
+    """Pad with zeros on both ends up to a multiple, one more at the near end where odd."""
     widths = [(-(-missing // 2), missing // 2) for missing in (-n % multiple for n in images.shape[1:])]
     return jnp.pad(images, [(0, 0), *widths])
 
 
 def centre_unpadded(images: Shaped[Array, "b X Y Z"], shape: Sequence[int]) -> Shaped[Array, "b x y z"]:
-    """Inverse of :func:`centre_padded`."""
+    """Invert :func:`centre_padded`."""
     x, y, z = (
         slice(start := -(-(m - n) // 2), start + n) for m, n in zip(images.shape[1:], shape, strict=True)
     )
@@ -117,7 +117,7 @@ def padded(
     images: Float[Array, "b x y z c"],
     multiple: int,
 ) -> Float[Array, "b x y z o"]:
-    """What ``network`` makes of images of any lengths, where it can do with those of a multiple alone."""
+    """Apply ``network``, which needs lengths of a multiple, to images of any lengths."""
     return unpad(network(pad_to_multiple(images, multiple)), images.shape[1:4])
 
 
@@ -181,12 +181,12 @@ class NormalisedConvolution(nnx.Module):
 
 
 def max_pool(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z c"]:
-    """Largest of every block of ``factor``³ voxels. Lengths must be multiples of it."""
+    """Take the largest of every block of ``factor``³ voxels; lengths must be multiples of it."""
     return _blocks(images, factor).max(axis=(2, 4, 6))
 
 
 def mean_pool(images: Float[Array, "b x y z c"], factor: int = 2) -> Float[Array, "b X Y Z c"]:
-    """Mean of every block of ``factor``³ voxels. Lengths must be multiples of it."""
+    """Average every block of ``factor``³ voxels; lengths must be multiples of it."""
     return _blocks(images, factor).mean(axis=(2, 4, 6))
 
 

@@ -17,7 +17,7 @@ def by_slabs(
     halo: int,
     multiple: int = 1,
 ) -> Float[Array, "batch x y z b"]:
-    """``function(images)``, computed one slab of the first axis at a time.
+    """Compute ``function(images)`` one slab of the first axis at a time.
 
     Every slab is given ``halo`` voxels more on either side than are kept of it, or the volume's own border
     where that is nearer. So where an output voxel depends on no input further away than ``halo``, as in any

@@ -104,7 +104,7 @@ def down_and_up(
     *,
     bottom: Callable[[Images], Images] = lambda images: images,
 ) -> Images:
-    """The way through a U-Net of pooling and skipped images, whatever its levels are made of.
+    """Run a U-Net of pooling and skip connections with any levels.
 
     Args:
         images: lengths must be multiples of 2 to the number of ``ups``.

@@ -70,7 +70,7 @@ class _Block(nnx.Module):
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the denoiser that LPCNN and SpiNet-QSM publish."""
+    """Read the weights of the denoiser that LPCNN and SpiNet-QSM publish."""
     found = named.torch_layer("gen.0", "denoiser.enter")
     blocks = 0
     while f"gen.2.{blocks}.conv1.weight" in named.weights:

@@ -20,7 +20,7 @@ KERNEL = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 def by_tiles(
     images: Float[Array, "batch x y z channel"], kernel: Float[Array, "3 3 3 channel out"]
 ) -> Float[Array, "batch x y z out"]:
-    """As :func:`jaxqsm.networks.conv3d`, plane by plane."""
+    """Compute :func:`jaxqsm.networks.conv3d` plane by plane, in Winograd tiles."""
     batch, x, y, z, channels = images.shape
     out = kernel.shape[-1]
     of_kernel = jnp.asarray(KERNEL, images.dtype)

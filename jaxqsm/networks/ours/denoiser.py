@@ -19,7 +19,7 @@ from jaxqsm.networks.blocks.layers import (
 from jaxqsm.networks.network import Network
 
 LEVELS = 8
-"""Bumps along the logarithm of the noise, by which the network is told of it."""
+"""Number of bumps along the logarithm of the noise, on which the network is conditioned."""
 
 LOWEST, HIGHEST = 0.001, 1.0
 """ppm: noise at the outermost bumps."""
@@ -93,7 +93,7 @@ class Denoiser(Network):
         geometry: Geometry,
         noise: Float[Array, " batch"],
     ) -> Float[Array, "batch x y z"]:
-        """The same, of noise in ppm."""
+        """Denoise χ given the noise in ppm."""
         inside = mask.astype(noisy.dtype)
         scale = self.config.chi_std
         total = jnp.sqrt(noise**2 + scale**2)[:, None, None, None]

@@ -1,4 +1,4 @@
-"""How far a map of χ is likely to be off: a network that has seen the errors of many."""
+"""Standard deviation of the error of a map of χ, by a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TYPICAL_FIELD = 0.02
 """ppm, root mean square: fields are brought to it for the estimates of training."""
 
 FIRST_GUESS = 0.15
-"""Of the deviation over the root mean square of χ."""
+"""Initial standard deviation over the root mean square of χ."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ErrorStandardDeviation(Network):
         magnitude: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> VoxelwiseNormal:
-        """The estimate, and the variance of its error.
+        """Return the estimate, and predict the variance of its error.
 
         Args:
             local_field: ppm.
@@ -131,7 +131,7 @@ class ErrorStandardDeviation(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """An estimate of χ in ppm by a method that the field itself draws: the same field has the same."""
+        """Estimate χ in ppm by a method that is drawn from the field itself, reproducibly."""
         return jax.vmap(_drawn)(local_field, mask, geometry, magnitude)
 
 

@@ -108,7 +108,7 @@ class HarmonicCorrection(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> LocalFields:
-        """The two estimates in ppm: need no weights."""
+        """Compute the two classical estimates in ppm."""
 
         def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> LocalFields:
             projected, _ = pdf(field, mask, geometry, magnitude=magnitude, erosion=0.0)

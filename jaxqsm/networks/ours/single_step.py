@@ -33,13 +33,13 @@ RADII = (16.0, 8.0, 4.0, 2.0)
 """mm, of the balls: those of :func:`jaxqsm.single_step.ss_tv`."""
 
 TYPICAL_FIELD = 0.01
-"""ppm, root mean square behind δ − ball: fields are brought to it for the start, which such fields suit."""
+"""Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
 
 START_ITERATIONS = 40
 """More change the start by less than the network does."""
 
 LONGEST = 2.0
-"""Of a step down the misfit; below 2 / (2/3)² none overshoots by much."""
+"""Upper bound of the gradient step; below 2 / (2/3)² none diverges by much."""
 
 PACE = 10.0
 """Learned lengths are multiplied by it, so that an optimiser moves them at a useful pace."""
@@ -130,7 +130,7 @@ class SingleStep(Network):
         return scale * jax.vmap(referenced)(chi, valid)
 
     def valid(self, mask: Bool[Array, "batch x y z"], geometry: Geometry) -> Bool[Array, "batch x y z"]:
-        """Where χ is given: the mask less the smallest ball."""
+        """Erode the mask by the smallest SMV kernel."""
         return jax.vmap(lambda m, g: erode(m, RADII[-1], g))(mask, geometry)
 
     def start(
@@ -140,7 +140,7 @@ class SingleStep(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """The classical χ in ppm: needs no weights."""
+        """Compute the classical χ in ppm by single-step total variation."""
 
         def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
             shown = _shown(_behind(field, mask, geometry, magnitude))
@@ -166,7 +166,7 @@ def _behind(field: Array, mask: Array, geometry: Geometry, magnitude: Array | No
 
 
 def _shown(given: InversionProblem) -> Float[Array, "x y z"]:
-    """The field behind the balls as one image, less of it where it is uncertain."""
+    """Weighted SMV-filtered field as one image."""
     field = jnp.sum(given.field * jnp.sqrt(given.weights), axis=0)
     return crop(field, given.mask.shape)
 
@@ -187,7 +187,7 @@ def _adjoint(fields: Float[Array, "ball X Y Z"], given: InversionProblem, shape:
 
 
 def _misfit(chi: Float[Array, "x y z"], given: InversionProblem) -> tuple[Array, Array]:
-    """What χ leaves of the field behind the balls, as one image, and how χ should change by it."""
+    """SMV-filtered residual as one image, and the gradient step of χ that it gives."""
     rest = given.field - _predict(chi, given)
     shown = jnp.sum(rest * jnp.sqrt(given.weights), axis=0)
     return crop(shown, chi.shape), _adjoint(given.weights * rest, given, chi.shape)

@@ -151,7 +151,7 @@ class Unrolled(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Start:
-        """χ in ppm where the network begins: needs no weights."""
+        """Compute χ in ppm by two classical inversions."""
         scale = _scale(jax.vmap(measurement)(local_field, mask, geometry, magnitude), mask)
         field = TYPICAL_FIELD / scale * local_field
         start = jax.vmap(_classical)(field, mask, geometry, magnitude)
@@ -165,7 +165,7 @@ class Unrolled(Network):
         magnitude: Float[Array, "batch x y z"] | None = None,
         start: Start | None = None,
     ) -> list[Float[Array, "batch x y z"]]:
-        """χ after every iteration, for losses that look at all of them."""
+        """List χ after every iteration, for losses on all of them."""
         if start is None:
             start = self.start(local_field, mask, geometry, magnitude)
         data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)

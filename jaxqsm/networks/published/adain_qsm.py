@@ -1,4 +1,4 @@
-"""AdaIN-QSM: a U-Net that is told the voxel size, as a style."""
+"""AdaIN-QSM: a U-Net with adaptive instance normalisation, conditioned on the voxel size."""
 
 from __future__ import annotations
 

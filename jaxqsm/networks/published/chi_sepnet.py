@@ -27,7 +27,7 @@ START_ITERATIONS = 60
 
 
 class Sources(NamedTuple):
-    """What :class:`ChiSepnet` begins at, ppm.
+    """Classical start of :class:`ChiSepnet`, ppm.
 
     Attributes:
         together: R2′ over the relaxivity, i.e. χ⁺ − χ⁻.
@@ -116,7 +116,7 @@ class ChiSepnet(Network):
         magnitude: Float[Array, "batch x y z"] | None = None,
         *second: Float[Array, "batch x y z"],
     ) -> Sources:
-        """The classical separation: needs no weights. ``second`` is R2′ over the relaxivity, ppm."""
+        """Compute the classical separation. ``second`` is R2′ over the relaxivity, ppm."""
         (together,) = second
 
         def one(field: Array, together: Array, mask: Array, geometry: Geometry, magnitude: Array | None):

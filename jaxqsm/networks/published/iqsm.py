@@ -66,7 +66,7 @@ class IQSM(Network):
 
     @staticmethod
     def make_body(channels: int, widths: list[int], rngs: nnx.Rngs) -> Any:
-        """What follows the filters: from ``channels`` images to one, with levels of ``widths``."""
+        """Make the U-Net after the filters, from ``channels`` images to one, with levels of ``widths``."""
         return UNet(channels, 1, widths, narrowing=True, rngs=rngs)
 
     def __call__(
@@ -91,7 +91,7 @@ class IQSM(Network):
         acquisition: Acquisition,
         geometry: Geometry | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
+        """Reconstruct χ in ppm from wrapped phase; zero outside the mask.
 
         Args:
             phase: wrapped or not, rad.
@@ -106,7 +106,7 @@ class IQSM(Network):
         return CHI_PER_OUTPUT * (out[..., 0] + images[..., 0]) * mask
 
     def through(self, images: Images, geometry: Geometry | None) -> Images:
-        """What is to be added to the filtered phase."""
+        """Compute the correction that is added to the filtered phase."""
         del geometry
         return self.body(images)
 
@@ -119,14 +119,14 @@ def _wrap_free(phase: Array, kernels: ArrayLike) -> Array:
 
 
 def _laplacian() -> Array:
-    """Of 27 points, as published: the weights of faces, edges and corners, over 13, are 3, 1.5 and 1."""
+    """Laplacian of 27 points, as published: weights 3, 1.5 and 1 over 13 of faces, edges and corners."""
     steps = jnp.abs(jnp.arange(3) - 1)
     distance = steps[:, None, None] + steps[:, None] + steps
     return jnp.array([-44 / 13, 3 / 13, 3 / 26, 1 / 13])[distance]
 
 
 def phase_filters(named: PublishedWeights) -> tuple[str, Weights]:
-    """What precedes the names of the U-Net's weights, and the filters before it."""
+    """Read the prefix of the U-Net's weights, and the filters before it."""
     prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
     layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
     return prefix, {
@@ -136,7 +136,7 @@ def phase_filters(named: PublishedWeights) -> tuple[str, Weights]:
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
+    """Read the weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
     prefix, found = phase_filters(named)
 
     def twice(theirs: str, ours: str) -> Weights:

@@ -1,4 +1,4 @@
-"""iQSM+: iQSM whose every layer is told the direction of the field."""
+"""iQSM+: iQSM with every layer conditioned on the field direction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CODE = 5
 """Numbers that the field's direction is made into, as published."""
 
 HIDDEN = 10
-"""Of the small networks that read them, as published."""
+"""Width of the small networks that read the direction, as published."""
 
 
 class IQSMPlus(IQSM):
@@ -41,11 +41,11 @@ class IQSMPlus(IQSM):
 
     @staticmethod
     def make_body(channels: int, widths: list[int], rngs: nnx.Rngs) -> Any:
-        """As in :class:`IQSM`; the body takes the direction too."""
+        """Make the U-Net as in :class:`IQSM`, conditioned on the direction."""
         return _OrientedUNet(channels, widths, rngs=rngs)
 
     def through(self, images: Images, geometry: Geometry | None) -> Images:
-        """What is to be added to the filtered phase.
+        """Compute the correction that is added to the filtered phase.
 
         Raises:
             ValueError: no geometry, which needs a leading batch axis on both leaves.
@@ -121,7 +121,7 @@ def _read(reader: nnx.List, code: Float[Array, "batch code"]) -> Float[Array, "b
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
+    """Read the weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
     prefix, found = phase_filters(named)
 
     def oriented(theirs: str, ours: str) -> Weights:

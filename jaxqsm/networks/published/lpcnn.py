@@ -79,7 +79,7 @@ class LPCNN(Network):
         mask: Bool[Array, "batch x y z"],
         geometries: Geometry,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm from registered fields of several orientations.
+        """Reconstruct χ in ppm from registered fields of several orientations.
 
         Args:
             local_fields: ppm, on one grid.
@@ -107,5 +107,5 @@ def _pull(chi: Array, data: Measurement) -> Array:
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' PyTorch file (Sulam-Group/LPCNN)."""
+    """Read the weights of the authors' PyTorch file (Sulam-Group/LPCNN)."""
     return wide_residual.from_published(named) | {"step": named.weights["alpha"]}

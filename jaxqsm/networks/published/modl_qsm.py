@@ -96,7 +96,7 @@ def _pull(images: Array, data: Measurement) -> Array:
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' Keras file (Ruimin-Feng/MoDL-QSM)."""
+    """Read the weights of the authors' Keras file (Ruimin-Feng/MoDL-QSM)."""
     enter, *inner, first_point, second_point, leave = named.keras("conv3d", "kernel")
     found = {
         "denoiser.enter.kernel": enter,

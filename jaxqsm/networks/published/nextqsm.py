@@ -97,7 +97,7 @@ class NeXtQSM(Network):
     def local_field(
         self, total_field: Float[Array, "batch x y z"], mask: Bool[Array, "batch x y z"]
     ) -> Float[Array, "batch x y z"]:
-        """Local field in ppm, zero outside the mask."""
+        """Predict the local field in ppm; zero outside the mask."""
         return centre_unpadded(self._local_field(total_field, mask), mask.shape[1:])
 
     def _local_field(self, total_field: Array, mask: Array) -> Float[Array, "batch X Y Z"]:
@@ -118,7 +118,7 @@ def _norm(images: Float[Array, "batch x y z"]) -> Float[Array, batch]:
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the two files of QSMxT/NeXtQSM (TensorFlow): background removal, and ``nets``."""
+    """Read the two files of QSMxT/NeXtQSM (TensorFlow): background removal, and ``nets``."""
 
     def layer(theirs: str, ours: str, *, transposed: bool = False) -> Weights:
         kernel = named.object(f"{theirs}/parts/0/kernel")

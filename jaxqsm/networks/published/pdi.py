@@ -75,7 +75,7 @@ class PDI(Network):
         geometry: Geometry | None = None,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> VoxelwiseNormal:
-        """χ from a field in ppm. ``geometry`` and ``magnitude`` are not used."""
+        """Predict χ from a field in ppm. ``geometry`` and ``weights`` are not used."""
         config = self.config
         field = local_field * mask / config.field_std
         levels = self.encoder(pad_to_multiple(field[..., None], 2**config.depth))

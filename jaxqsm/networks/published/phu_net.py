@@ -68,7 +68,7 @@ class PHUNet(Network):
         magnitude: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """What the unwrapped phase should be near to, rad, zero outside the mask: what training compares.
+        """Predict the unwrapped phase before rounding to 2π multiples, rad, zero outside the mask.
 
         Args:
             wrapped: rad.
@@ -93,7 +93,7 @@ class PHUNet(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """Least-squares unwrapped phase, rad: needs no weights. ``magnitude`` is not used."""
+        """Unwrap by least squares, rad. ``weights`` are not used."""
         return jax.vmap(laplacian)(wrapped, mask, geometry)
 
     def unwrap(
@@ -103,7 +103,7 @@ class PHUNet(Network):
         geometry: Geometry,
         magnitude: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """The given phase plus whole turns, rad, zero outside the mask."""
+        """Unwrap to exact 2π multiples, rad, zero outside the mask."""
         near = self(wrapped, mask, geometry, magnitude)
         return mask * (near - wrap_phase(near - wrapped))
 

@@ -95,7 +95,7 @@ class ProximalVN(Network):
 
 
 class _Image(nnx.Module):
-    """What to change of χ: a few convolutions of χ and mask."""
+    """Correction of χ: a few convolutions of χ and mask."""
 
     def __init__(self, config: ProximalVNConfig, *, rngs: nnx.Rngs) -> None:
         widths = [2, *[config.width] * (config.depth - 1)]

@@ -94,7 +94,7 @@ class QSMnet(Network):
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' TensorFlow checkpoint (SNU-LIST/QSMnet)."""
+    """Read the weights of the authors' TensorFlow checkpoint (SNU-LIST/QSMnet)."""
 
     def convolution(scope: str, ours: str) -> Weights:
         names = {"scale": "bn/gamma", "bias": "bn/beta", "mean": "bn/mean_sh", "var": "bn/var_sh"}

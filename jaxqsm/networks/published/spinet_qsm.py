@@ -109,6 +109,6 @@ class SpiNetQSM(Network):
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' PyTorch file (venkateshvaddadi/SpiNet-QSM)."""
+    """Read the weights of the authors' PyTorch file (venkateshvaddadi/SpiNet-QSM)."""
     learned = {"strength": named.weights["lambda_val"], "norm": named.weights["p"]}
     return wide_residual.from_published(named) | learned

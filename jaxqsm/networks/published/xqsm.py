@@ -173,7 +173,7 @@ class _Join(nnx.Module):
 
 
 def from_published(named: PublishedWeights) -> Weights:
-    """Weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
+    """Read the weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
 
     def octave(theirs: str, ours: str) -> Weights:
         parts = {"HH": "fine", "LL": "coarse", "HL": "fine_to_coarse", "LH": "coarse_to_fine"}
