@@ -258,8 +258,8 @@ METHODS: dict[str, dict[str, Method]] = {
     "relaxometry": _stage("relaxometry", relaxometry.arlo, relaxometry),
 }
 """Methods by stage; the first of each is the default. A function that the ``__init__`` of the folders
-``background``, ``inversion``, ``single_step``, ``fitting``, ``separation`` or ``relaxometry`` lists is a method
-of its stage; everything else that lists methods reads this."""
+``background``, ``inversion``, ``single_step``, ``fitting``, ``separation`` or ``relaxometry`` lists is a
+method of its stage; everything else that lists methods reads this."""
 
 COMMANDS: dict[str, dict[str, Method]] = {
     "run --bipolar": _stage("bipolar", field_mapping.bipolar_offset),

@@ -23,15 +23,15 @@ def iharperella(
 ) -> MaskedVolume:
     """Find the smallest field in the mask with the total field's Laplacian (iHARPERELLA).
 
-    Like :func:`harperella`, but the Laplacian outside the mask is the one that makes the local field itself
-    least, which is to say orthogonal to all harmonic fields.
+    Like :func:`~jaxqsm.background.harperella`, but the Laplacian outside the mask is the one that makes the
+    local field itself least, which is to say orthogonal to all harmonic fields.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
         max_iterations: conjugate-gradient steps, preconditioned by the squared Laplacian; default 40, as
-            published. On the head phantom at 2 mm the error is 47 %, and 33 % from 6 mm within the border.
+            published.
 
     Returns:
         Local field in ppm, zero outside, and the mask without its outermost layer. Four real FFTs an

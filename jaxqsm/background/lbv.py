@@ -25,10 +25,10 @@ def lbv(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        erosion: mm taken off the mask first, as the field is least certain there. Default 4: veins of the dura
-            lie on the border, whose field would be taken for background.
+        erosion: mm taken off the mask first, as the field is least certain there. Default 4: veins of the
+            dura lie on the border, whose field would be taken for background.
         max_iterations: conjugate-gradient steps, preconditioned by Poisson's equation on the whole array.
-            Default 20; on the head phantom 10 are as good.
+            Default 20; about 10 suffice.
 
     Returns:
         Local field in ppm, zero outside, and the eroded mask without the layer that holds the

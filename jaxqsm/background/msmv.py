@@ -22,20 +22,20 @@ def msmv(
     threshold: float = 1.6e-3,
     max_iterations: int = 5,
 ) -> MaskedVolume:
-    """Subtract the mean over a ball, then what is too strong along the border: no voxel is lost.
+    """Subtract the spherical mean, then what exceeds a maximum along the border: no voxel is lost.
 
-    A harmonic field is strongest on the border. So where, among the voxels whose ball does not fit into the
-    mask, more than ``threshold`` is left, it counts as background, and the mean over the next neighbours is
-    taken off again and again. The part of the ball within the mask makes the mean.
+    A harmonic field is strongest on the border. So where, among the voxels whose SMV kernel does not fit into
+    the mask, more than ``threshold`` is left, it counts as background, and the mean over the next neighbours
+    is taken off again and again. The part of the kernel within the mask makes the mean.
 
-    The result is the local field less its own mean over the ball, for inversion behind the same filter:
+    The result is the local field minus its own spherical mean, for inversion behind the same filter:
     :func:`jaxqsm.inversion.medi` with ``smv_radius``; other inversions find too little χ in large structures.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 5, as published.
+        radius: of the SMV kernel in mm; default 5, as published.
         threshold: ppm. Default 1.6e-3: the published 0.01 rad at 3 T and 8 ms; the published limit is in
             proportion to the field strength, so that in ppm it is one number.
         max_iterations: of the removal along the border; default 5, as published.

@@ -26,7 +26,7 @@ def pdf(
     erosion: float = 4.0,
     max_iterations: int = 40,
 ) -> MaskedVolume:
-    """Fit the field in the mask with sources outside it; what they cannot explain is local.
+    """Project the field onto that of dipoles outside the mask, and subtract it (PDF).
 
     Minimises |W (D χ_outside − total field)|² by conjugate gradients, stopped early. The grid is
     padded by half its size, so sources beyond the field of view take part.
@@ -38,8 +38,7 @@ def pdf(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         erosion: mm taken off the mask afterwards; default 4. Sources just outside explain much of the local
-            field just inside: on the head phantom at 1 mm the error in the whole mask (0) is 37 %, 1 mm
-            within 29 %, 3 mm within 23 %, 4 mm within 21 %.
+            field just inside.
         max_iterations: conjugate-gradient steps; default 40. More fit more of the local field near the
             border as well.
 

@@ -25,21 +25,21 @@ def resharp(
 ) -> MaskedVolume:
     """Find the smallest local field with the SMV-filtered values of the total field (RESHARP).
 
-    Minimises |M (δ − ball) (local − total)|² + weight |local|², M being the mask eroded by the ball.
+    Minimises ``‖M S (local − total)‖² + weight ‖local‖²``, S being δ minus the SMV kernel and M the mask
+    eroded by it.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 6. The mask loses as much; 8 leaves an
-            error of 26 % in a smaller mask.
-        weight: of the local field's size; default 1e-4. On the head phantom at 1 mm the error is 30 %; it is
-            the same with 1e-5, and 32 % with 1e-3.
+        radius: of the SMV kernel in mm; default 6. The mask loses as much; a larger one is more accurate
+            inside.
+        weight: of the local field's size; default 1e-4. It matters little below 1e-3.
         max_iterations: conjugate-gradient steps; default 50.
 
     Returns:
-        Local field in ppm, zero outside, and the mask eroded by the ball. Four real FFTs an iteration.
-        The derivative is one more solve.
+        Local field in ppm, zero outside, and the mask eroded by the kernel. Four real FFTs an iteration. The
+        derivative is one more solve.
 
     References:
         Sun & Wilman 2014, MRM 71:1151, doi:10.1002/mrm.24765.

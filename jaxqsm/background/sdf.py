@@ -36,15 +36,15 @@ def sdf(
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
         excluded: voxels that no mean takes in and that have no local field, such as vessels. Default: none.
-        standard_deviations: standard deviations in mm, falling; every voxel has the largest of which two lie within
-            the mask, or the last. Default 10 (published for the first stage) to 1.
+        standard_deviations: standard deviations in mm, falling; every voxel has the largest of which two lie
+            within the mask, or the last. Default 10 (published for the first stage) to 1.
         erosion: mm that are taken off the mask afterwards. Default 2: half Gaussians miss most there.
-        outer_iterations: how often what is left is filtered again. Default 2: near a straight border half a Gaussian
-            is not centred, and one pass leaves the field's slope.
+        outer_iterations: how often the residual field is filtered again. Default 2: near a straight border
+            half a Gaussian is not centred, and one pass leaves the field's slope.
 
     Returns:
-        Local field in ppm (zero outside; on the head phantom at 2 mm its error is 60 %), and the mask where
-        it is valid. Differentiable in field and voxel size.
+        Local field in ppm (zero outside), and the mask where it is valid. Differentiable in field and voxel
+        size.
 
     References:
         Yaghmaie et al. 2021, NeuroImage 231:117701, doi:10.1016/j.neuroimage.2020.117701 (QSMART).

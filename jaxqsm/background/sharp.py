@@ -23,11 +23,11 @@ def sharp(
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radius: of the ball in mm; default 6. The mask loses as much.
+        radius: of the SMV kernel in mm; default 6. The mask loses as much.
         threshold: smallest divisor in k-space; default 0.05, as published.
 
     Returns:
-        Local field in ppm, zero outside, and the mask eroded by the ball. Nine real FFTs. Differentiable.
+        Local field in ppm, zero outside, and the mask eroded by the kernel. Nine real FFTs. Differentiable.
 
     References:
         Schweser et al. 2011, NeuroImage 54:2789, doi:10.1016/j.neuroimage.2010.10.070.

@@ -25,29 +25,27 @@ def v_sharp(
     threshold: float = 0.1,
     outer_iterations: int = 2,
 ) -> MaskedVolume:
-    """Subtract spherical means, which background fields equal, then undo what that did to χ's field.
+    """Subtract the spherical mean of the largest kernel that fits, then deconvolve (V-SHARP).
 
-    Every voxel uses the largest ball that fits into the mask around it. The convolution δ − ball of
-    the largest radius in use is divided out in k-space, truncated below ``threshold``, as if every
-    voxel had used that ball. Refinement then feeds back what the filter with each voxel's own ball
-    makes of the result and what it should be.
+    Every voxel uses the largest SMV kernel that fits into the mask around it. The SMV filter of the largest
+    radius in use is divided out in k-space, truncated below ``threshold``, as if every voxel had used it.
+    Outer iterations then feed back the difference between the SMV-filtered field and the SMV-filtered result,
+    each voxel by its own kernel.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
         geometry: voxel size (mm); the field direction is not used.
-        radii: ball radii in mm, falling. Default 20, 12, 7 and 4: large balls keep more of the field of
-            whole nuclei, and few let neighbours be filtered alike. A smaller one would keep more of the
-            border (3 mm: 87 instead of 83 % of the mask), where background is strongest: the error is 26 %
-            with it, without it 23 %. A ball of less than about one voxel is passed over.
+        radii: of the SMV kernels in mm, falling. Default 20, 12, 7 and 4: large kernels keep more of the
+            field of whole nuclei, and few let neighbours be filtered alike. A smaller one would keep more of
+            the border, where background is strongest. A kernel of less than about one voxel is skipped.
         threshold: smallest divisor in k-space; default 0.1 (published: 0.05).
-        outer_iterations: feedback steps, ours; 0 is the published method. Default 2: on the head phantom at 1 mm
-            the error in the local field is 23 %, with one 24 %, with none 29 %. Many more would bring
+        outer_iterations: feedback steps, ours; 0 is the published method. Default 2; many more would bring
             background back.
 
     Returns:
-        Local field in ppm (zero outside) and the mask eroded by the smallest ball used. Three real
-        FFTs a radius, two more a radius and refinement. Differentiable in field and voxel size.
+        Local field in ppm (zero outside) and the mask eroded by the smallest kernel used. Three real FFTs a
+        radius, two more a radius and refinement. Differentiable in field and voxel size.
 
     References:
         Schweser et al. 2011, NeuroImage 54:2789, doi:10.1016/j.neuroimage.2010.10.070 (SHARP);

@@ -39,7 +39,7 @@ def bids(
 ) -> int:
     """Reconstruct every gradient-echo scan with phase of a BIDS dataset into a derivative dataset.
 
-    A scan whose map exists is passed over, so an interrupted run continues where it stopped. A scan
+    A scan whose map exists is skipped, so an interrupted run continues where it stopped. A scan
     that fails is named and the others go on; the exit code is then 1.
 
     Parameters

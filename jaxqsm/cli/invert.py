@@ -67,13 +67,13 @@ def invert(
     out_std
         Also write the standard deviation of χ in ppm, for inversions of a local field.
     magnitude
-        Image: its edges are those of χ for methods that use edges, and it weighs the data where --weights are not
-        given.
+        Image: its edges are those of χ for methods that use edges, and it weighs the data where --weights are
+        not given.
     weights
         Confidence in the field of each voxel, any unit, for methods that take it.
     echo_times
-        Seconds, for methods whose data term is that of the phase. Default: EchoTime of the JSON sidecar; without,
-        the data term is that of the field.
+        Seconds, for methods whose data term is that of the phase. Default: EchoTime of the JSON sidecar;
+        without, the data term is that of the field.
     field_strength
         Tesla, with --echo-times. Default: MagneticFieldStrength of the JSON sidecar.
     csf_mask

@@ -45,7 +45,7 @@ def simulate(
         Dataset folder to write.
     phantom
         Ground truth: head (16 tissues, one calcification, one haemorrhage), or random (a person who
-        does not exist, another one a seed).
+        is synthetic, another one a seed).
     seed
         Of person, noise and coil phase.
     subject

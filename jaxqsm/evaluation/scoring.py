@@ -20,10 +20,10 @@ from jaxqsm.uncertainty import coverage
 from jaxqsm.variational.common import referenced
 
 DEPTH = 6.0
-"""mm. The largest ball of the background methods with one ball."""
+"""mm. The largest radius of the background methods with one SMV kernel."""
 
 JUDGED = "tv"
-"""Inversion whose map a deviation is asked about."""
+"""Inversion whose map a standard deviation is asked about."""
 
 SCORES = {
     "unwrapping": {"wrong_turns": "wrong turns %"},
@@ -47,10 +47,10 @@ def score(
 
     Returns:
         Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by whole
-        turns, where the commonest offset is none. For a deviation, asked about the map of :data:`JUDGED`,
-        the ``coverage`` of its 90 % interval and the root mean square ``standard_deviation``, in percent of that of
-        χ. For all others those of :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within
-        the mask, and ``valid``, the part of the mask with values.
+        turns, where the commonest offset is none. For a standard deviation, asked about the map of
+        :data:`JUDGED`, the ``coverage`` of its 90 % interval and the root mean square ``standard_deviation``,
+        in percent of that of χ. For all others those of :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE
+        :data:`DEPTH` within the mask, and ``valid``, the part of the mask with values.
     """
     field, mask, geometry = trial.field, trial.mask, trial.geometry
     keywords: dict[str, Any] = dict(options or {})

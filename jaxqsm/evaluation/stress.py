@@ -43,12 +43,12 @@ def stress(
     """Yield the outcome of every method at every level; each trial is simulated once for all methods.
 
     Args:
-        methods: of one stage, from :data:`jaxqsm.pipeline.METHODS`.
+        methods: of one stage, from :data:`jaxqsm.methods.METHODS`.
         sweeps: from :data:`~jaxqsm.evaluation.SWEEPS`.
         voxel_size: mm, of the reference scan, isotropic.
         options: of methods, by name.
         known: outcomes of the same call before it was stopped: they are yielded as they are.
-        announce: is told what is being done.
+        announce: called with what is being done.
 
     Notes:
         A level equal to the reference is the same trial in every sweep: it is simulated and scored once.

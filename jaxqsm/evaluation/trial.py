@@ -52,8 +52,9 @@ def make_trial(
         scan: without noise.
         protocol: that it was taken by; its SNR gives the noise.
         stage: ``unwrapping``, of the last echo, ``background``, ``single_step``, ``inversion`` or
-            ``uncertainty``, which is told the same as an inversion. Default ``inversion``.
-        residual_background: part of the background field that is left in an inversion's local field; default 0.
+            ``uncertainty``, whose input is that of an inversion. Default ``inversion``.
+        residual_background: residual background field of an inversion's local field; default
+            0.
     """
     box = box_around(scan.mask)
     local, total, offset, chi, mask, labels, signal = (

@@ -21,7 +21,7 @@ def centre_frequency(
 ) -> Float[Array, ""]:
     """Estimate the receiver's frequency offset from the first two echoes, averaged over the mask.
 
-    A constant frequency is the field of no source, so it is no concern of χ; but left in, wraps depend on it.
+    A constant frequency is the field of no source, so it is no concern of χ; but wraps depend on it.
     It is f = arg(Σ S₂ S₁*) / (2π (t₂ − t₁)), and of one echo arg(Σ S₁) / (2π t₁): a scan whose frequency is
     shifted has a result that is shifted as much, modulo one turn, whatever the field.
 

@@ -48,8 +48,8 @@ def mcpc_3d_s(
         acquisition: echo times.
         smoothing: standard deviation of the Gaussian in mm; default 3, which still averages over
             hundreds of voxels.
-        outer_iterations: how often the smoothed remainder is added. Default 4: one pass of 8 mm errs by 0.4 rad
-            where the offset bends by π across 2.4 cm, four of 3 mm by 0.03 rad.
+        outer_iterations: how often the smoothed remainder is added. Default 4: one pass of 8 mm errs by 0.4
+            rad where the offset bends by π across 2.4 cm, four of 3 mm by 0.03 rad.
 
     Returns:
         Offset in rad, wrapped; subtract it from every echo. Differentiable, four real

@@ -27,17 +27,17 @@ def nonlinear_fit(
 ) -> Float[Array, "x y z"]:
     """Minimise Σ |signal − A exp((2πi γ B0 field − R2*) t)|² over A, R2* and the field.
 
-    An echo that is off by a whole turn does not matter, and noise enters as it does in the scanner. With
+    An echo that is off by 2π does not matter, and noise enters as it does in the scanner. With
     field and R2* as one complex number the model is an exponential, and a step of Gauss-Newton a small
     complex system a voxel. It starts from :func:`weighted_fit`.
 
     Args:
-        phase: unwrapped phase in rad; whole turns matter for the start only.
+        phase: unwrapped phase in rad; 2π multiples matter for the start only.
         magnitude: any unit.
         mask: where to fit.
         acquisition: echo times and field strength.
         intercept: let A have a phase of its own. Default false: more precise, but the offset must have been
-            removed (:func:`mcpc_3d_s`).
+            removed (:func:`~jaxqsm.field_mapping.mcpc_3d_s`).
 
     Returns:
         Total field in ppm, zero outside the mask. Gradients unroll the few steps.

@@ -18,19 +18,19 @@ def reliability(
 ) -> Float[Array, "x y z"]:
     """Compute the coherence |Σ magnitude² exp(i residual)| / Σ magnitude² of the fitted echoes.
 
-    The residual is the phase that the field does not explain. A voxel unwrapped by a wrong turn, or
-    one whose phase is noise, does not fall on one line through its echoes: on the head phantom at
-    2 and 3 mm three of four such voxels are below 0.75, and 99.9 % of the others above 0.98.
+    The residual is the phase that the field does not explain. A voxel unwrapped by an unwrapping error, or
+    one whose phase is noise, does not fall on one line through its echoes: most such voxels are far below the
+    others.
 
     Args:
-        phase: rad, without phase offset; whole turns do not matter.
+        phase: rad, without phase offset; 2π multiples do not matter.
         magnitude: any unit.
-        total_field: ppm, from :func:`weighted_fit`.
+        total_field: ppm, from :func:`~jaxqsm.field_mapping.weighted_fit`.
         acquisition: echo times and field strength.
 
     Returns:
         From 0 to 1; 1 for a single echo, which cannot disagree, and 0 without any signal. A constant
-        in the residual does not count, so a left-over phase offset does no harm.
+        in the residual does not count, so a residual phase offset does no harm.
     """
     residual = phase - total_field[..., None] * acquisition.phase_per_ppm
     weights = magnitude**2

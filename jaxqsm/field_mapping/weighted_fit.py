@@ -28,7 +28,7 @@ def weighted_fit(
         mask: where to fit.
         acquisition: echo times and field strength.
         intercept: also fit a phase offset per voxel. Default false: more precise, but the offset
-            must have been removed (:func:`mcpc_3d_s`).
+            must have been removed (:func:`~jaxqsm.field_mapping.mcpc_3d_s`).
 
     Returns:
         Total field in ppm, zero outside the mask.

@@ -73,7 +73,8 @@ def descend(
         max_iterations: of Adam.
         phase_scale: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
             turns of the phase do not count. Default: that of the field.
-        splits: voxels that count in the loss, one after another of these a step. Default: all that are shown.
+        splits: voxels that count in the loss, one after another of these a step. Default: all but the
+            held-out ones.
     """
     unknown = held_out(key, mask)
     size = jnp.maximum(jnp.sum((data.weights * data.field) ** 2), 1e-30)

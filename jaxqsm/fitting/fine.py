@@ -56,10 +56,9 @@ def fine(
         max_iterations: at most so many count. Default 20.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself: in the
-        middle of the head phantom, which is like its training, its error of 24.9 % becomes 25.9 %, and 25.1 %
-        with ``whole``. It is for networks without physics, and for scans unlike their training. At 160³ the
-        default takes 51 s on two cores.
+        χ in ppm, zero mean in the mask, zero outside. ``learned`` agrees with the field by itself and gains
+        nothing on scans like its training; FINE is for networks without physics, and for scans unlike their
+        training.
 
     Raises:
         ValueError: there are no such weights, or their network has no layer that is named as our last ones.

@@ -81,9 +81,9 @@ def amp_pe(
     The published method passes messages whose variances are those of a random matrix, scalars, and estimates
     the wavelets' rate and a mixture of two normal distributions of noise from them in every iteration. Here χ
     is found by splitting, which converges for the dipole as well; the scalars and the estimates are those of
-    messages at that χ. So there is no weight to choose. Ours are a rate for each level, and Haar's wavelets.
-    No voxel is an outlier before the parameters have settled: from the start, two in a hundred would be,
-    among them the strongest sources, and the error on the head phantom at 2 mm would be 50 %, not 28 %.
+    messages at that χ. So there is no weight to choose. Ours are an inverse scale for each level, and Haar's
+    wavelets. No voxel is an outlier before the parameters have settled: from the start, the strongest sources
+    would be among them.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -95,8 +95,8 @@ def amp_pe(
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from. Default: none.
         levels: of wavelets; default 4.
-        outer_iterations: of estimates of the parameters before there are outliers, and half as many with them. Default
-            20: on the head phantom they then change no more.
+        outer_iterations: of estimates of the parameters before there are outliers, and half as many with
+            them. Default 20.
         start_iterations: of χ between estimates. Default 8.
         tolerance: relative change at which χ is final, with the last parameters. Default 1e-2.
         max_iterations: bound on those last iterations. Default 100.
@@ -147,7 +147,7 @@ State = tuple[Pair, Parameters, Volume]
 def _splitting(
     given: InversionProblem, known: Parameters, belief: Volume, acquisition: Acquisition | None
 ) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
-    """Least ½ Σ W² belief misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
+    """Least ½ Σ W² probability misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
     data_term = of_phase(given.field, given.weights * belief, acquisition)
     thresholds = known.rates * known.variance
     rho = IMAGE_RHO * thresholds[0]
@@ -169,7 +169,7 @@ def _splitting(
 def _estimated(
     given: InversionProblem, known: Parameters, belief: Volume, chi: Volume, *, outliers: bool
 ) -> tuple[Parameters, Volume]:
-    """Likelier parameters, and belief in voxels, where χ is the estimate so far."""
+    """Likelier parameters, and the probability of no outlier, where χ is the estimate so far."""
     measured = given.weights > 0
     part = jnp.mean(measured.astype(chi.dtype))
     used = sum(jnp.sum(jnp.abs(d) > SMALLEST) for d in haar(chi, len(known.rates))[1]) / chi.size

@@ -33,7 +33,7 @@ def fansi_tgv(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
 
-    The data term of :func:`fansi_tv` with the penalty of :func:`tgv`.
+    The data term of :func:`~jaxqsm.inversion.fansi_tv` with the penalty of :func:`~jaxqsm.inversion.tgv`.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -45,7 +45,8 @@ def fansi_tgv(
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
-        ratio: mm; weight of the second penalty over the first. Default 4, as for :func:`tgv`.
+        ratio: mm; weight of the second penalty over the first. Default 4, as for
+            :func:`~jaxqsm.inversion.tgv`.
         tolerance: relative change of the iterate at which to stop. Default 5e-3.
         max_iterations: bound on the iterations. Default 200.
 

@@ -30,7 +30,7 @@ def fansi_tv(
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |∇χ|₁.
 
     The data term is that of the complex signal: it sees the field modulo a turn, and noise that is not
-    Gaussian where the signal is weak. For small misfits it is :func:`tv`.
+    Gaussian where the signal is weak. For small misfits it is :func:`~jaxqsm.inversion.tv`.
 
 
     Args:

@@ -31,7 +31,7 @@ def hd_qsm(
 ) -> Float[Array, "x y z"]:
     """Invert with an L1 data term first, then with an L2 one from there (HD-QSM).
 
-    The first stage does not believe gross errors; the second, stopped early, removes the noise that sums of
+    The first stage is robust against gross errors; the second, stopped early, removes the noise that sums of
     absolute errors leave.
 
     Args:

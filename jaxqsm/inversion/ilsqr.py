@@ -16,7 +16,7 @@ from jaxqsm.variational.least_squares import least_squares
 from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 FAST_RADIUS = 3.0
-"""mm, of the ball over which the fast estimate is smoothed near the cone."""
+"""mm, radius of the ball over which the fast estimate is smoothed near the cone."""
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
@@ -35,7 +35,7 @@ def ilsqr(
 ) -> Float[Array, "x y z"]:
     """Invert by LSQR, then estimate and subtract the streaks of the magic-angle cone (iLSQR).
 
-    Where there should be gradients is told by a fast estimate that divides by the kernel's sign only.
+    Edges are those of a fast estimate that divides by the kernel's sign only.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -45,8 +45,8 @@ def ilsqr(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         threshold: of the kernel's magnitude below which streaks lie. Default 0.1, as published.
         outliers: quantile of the size of the field's Laplacian above which a voxel begins to lose weight.
-            Default 0.999. The published 0.6 takes weight off vessels and borders of nuclei, too: on the head
-            phantom the least squares then miss by 51 % instead of 38 %.
+            Default 0.999. The published 0.6 takes weight off vessels and borders of nuclei, too: the least
+            squares then miss what varies slowly.
         start: χ in ppm where the least squares begin; streaks are taken off it as well. Default: none.
         start_iterations: of the first least squares. Default 15.
         max_iterations: of the estimation of streaks. Default 50, as published.

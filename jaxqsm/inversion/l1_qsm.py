@@ -47,7 +47,8 @@ def l1_qsm(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in mm: unlike that of :func:`tv` it does not depend on the noise. Default 0.05.
+        weight: in mm: unlike that of :func:`~jaxqsm.inversion.tv` it does not depend on the noise. Default
+            0.05.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

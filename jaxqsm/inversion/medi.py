@@ -57,7 +57,7 @@ def medi(
         csf_mask: where cerebrospinal fluid is known to be of one χ (MEDI+0). χ is then relative to it.
         weight: in ppm · mm. Default 3e-4.
         edges: part of all differences in the mask that count as edges. Default 0.3, as published.
-        smv_radius: mm; above 0, field and model lose their mean over a ball of this radius, which removes
+        smv_radius: mm; above 0, field and model are SMV-filtered with this radius, which removes
             what is left of the background, and the mask is eroded by it. Default 0: none; published with 5.
         merit: how often to solve again with less weight on voxels that miss by more than six standard
             deviations (MERIT). Default 0; 1 is enough where the phase is wrong in places.

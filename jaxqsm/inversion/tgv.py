@@ -39,8 +39,7 @@ def tgv(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm, of the first penalty. Default 2e-4.
-        ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels,
-            which on the head phantom, made of plateaus, costs five points of error.
+        ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

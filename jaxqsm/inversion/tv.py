@@ -41,10 +41,8 @@ def tv(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4, best
-            on the head phantom at 3 T after background removal (2e-4 for its true local field).
-        tolerance: relative change of the iterate at which to stop. Default 1e-2:
-            on the head phantom the error to the truth no longer falls below it.
+        weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

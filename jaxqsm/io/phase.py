@@ -55,7 +55,7 @@ def to_radians(
     Args:
         stored: as stored, any shape, finite.
         unscaled: the same without the slope of the file's header, where there is one.
-        units: ``Units`` of the JSON sidecar, if any; radians and degrees are believed when values allow it.
+        units: ``Units`` of the JSON sidecar, if any; radians and degrees are taken when values allow it.
         phase_range: the stored values of −π and π; overrides all recognition.
         name: file for messages.
 

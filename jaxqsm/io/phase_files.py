@@ -29,7 +29,7 @@ def radians_of(
             exchanged.
 
     Raises:
-        InputError: a scale that cannot be told.
+        InputError: a scale that cannot be recognised.
     """
     scales: list[Scale | InputError] = []
     for image, sidecar in zip(part.images, part.sidecars, strict=True):

@@ -24,11 +24,12 @@ class DataConfig:
         shape: edge of the cubic patches, voxels. Default 48.
         batch_size: default 1.
         sources: part of the patches that are cut from heads, and that hold random shapes or noise instead.
-        variety: further limits of :class:`~jaxqsm.phantoms.Variety`, by name.
+        variety: further limits of :class:`~jaxqsm.simulation.Variety`, by name.
         window: patches kept in memory, from which examples are drawn. Default 48.
         reuse: examples made of a patch on average, each turned in its own way. Default 8.
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
-        residual_background: part of the background field that is left in the local field, in half of the patches.
+        residual_background: residual part of the background field, in half of the
+            patches.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
@@ -65,7 +66,7 @@ class TrainingConfig:
             (wrapped to unwrapped phase of one echo) or ``"separation"`` (local field and R2′ to χ⁺ and χ⁻).
         losses: weight of each of :data:`jaxqsm.learning.LOSSES` that is used.
         adversarial: weight of what a critic of the network's outputs says, which is trained beside it
-            (:class:`jaxqsm.networks.Critic`). Default 0: no critic.
+            (:class:`jaxqsm.networks.published.qsmgan.Critic`). Default 0: no critic.
         data: see :class:`DataConfig`.
         steps: of the optimiser.
         learning_rate: at its highest; warms up linearly, then falls as a cosine. Default 1e-3.

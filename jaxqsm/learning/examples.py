@@ -64,7 +64,7 @@ class Examples:
     the head. So a network that uses the dipole sees consistent data, as in a whole scan, and needs no
     knowledge of what lies beyond the border. The background's field is that of the whole head.
 
-    Patches have a contrast, left-over background and noise of their own. Each example is a patch from a
+    Patches have a contrast, residual background and noise of their own. Each example is a patch from a
     sliding window of recent ones, in one of the cube's 48 turns and reflections, or of its 8 reflections.
 
     Args:

@@ -88,7 +88,7 @@ def train(
         config: of the run.
         folder: of its files.
         base: folder that ``config.start`` is relative to.
-        announce: is told what is going on where there is no step to show.
+        announce: called with what is going on where there is no step to show.
 
     Raises:
         ValueError: the folder holds another run, the batch does not fit the devices, unknown names.

@@ -21,7 +21,8 @@ def deepbet(
     """Extract the brain with the network deepbet (extra ``jaxqsm[brain]``, PyTorch).
 
     It was trained on T1-weighted images, and knows heads alone: no phantoms, no crops. On the demo's first
-    echo (1 mm) its mask has a Dice coefficient of 0.955 with the true brain, :func:`magnitude` 0.950.
+    echo (1 mm) its mask has a Dice coefficient of 0.955 with the true brain,
+    :func:`~jaxqsm.masking.magnitude` 0.950.
 
     Args:
         image: magnitude, any unit; of several echoes the first, where least signal is lost.

@@ -18,7 +18,7 @@ ADULT_HEAD = 3.4e6
 """mm³ of signal in a scan of an adult head, to which all lengths here belong."""
 
 COARSE = 2.0
-"""Voxel size in mm on which the shape of the mask is judged."""
+"""Voxel size in mm on which the shape of the mask is found."""
 
 REACH = 30.0
 """mm, standard deviation of the Gaussian that receive sensitivities are estimated by."""

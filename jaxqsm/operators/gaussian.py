@@ -39,8 +39,8 @@ def gaussian_mean(
         image: any unit.
         standard_deviation: standard deviation in mm.
         geometry: voxel size in mm.
-        margin: zeros added per axis: with three deviations in voxels the ends of the array do not meet.
-            Default: a quarter of each length.
+        margin: zeros added per axis: with three standard deviations in voxels the ends of the array do not
+            meet. Default: a quarter of each length.
 
     Returns:
         Shape and unit of ``image``. Self-adjoint, two real FFTs.

@@ -17,7 +17,7 @@ class Bodies(NamedTuple):
         start: mm, first end of the axis; the centre of an ellipsoid.
         end: mm, second end.
         radii: mm, half axes along x, y, z; equal for capsules.
-        lumpiness: relative deviation of the surface from round, 0 for smooth.
+        lumpiness: relative standard deviation of the surface from round, 0 for smooth.
         values: what a body is made of: χ (ppm), proton density, T1 (s), R2* (1/s).
         within: 1 paints within the skull alone, −1 outside it alone, 0 everywhere.
         strength: part of the tissue that is replaced; 0 leaves a body out.

@@ -96,7 +96,7 @@ def random_subject(
 
     Args:
         key: random key.
-        head: the anatomy to vary, from :func:`template`.
+        head: the anatomy to vary, from :func:`~jaxqsm.phantoms.template.template`.
         field_strength: tesla; T1 and R2* follow it.
         age: years, 5 to 90; default drawn evenly.
         pathology: probability of each lesion and of each strong body outside; 0 for none. Default 0.3.

@@ -62,8 +62,8 @@ class Template(NamedTuple):
 
 @functools.cache
 def packaged_head() -> dict[str, Shaped[np.ndarray, ...]]:
-    """Load the arrays derived once from the public templates: ``labels``, ``t1`` (6 bit), ``tracts``, ``depth``
-    and ``brain`` on the 1 mm grid, ``fibres`` on 4 mm."""
+    """Load the arrays derived once from the public templates: ``labels``, ``t1`` (6 bit), ``tracts``,
+    ``depth`` and ``brain`` on the 1 mm grid, ``fibres`` on 4 mm."""
     packaged = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
     with resources.as_file(packaged) as path, np.load(path) as data:
         arrays: dict[str, np.ndarray] = {name: data[name] for name in STRUCTURED_ARRAYS}

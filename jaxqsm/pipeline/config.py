@@ -29,20 +29,16 @@ class Config:
         field_mapping: default ``"weighted_fit"``: closed form.
         reliability: least agreement of the echoes of a voxel, 0 to 1, for its field to count. Default
             0.9: below it are residuals above half a radian; 0 lets every voxel count.
-        background: ``"auto"`` (default) is ``"residual_resharp"``: on the head phantom at 1 mm the error of χ
-            by ``learned``, ``l1_qsm`` or ``medi`` is 40 to 50 % less than after ``"v_sharp"``, the fast one.
+        background: ``"auto"`` (default) is ``"residual_resharp"``, the most accurate; ``"v_sharp"`` is fast.
         inversion: ``"auto"`` (default) is ``"tv"``.
-        single_step: from total field to χ in place of background removal and inversion. ``"auto"``
-            (default) is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the
-            options. On the head phantom at 1 mm, oblique, ``ss_tv`` leaves an error of 13 %,
-            ``residual_resharp`` and ``learned`` 10 %, ``v_sharp`` and ``medi`` 24 %.
+        single_step: from total field to χ in place of background removal and inversion. ``"auto"`` (default)
+            is ``"ss_tv"``, or ``"none"`` if a background or inversion method is named, be it in the options.
         two_pass: invert a second time, within the reliable voxels alone, whose χ is then free of what a field
             of noise in the others throws far; the others keep that of the first pass. In two stages, for
-            inversions that do not weigh voxels: with a bleed at 2 mm, 7 T (0.1 % unreliable), ``tkd`` has
-            100.1 instead of 102.1 %, ``ilsqr`` 71.3 instead of 71.4 %, ``tv`` the same. Default false.
-        uncertainty: ``"learned_standard_deviation"``, ``"deep_ensemble"``, ``"laplace"``, ``"gibbs"``, ``"diffusion"``
-            or, in two stages, ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the standard deviation
-            of χ. Default ``"none"``.
+            inversions that do not weigh voxels. Default false.
+        uncertainty: ``"learned_standard_deviation"``, ``"deep_ensemble"``, ``"laplace"``, ``"gibbs"``,
+            ``"diffusion"`` or, in two stages, ``"noise_propagation"`` or ``"bootstrap"`` adds a map of the
+            standard deviation of χ. Default ``"none"``.
         options: per method name, keyword options, e.g. ``{"tv": {"weight": 1e-4}}``.
 
     Raises:
@@ -75,9 +71,9 @@ class Config:
 
         Args:
             echoes: of the scan.
-            scale: size of the scanned object relative to an adult's brain. The object is held ``1 / scale`` times
-                as large: options that are not set have their defaults, which are meant for that size; lengths
-                that are set keep their true length.
+            scale: size of the scanned object relative to an adult's brain. The object is held ``1 / scale``
+                times as large: options that are not set have their defaults, which are meant for that size;
+                lengths that are set keep their true length.
 
         Returns:
             The plan. A weight that is ``"auto"`` stays so in it, as it depends on the field.

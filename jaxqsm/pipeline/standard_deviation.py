@@ -33,7 +33,7 @@ def standard_deviation_of(
     """Compute the standard deviation of χ in ppm by a method of the stage ``uncertainty``.
 
     Args:
-        method: that gives the deviation.
+        method: that gives the standard deviation.
         chi: the map, ppm.
         local_field: that it was made from, ppm.
         mask: where both are valid.

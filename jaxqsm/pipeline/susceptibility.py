@@ -74,8 +74,8 @@ def susceptibility(
     """Find χ from a total field: in a single step, or by background removal and inversion.
 
     Args:
-        fields: from :func:`jaxqsm.pipeline.total_field`. Data are weighed by its ``weights``; edges are those of
-            its ``magnitude``.
+        fields: from :func:`jaxqsm.pipeline.total_field`. Data are weighed by its ``weights``; edges are those
+            of its ``magnitude``.
         geometry: voxel size and field direction.
         config: methods and options, or their plan.
         acquisition: for inversions whose data term is that of the phase.

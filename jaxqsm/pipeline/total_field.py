@@ -60,9 +60,9 @@ def total_field(
 ) -> FieldMaps[Array]:
     """Centre the frequency, remove the phase offset, unwrap, and fit the field over the echoes.
 
-    Voxels whose echoes disagree (unwrapping errors, noise) are peeled off the mask where they reach its border,
-    and have no weight where they lie within. A constant frequency is taken off first and given back to the
-    field at the end, so that no wrap depends on it.
+    Voxels whose echoes disagree (unwrapping errors, noise) are peeled off the mask where they reach its
+    border, and have no weight where they lie within. A constant frequency is taken off first and given back
+    to the field at the end, so that no wrap depends on it.
 
     Args:
         signal: complex, any unit, phase as received.

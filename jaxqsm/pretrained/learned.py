@@ -21,7 +21,7 @@ def learned(
 ) -> Float[Array, "x y z"]:
     """Invert with an unrolled network between the physics of the scan (MoDL), from two TV inversions.
 
-    Trained on simulated heads of 0.3 to 2 mm in any orientation, see ``networks/weights/learned.md``.
+    Trained on simulated heads of 0.3 to 2 mm in any orientation, see ``pretrained/weights/learned.md``.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -42,7 +42,7 @@ def learned(
 
     References:
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
-        :class:`jaxqsm.networks.Unrolled`.
+        :class:`jaxqsm.networks.ours.unrolled.Unrolled`.
     """
     graph, parameters = trained_network(checkpoint, "inversion")
     chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(magnitude, weights))

@@ -30,7 +30,7 @@ def learned_background(
     Laplacian boundary value method on the voxels of the scan: what is taken off the total field is harmonic,
     whatever the network says.
 
-    Trained on simulated heads, see ``networks/weights/learned_background.md``.
+    Trained on simulated heads, see ``pretrained/weights/learned_background.md``.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``.
@@ -39,8 +39,7 @@ def learned_background(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         erosion: mm taken off the mask first. Default 2: on its border lie the veins of the dura, whose field
-            then is background. With them in the mask, the error in the brain 6 mm within is two and a half
-            times as large where the head phantom is tilted by 25 to 45°.
+            then is background.
         coarse: mm; blocks of voxels are made of about this size for the network. Default 2.4, the middle of
             what it was trained on.
         checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
@@ -55,7 +54,7 @@ def learned_background(
     References:
         Bollmann et al. 2019, Z Med Phys 29:139, doi:10.1016/j.zemedi.2019.01.001 (SHARQnet);
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064 (boundary values);
-        :class:`jaxqsm.networks.HarmonicCorrection`.
+        :class:`jaxqsm.networks.ours.harmonic_correction.HarmonicCorrection`.
     """
     graph, parameters = trained_network(checkpoint, "background")
     size = np.asarray(geometry.voxel_size)

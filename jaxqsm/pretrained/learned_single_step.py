@@ -25,7 +25,7 @@ def learned_single_step(
     """Reconstruct χ from a total field with a network that corrects single-step total variation.
 
     Trained on simulated heads of 0.8 to 3 mm in any orientation, see
-    ``networks/weights/learned_single_step.md``.
+    ``pretrained/weights/learned_single_step.md``.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -38,14 +38,15 @@ def learned_single_step(
 
     Returns:
         χ in ppm, zero mean in the mask that comes with it, zero outside: the given one, or the part of it
-        where the network says that its output is valid (:meth:`jaxqsm.networks.SingleStep.valid`).
+        where the network says that its output is valid
+        (:meth:`jaxqsm.networks.ours.single_step.SingleStep.valid`).
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
 
     References:
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step);
-        :class:`jaxqsm.networks.SingleStep`.
+        :class:`jaxqsm.networks.ours.single_step.SingleStep`.
     """
     graph, parameters = trained_network(checkpoint, "single_step")
     inside = jnp.asarray(mask)

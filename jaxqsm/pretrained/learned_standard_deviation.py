@@ -24,7 +24,8 @@ def learned_standard_deviation(
     """Predict the standard deviation of the error of a map of χ with a network.
 
     It counts noise, what the field does not determine, and the bias of regularisation, as they were in its
-    training: simulated heads, see ``networks/weights/learned_standard_deviation.md``. The map may be of any inversion.
+    training: simulated heads, see ``pretrained/weights/learned_standard_deviation.md``. The map may be of any
+        inversion.
 
     Args:
         chi: the map, ppm, shape ``(x, y, z)``.
@@ -37,12 +38,12 @@ def learned_standard_deviation(
             wrote. Default ``"learned_standard_deviation"``.
 
     Returns:
-        ppm, zero outside the mask. On 40 patches that were not trained on, χ ± 1.645 deviations holds the
-        truth in 86 % of the voxels with :func:`jaxqsm.inversion.tv`, 88 % with ``l1_qsm``, 90 % with ``medi``
-        and 97 % with :func:`learned`, whose errors are smaller than those it was trained on.
+        ppm, zero outside the mask. Its measured coverage is in the model card;
+        for:func:`~jaxqsm.pretrained.learned`, whose errors are smaller than those of its training, the
+        intervals are wide.
 
     Raises:
-        ValueError: there are no such weights, or they give no deviation.
+        ValueError: there are no such weights, or they give no standard deviation.
 
     References:
         Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138.

@@ -21,26 +21,26 @@ def learned_unwrapping(
     """Unwrap phase with a network that corrects least squares, to exact 2π multiples (PHU-NET).
 
     Trained on simulated heads of 0.5 to 2 mm in any orientation, see
-    ``networks/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`, which
-    counts fewer turns wrongly, is a callback to the CPU.
+    ``pretrained/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`,
+    which counts fewer turns wrongly, is a callback to the CPU.
 
     Args:
         wrapped: phase in rad; echoes are unwrapped one by one.
         mask: where phase is meaningful; its parts should touch, as the constant is one for all.
         geometry: voxel size and field direction.
-        magnitude: optional, of the same shape, any unit; dark voxels are believed less.
+        magnitude: optional, of the same shape, any unit; dark voxels have less weight.
         checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``unwrapping``. Default ``"learned_unwrapping"``.
 
     Returns:
-        Unwrapped phase in rad, the given one plus whole turns, zero outside the mask.
+        Unwrapped phase in rad, the input plus 2π multiples, zero outside the mask.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
 
     References:
         Zhou et al. 2021, MRM 86:3321, doi:10.1002/mrm.28927 (PHU-NET);
-        :class:`jaxqsm.networks.PHUNet`.
+        :class:`jaxqsm.networks.published.phu_net.PHUNet`.
     """
     graph, parameters = trained_network(checkpoint, "unwrapping")
     inside = jnp.asarray(mask)

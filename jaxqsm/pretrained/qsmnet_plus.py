@@ -18,8 +18,8 @@ def qsmnet_plus(
     """Invert with a U-Net without physics, for axial scans of 1 mm: a baseline (QSMnet+).
 
     The architecture of QSMnet at a quarter of its width and three levels deep, trained on simulated heads,
-    see ``networks/weights/qsmnet_plus.md``. Field direction and voxel size are not used: of other scans than
-    axial ones of 1 mm it makes wrong maps. :func:`learned` is the better one for those as well.
+    see ``pretrained/weights/qsmnet_plus.md``. Field direction and voxel size are not used: of other scans
+    than axial ones of 1 mm it makes wrong maps. :func:`learned` is the better one for those as well.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.

@@ -27,12 +27,13 @@ def red(
 
     Solves DW² (Dχ − field) / noise² + trust / level² (χ − denoised χ) = 0 by fixed-point iteration: the
     denoised χ is held, and the linear equation solved by conjugate gradients. Unlike
-    :func:`~jaxqsm.pretrained.plug_and_play` its level stays, so that what it converges to does not depend on how long it runs.
+    :func:`~jaxqsm.pretrained.plug_and_play` its level stays, so that what it converges to does not depend on
+    how long it runs.
 
     Args:
         local_field, mask, geometry, magnitude, weights: as for :func:`~jaxqsm.pretrained.plug_and_play`.
-        level: that the denoiser is told, ppm of χ where the field has a root mean square of 0.02 ppm.
-            Default 0.03.
+        level: noise that the denoiser is conditioned on, ppm of χ where the field has a root mean square of
+            0.02 ppm. Default 0.03.
         trust: as for :func:`~jaxqsm.pretrained.plug_and_play`.
         max_iterations: default 15.
         checkpoint: as for :func:`~jaxqsm.pretrained.plug_and_play`.

@@ -37,11 +37,11 @@ def ss_tv(
 ) -> MaskedVolume:
     """Minimise Σ W² h(S (Dχ − total field)) + weight Σ |M ∇χ|₁, S an SMV filter.
 
-    A background field equals its mean over any ball within the mask, so that δ − ball removes it. Each voxel
-    counts with the largest ball that fits into the mask about it. Two-stage methods must undo δ − ball, which
-    loses what varies slowly; here χ is compared with the field behind the same filter, and nothing is undone.
-    h is half the square, and goes on in a straight line from a misfit of ``huber_threshold``: wrong turns of the phase,
-    and vessels that no voxel resolves, pull no more than noise does.
+    A background field equals its spherical mean within the mask, so the SMV filter S removes it. Each voxel
+    counts with the largest kernel that fits into the mask about it. Two-stage methods must deconvolve S,
+    which loses what varies slowly; here χ is compared with the field behind the same filter, and nothing is
+    undone. h is half the square, and goes on in a straight line from a misfit of ``huber_threshold``:
+    unwrapping errors of the phase, and vessels that no voxel resolves, pull no more than noise does.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -53,21 +53,19 @@ def ss_tv(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default 5e-4.
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
-        huber_threshold: ppm. Default 0.02: a head of 3 mm voxels at 7 T, 3 % of them unwrapped wrongly, then has an
-            error of 59 %, without a knee 91 %; at 1 mm and 3 T, where all are right, it makes no difference.
-        radii: of the balls in mm. Default 16, 8, 4 and 2: on the head phantom at 2 mm the error of χ is
-            19.7 %, without the 16 21.0 %, with 5 alone 20.9 % in a smaller mask. By :func:`v_sharp` and
-            :func:`medi` it is 27.6 %, and by :func:`medi` of the true local field 18.5 %.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2: on the head phantom at 1 mm
-            the error of χ is 13.8 % with it, after 40 iterations, and 13.6 % where it no longer changes.
+        huber_threshold: of h, ppm. Default 0.02: unwrapping errors then pull little, and without any it makes
+            no difference.
+        radii: of the SMV kernels in mm. Default 16, 8, 4 and 2: the large ones determine what varies slowly,
+            the small ones reach the border.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
         χ in ppm, zero mean in the mask that comes with it, zero outside: the given mask eroded by the
-        smallest ball. Two real FFTs an iteration, and two more for every radius; implicit gradients.
+        smallest kernel. Two real FFTs an iteration, and two more for every radius; implicit gradients.
 
     References:
-        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several balls);
+        Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several kernels);
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges).
     """
     given = inversion_problem(total_field, mask, geometry, magnitude, weights)

@@ -41,10 +41,10 @@ def tgv_qsm(
     is used, the published method takes wrapped phase; this takes the total field, which
     :func:`jaxqsm.unwrapping.laplacian` makes of it.
 
-    The published primal-dual iteration carries what varies slowly from voxel to voxel, and stops after 1 000
-    steps before it has arrived: an error of 58 % on the head phantom, whose map has two thirds of χ. Here
-    −ψ is the field of χ, and another that is harmonic in the mask, less the total field's part that is zero
-    on the border (:func:`jaxqsm.background.lbv`), which states the same problem; k-space then carries it.
+    The published primal-dual iteration carries what varies slowly from voxel to voxel, and its 1 000 steps do
+    not converge. Here −ψ is the field of χ, and another that is harmonic in the mask, less the total field's
+    part that is zero on the border (:func:`jaxqsm.background.lbv`), which states the same problem; k-space
+    then carries it.
 
     Args:
         total_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.

@@ -21,7 +21,8 @@ def shrink(arrays: Arrays, threshold: ArrayLike, *, huber_threshold: float = 0.0
     Args:
         arrays: any number, of one shape.
         threshold: how much nearer, unit of ``arrays``, a number or one a voxel; smaller values become zero.
-        huber_threshold: size below which the penalty is a square (Huber's), unit of ``arrays``. Default 0, for none.
+        huber_threshold: size below which the penalty is a square (Huber's), unit of ``arrays``. Default 0,
+            for none.
 
     Returns:
         Arrays of the same shape.

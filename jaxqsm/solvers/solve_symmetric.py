@@ -14,11 +14,11 @@ Linear = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 def solve_symmetric(
     operator: Linear,
-    right: Float[Array, "..."],
+    right: Float[Array, ...],
     *,
     max_iterations: int,
     preconditioner: Linear = lambda residual: residual,
-) -> Float[Array, "..."]:
+) -> Float[Array, ...]:
     """Solve A x = b for a symmetric, positive semi-definite A by conjugate gradients.
 
     The derivative is that of the solution, found by one more solve with A, so memory does not grow with

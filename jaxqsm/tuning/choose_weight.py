@@ -27,14 +27,15 @@ HELD_OUT = 0.1
 """Part of the voxels whose field the inversion does not see."""
 
 LITTLE = 1e-3
-"""Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in balls around."""
+"""Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in SMV kernels
+around."""
 
 FILLINGS = 15
-"""Rounds of filling held-out voxels by the prediction. Each leaves of its error the voxel's part in its own prediction, the
-larger, the smaller the weight: too few would make small weights look bad."""
+"""Rounds of filling held-out voxels by the prediction. Each leaves of its error the voxel's part in its own
+prediction, the larger, the smaller the weight: too few would make small weights look bad."""
 
 RADII = (8.0, 4.0, 2.0)
-"""mm, of the balls behind which a single step is judged."""
+"""Radii in mm of the SMV kernels that a single step is scored with."""
 
 
 def choose_weight(
@@ -52,14 +53,16 @@ def choose_weight(
 
     A tenth of the voxels, drawn at random, get no weight in the data term. Too small a weight fits the noise
     of the rest, too large a one not even their field: both predict the held-out field badly. Of a method from
-    total field to χ the field behind δ − ball is judged, which no background passes. Weights are
+    total field to χ the SMV-filtered field is scored, which no background passes. Weights are
     tried from the method's default downhill in steps of 1.8; the lowest and its neighbours make a parabola.
 
-    A method without a data term of its own weights, as :func:`tikhonov`, is shown its own prediction there.
+    A method without a data term of its own weights, as :func:`~jaxqsm.inversion.tikhonov`, has its own
+    prediction there.
 
     Args:
-        method: an inversion with a ``weight``, such as :func:`tv`, :func:`medi` or :func:`l1_qsm`; or
-            a single step, which gives χ and mask, such as :func:`ss_tv`.
+        method: an inversion with a ``weight``, such as :func:`~jaxqsm.inversion.tv`,
+            :func:`~jaxqsm.inversion.medi` or :func:`~jaxqsm.inversion.l1_qsm`; or a single step, which gives
+            χ and mask, such as :func:`~jaxqsm.single_step.ss_tv`.
         field: ppm, shape ``(x, y, z)``: what the method takes, local or total.
         mask: where it is valid.
         geometry: voxel size and field direction.
@@ -70,11 +73,8 @@ def choose_weight(
 
     Returns:
         The weight, in the method's unit. It takes four solves or more, and is a number of Python: compute it
-        before tracing. On two whole heads the error of χ with it is within 5 % of that with the best weight
-        of a grid for every method (``benchmarks/chosen_weights.md``); on twelve simulated patches of 48³
-        voxels, of many voxel sizes, noises and strengths, 2 % above it on average with :func:`tv` and 4 %
-        with :func:`l1_qsm`, at worst 8 % and 23 %. It judges noise alone: where the field has other errors,
-        as of wrong turns, the weight is too small.
+        before tracing. Measured against the best weight of a grid in ``results/chosen_weights.md``. It judges
+        noise alone: where the field has other errors, as of unwrapping errors, the weight is too small.
 
     Raises:
         ValueError: the method has no ``weight``.

@@ -50,10 +50,11 @@ def learn_weight(
     """Find the weight of least error in reference scans, by hyper-gradient descent.
 
     The error is differentiated through the solver, implicitly: a step costs about two solves a scan, whatever
-    the number of iterations. Without a truth, :func:`choose_weight` judges by voxels that are held out.
+    the number of iterations. Without a truth, :func:`~jaxqsm.tuning.choose_weight` judges by voxels that are
+    held out.
 
     Args:
-        method: an inversion with a ``weight``, such as :func:`tv`, or a single step.
+        method: an inversion with a ``weight``, such as :func:`~jaxqsm.inversion.tv`, or a single step.
         scans: of any shapes; their mean relative error counts.
         start: weight to begin from. Default: the method's own default.
         max_iterations: of Adam on the weight's logarithm. Default 15.

@@ -26,9 +26,9 @@ def bootstrap(
 ) -> Ensemble:
     """Repeat an inversion with fresh noise on the field, and measure the spread of χ.
 
-    Unlike :func:`noise_propagation`, which follows noise to first order, it asks nothing of the method: not a
-    derivative, and not that small noise shows what noise does. A method that draws, such as
-    :func:`jaxqsm.fitting.implicit_representation`, has a key of its own each time, so that this is an
+    Unlike :func:`~jaxqsm.uncertainty.noise_propagation`, which follows noise to first order, it asks nothing
+    of the method: not a derivative, and not that small noise shows what noise does. A method that draws, such
+    as :func:`jaxqsm.fitting.implicit_representation`, has a key of its own each time, so that this is an
     ensemble. What a method gets wrong every time is not in it.
 
     Args:
@@ -38,12 +38,12 @@ def bootstrap(
         geometry: voxel size and field direction.
         noise: standard deviation of the field in each voxel, ppm.
         key: random key.
-        repeats: inversions, at least two. Default 8: the deviation of a voxel is known to 27 %, as
-            1 / √(2 · (repeats − 1)).
+        repeats: inversions, at least two. Default 8; the standard deviation of a voxel has a relative error
+            of 1 / √(2 · (repeats − 1)).
         options: further keyword arguments of the method.
 
     Returns:
-        Mean, deviation and members, as :func:`ensemble`.
+        Mean, standard deviation and members, as :func:`ensemble`.
 
     Raises:
         ValueError: fewer than two repeats.

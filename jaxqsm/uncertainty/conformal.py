@@ -1,4 +1,4 @@
-"""Deviations made right by scans whose truth is known."""
+"""Standard deviations made right by scans whose truth is known."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def conformal_factor(
 ) -> Float[Array, ""]:
     """Find the factor on standard deviations that calibrates their intervals (conformal prediction).
 
-    A method that counts noise alone, or whose prior is not quite that of tissue, gives deviations that are
-    too small or too large by much the same factor in scans of one kind. So simulate a few of your kind
-    (voxel size, noise, field strength), and multiply by what they show. Where a new scan is like them its
-    intervals of ``level`` then hold the truth in that part of the voxels, whatever the method assumes; a new
-    kind of scan needs a new factor.
+    A method that counts noise alone, or whose prior is not quite that of tissue, gives standard deviations
+    that are too small or too large by much the same factor in scans of one kind. So simulate a few of your
+    kind (voxel size, noise, field strength), and multiply by what they show. Where a new scan is like them
+    its intervals of ``level`` then hold the truth in that part of the voxels, whatever the method assumes; a
+    new kind of scan needs a new factor.
 
     Args:
         errors: estimate less truth of each scan, both relative to their means in the mask; shapes may differ.
@@ -34,10 +34,11 @@ def conformal_factor(
         level: nominal part, 0 to 1. Default 0.9.
 
     Returns:
-        The factor: the quantile of |error| / deviation over all voxels, over that of a normal distribution.
+        The factor: the quantile of |error| / standard deviation over all voxels, over that of a normal
+        distribution.
 
     Raises:
-        ValueError: not as many errors as deviations and masks, or none.
+        ValueError: not as many errors as standard deviations and masks, or none.
 
     References:
         Angelopoulos et al. 2022, ICML, arXiv:2202.05265 (conformal intervals for images).
@@ -50,7 +51,8 @@ def conformal_factor(
     """
     if not len(errors) == len(standard_deviations) == len(masks) > 0:
         raise ValueError(
-            f"{len(errors)} errors, {len(standard_deviations)} standard deviations and {len(masks)} masks: one of each a scan"
+            f"{len(errors)} errors, {len(standard_deviations)} standard deviations and {len(masks)} masks: "
+            "one of each a scan"
         )
     ratios = [
         jnp.where(

@@ -28,7 +28,7 @@ def coverage(
         level: nominal part, 0 to 1. Default 0.9, i.e. 1.645 standard deviations.
 
     Returns:
-        From 0 to 1; ``level`` where the deviation is right.
+        From 0 to 1; ``level`` where the standard deviation is right.
     """
     within = jnp.abs(error) <= ndtri(0.5 + level / 2) * standard_deviation
     return jnp.sum(within & mask) / jnp.maximum(mask.sum(), 1)

@@ -14,7 +14,7 @@ from jaxqsm.uncertainty.perturbation import noise_of_voxels
 from jaxqsm.variational.common import confidence, referenced
 
 MEMBERS = ("ensemble_1", "ensemble_2", "ensemble_3", "ensemble_4")
-"""Small networks like :func:`jaxqsm.networks.learned`'s, each with first weights and data of its own."""
+"""Small networks like :func:`jaxqsm.pretrained.learned`'s, each with first weights and data of its own."""
 
 FACTOR = 1.9
 """Calibration factor of the distances, see ``pretrained/weights/ensemble.md``."""
@@ -33,10 +33,10 @@ def deep_ensemble(
 ) -> Ensemble:
     """Invert with four networks, and measure the distance of a map of χ from theirs.
 
-    The networks are alike but for their first weights and their training data, and each is shown the field
-    with noise of the same size drawn onto it once more. Where field and training determine χ they agree;
-    where not, each has its own opinion. What the map has that none of them has counts as well, so it may be
-    of any inversion. What all of them get wrong alike does not: hence the factor.
+    The networks are alike but for their first weights and their training data, and the input of each is the
+    field with noise of the same size drawn onto it once more. Where field and training determine χ they
+    agree; where not, each has its own opinion. What the map has that none of them has counts as well, so it
+    may be of any inversion. What all of them get wrong alike does not: hence the factor.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -47,11 +47,12 @@ def deep_ensemble(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         key: of the noise; default ``jax.random.key(0)``.
-        factor: on the distance. Default 1.9, found on simulated patches; :func:`conformal_factor` finds that
-            of one kind of scan.
+        factor: on the distance. Default 1.9, found on simulated patches;
+            :func:`~jaxqsm.uncertainty.conformal_factor` finds that of one kind of scan.
 
     Returns:
-        Mean of the networks' maps, deviation of the error of ``chi``, zero outside the mask, and their maps.
+        Mean of the networks' maps, standard deviation of the error of ``chi``, zero outside the mask, and
+        their maps.
 
     References:
         Lakshminarayanan, Pritzel & Blundell 2017, NeurIPS, arXiv:1612.01474 (deep ensembles); Efron &

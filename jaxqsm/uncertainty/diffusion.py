@@ -61,7 +61,7 @@ def diffusion(
             wrote for the task ``denoising``. Default ``"denoiser"``.
 
     Returns:
-        Mean, deviation, noise and samples.
+        Mean, standard deviation, noise and samples.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.

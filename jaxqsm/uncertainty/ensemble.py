@@ -40,8 +40,9 @@ def ensemble(
     """Compute mean and spread of χ of several inversions: networks of several seeds, or fits.
 
     The mean is often better than any member. The spread is what chance in training or fitting does, and the
-    noise of the field if that is told; an error that all members share is not in it, so that intervals made
-    of it are too narrow by as much (:func:`coverage` tells, :func:`conformal_factor` mends).
+    noise of the field if that is given; an error that all members share is not in it, so that intervals made
+    of it are too narrow by as much (:func:`~jaxqsm.uncertainty.coverage` tells,
+    :func:`~jaxqsm.uncertainty.conformal_factor` mends).
 
     Args:
         inversions: functions of field, mask, geometry, magnitude and weights, at least two, for example
@@ -56,7 +57,7 @@ def ensemble(
         key: random state of that; default ``jax.random.key(0)``.
 
     Returns:
-        Mean, deviation and members.
+        Mean, standard deviation and members.
 
     Raises:
         ValueError: fewer than two inversions.

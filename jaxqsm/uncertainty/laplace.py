@@ -29,7 +29,7 @@ class LaplaceApproximation(NamedTuple):
         standard_deviation: standard deviation of χ about its estimate, ppm, zero outside the mask.
         noise: standard deviation of the field where its weight is 1, ppm, by
             :func:`jaxqsm.physics.field_noise`.
-        samples: deviations of χ from its estimate, ``(sample, x, y, z)``, ppm.
+        samples: standard deviations of χ from its estimate, ``(sample, x, y, z)``, ppm.
     """
 
     standard_deviation: Float[Array, "x y z"]
@@ -60,11 +60,9 @@ def laplace(
     regions, and for directions that the field determines, little spread is left; along the magic-angle cone
     and at edges much.
 
-    It does not know of the bias of the estimate: where total variation has taken contrast away, the truth is
-    farther off than this says. In the middle of the head phantom at 2 mm nominal 90 % intervals about
-    :func:`jaxqsm.inversion.tv` covered 94 % of the voxels where σ was 0.004 ppm, 92 % where it was 0.002,
-    63 % where it was 0.001: the less noise, the more of the error is bias.
-    :func:`jaxqsm.networks.learned_standard_deviation` counts bias too.
+    It does not include the bias of the estimate: where total variation has taken contrast away, the truth is
+    farther off than this says; the less noise, the more of the error is
+    bias.:func:`jaxqsm.pretrained.learned_standard_deviation` includes bias.
 
     Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
     covariance is stored. The mean of every sample over the mask is taken off, as χ is relative.
@@ -78,12 +76,11 @@ def laplace(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         weight: of total variation, ppm · mm: rate times σ². Default: the rate is found.
-        samples: maps drawn in the last round. Default 8: with the averaging over 2 mm the deviation is known
-            to about 5 %.
+        samples: maps drawn in the last round. Default 8, averaged over 2 mm.
         max_iterations: of conjugate gradients a sample, preconditioned in k-space. Default 40.
 
     Returns:
-        The deviation, the noise, and the samples. Four real FFTs an iteration.
+        The standard deviation, the noise, and the samples. Four real FFTs an iteration.
 
     References:
         Babacan, Molina & Katsaggelos 2009, IEEE TIP 18:12, doi:10.1109/TIP.2008.2007354 (variational total

@@ -31,14 +31,15 @@ def noise_propagation(
     far χ would scatter if the scan were repeated, and says nothing of what the method gets wrong every time.
 
     Args:
-        method: an inversion, such as :func:`jaxqsm.inversion.tv` or :func:`jaxqsm.networks.learned`.
+        method: an inversion, such as :func:`jaxqsm.inversion.tv` or :func:`jaxqsm.pretrained.learned`.
         local_field: ppm, shape ``(x, y, z)``.
         mask: where it is valid.
         geometry: voxel size and field direction.
         noise: standard deviation of the field in each voxel, ppm: that of the signal over
             :func:`jaxqsm.field_mapping.precision`.
         key: random key.
-        probes: random fields. Default 16: the deviation of a voxel is known to 18 %, as 1 / √(2 · probes).
+        probes: random fields. Default 16; the standard deviation of a voxel has a relative error of 1 / √(2 ·
+            probes).
         options: further keyword arguments of the method.
 
     Returns:

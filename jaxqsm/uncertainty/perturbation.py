@@ -43,7 +43,7 @@ def draw(
         given: the problem; its field is not used.
         noise: ppm, standard deviation of the field where its weight is 1.
         stiffness: mm² / ppm², inverse variance of every voxel's gradient.
-        field: ppm, whose χ is the mean of the samples. Default 0: deviations from the mean.
+        field: ppm, whose χ is the mean of the samples. Default 0: standard deviations from the mean.
         start: ppm, where the solver begins.
         samples: how many, one after another.
         max_iterations: of conjugate gradients a sample, preconditioned in k-space.

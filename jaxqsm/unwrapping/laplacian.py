@@ -39,9 +39,7 @@ def laplacian(
         max_iterations: default 10, which leaves 1e-4 of the residual in a head; 1 would be the plain
             Laplacian method with the mask as its only data, wrong by radians near the border.
         congruent: give the nearest phase that is the input plus multiples of 2π. These are right where the
-            smooth error is below half a turn: on ten simulated patches, some with several turns between
-            voxels, 4.5 % were wrong, and 5.9 % of :func:`romeo`'s from the same single echoes, which unlike
-            this is no method for GPU and TPU. Default false, as the smooth phase has a derivative.
+            smooth error is below π. Default false, as the smooth phase has a derivative.
 
     Returns:
         Unwrapped phase in rad, zero outside the mask. Its constant makes it agree with ``wrapped``

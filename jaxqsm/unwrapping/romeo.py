@@ -44,7 +44,7 @@ def romeo(
 
     Region growing is sequential: a compiled loop on the CPU. Under ``jit``, ``grad`` or ``vmap`` it
     becomes a host callback that returns whole numbers only, so the gradient is the identity. On a
-    GPU or TPU call it before the jitted part, or use :func:`laplacian` inside.
+    GPU or TPU call it before the jitted part, or use :func:`~jaxqsm.unwrapping.laplacian` inside.
 
     Args:
         wrapped: phase in rad; several echoes must share one phase offset of zero (remove it first).

@@ -29,11 +29,12 @@ from jaxqsm.variational.field_split import Harmonic, field_split
 from jaxqsm.variational.problem import InversionProblem, Volume
 
 GRADIENT_RHO = 100.0
-"""ADMM penalty parameter ρ of the split gradient ∇χ, relative to the weight. The published choice; any other has the same
-solution, but takes longer to it."""
+"""ADMM penalty parameter ρ of the split gradient ∇χ, relative to the weight. The published choice; any other
+has the same solution, but takes longer to it."""
 
 FIELD_RHO = 0.1
-"""ADMM penalty parameter ρ of the split field of TGV. With 1, the usual, slopes take four times as many iterations."""
+"""ADMM penalty parameter ρ of the split field of TGV. With 1, the usual, slopes take four times as many
+iterations."""
 
 IMAGE_RHO = 1e-2
 """ADMM penalty parameter ρ of the split image."""
@@ -66,8 +67,8 @@ def total_variation_admm(
         weight: ppm · mm.
         shrink: proximal map of the penalty at unit weight, from gradients and threshold; default that of the
             sum of sizes.
-        image: proximal map, at a tightness of :data:`IMAGE_RHO`, of what else is known of χ itself.
-        field_rho: how tightly the split field follows Dχ; any has the same solution. The default 1, as
+        image: proximal map, at ρ = :data:`IMAGE_RHO`, of what else is known of χ itself.
+        field_rho: ADMM penalty parameter ρ of the split field; any has the same solution. The default 1, as
             published, moves χ at the pace of one measurement; several together can do with less.
         harmonic: another field, found along with that of χ; of one measurement.
         relaxation: of each step, see :func:`jaxqsm.solvers.douglas_rachford`.
@@ -126,7 +127,7 @@ def k_space_completion(
 
     Args:
         spectrum: of χ, on the half spectrum.
-        known: how much it is to be believed at each frequency, 0 to 1.
+        known: confidence at each frequency, 0 to 1.
         given: the problem; its grid and geometry are used.
         weight: ppm · mm.
         shrink: as in :func:`total_variation_admm`.

@@ -58,7 +58,7 @@ def of_phase(
 def huber(field: Volume, weights: Volume, *, huber_threshold: ArrayLike, rho: ArrayLike = 1.0) -> Proximal:
     """Make the proximal map of Huber's function of the misfit, quadratic up to ``huber_threshold``.
 
-    It is the linear term for noise, and does not believe gross errors.
+    It is the linear term for noise, and is robust against gross errors.
     """
     strongest = jnp.asarray(huber_threshold) * weights / rho
 

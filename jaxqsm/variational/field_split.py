@@ -22,7 +22,7 @@ class Harmonic(NamedTuple):
     Attributes:
         kept: share of the split Laplacian that one step keeps in each voxel: 0 where h is harmonic, 1 where
             it is free, between where its Laplacian costs something.
-        rho: mm⁴; how tightly the split Laplacian follows that of h.
+        rho: mm⁴; ADMM penalty parameter of the split Laplacian of h.
     """
 
     kept: Volume
@@ -33,7 +33,7 @@ class DipoleField:
     """The split field follows Dχ.
 
     Attributes:
-        hessian: the square of χ's spectrum counts with it in ½ tightness |Dχ − field|².
+        hessian: the square of χ's spectrum counts with it in ½ ρ |Dχ − field|².
     """
 
     def __init__(self, given: InversionProblem, rho: ArrayLike):
@@ -49,7 +49,8 @@ class DipoleField:
         return data_term(state)
 
     def pull(self, state: Any) -> tuple[Spectrum, Any]:
-        """Compute the gradient on χ's spectrum towards the split field, and the state that :meth:`follow` needs."""
+        """Compute the gradient on χ's spectrum towards the split field, and the state that :meth:`follow`
+        needs."""
         spectrum = _joined(self.kernel * jnp.fft.rfftn(state, axes=SPACE))
         return jnp.asarray(self.rho * spectrum), None
 
@@ -59,7 +60,7 @@ class DipoleField:
 
 
 class DipoleAndHarmonicField:
-    """The split field follows Dχ + h, and split sources follow ∇²h; interface of :class:`OfChi`.
+    """The split field follows Dχ + h, and split sources follow ∇²h; interface of :class:`DipoleField`.
 
     At each frequency h is least ½ tight |Dχ + h − field|² + ½ stiff |∇²h − sources|², eliminated in closed
     form; with e the symbol of −∇², what stays of χ's tie to its field is tight stiff e² / (tight + stiff e²).

@@ -28,7 +28,7 @@ class InversionProblem(NamedTuple):
     """An inversion on its padded grid.
 
     Field, weights and kernel may have one more axis in front: several measurements of one χ, of which
-    :func:`total_variation_admm` takes account of all.
+    :func:`~jaxqsm.variational.total_variation_admm` takes account of all.
 
     Attributes:
         field: ppm, zero outside the mask.
@@ -103,10 +103,10 @@ def smv_filtered(given: InversionProblem, radius: float) -> InversionProblem:
 
     Args:
         given: the problem.
-        radius: of the ball in mm.
+        radius: of the SMV kernel in mm.
 
     Returns:
-        Field and kernel filtered, weights and mask eroded by the ball.
+        Field and kernel filtered, weights and mask eroded by the kernel.
     """
     response = 1 - jnp.fft.rfftn(spherical_kernel(given.shape, radius, given.geometry)).real
     fits = erode(given.mask, radius, given.geometry)
@@ -127,7 +127,7 @@ def smv_filtered_by_radii(given: InversionProblem, radii: Sequence[float]) -> In
         radii: in mm.
 
     Returns:
-        Fields, weights and kernels with an axis of balls in front; the mask is that of the smallest ball.
+        Fields, weights and kernels with an axis of kernels in front; the mask is that of the smallest.
     """
     valid = jnp.zeros_like(given.mask)
     each = []

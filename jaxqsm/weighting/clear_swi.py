@@ -35,9 +35,9 @@ def clear_swi(
     """Combine all echoes, homogenise their magnitude, and apply a sigmoid phase mask (CLEAR-SWI).
 
     Every echo's phase is unwrapped before its slow part is taken off, so that nothing turns over near the
-    nose and ears as it does with :func:`swi`; echoes count by the phase contrast to noise that they have,
-    magnitude times echo time. The joint magnitude is the root of the sum of squares over its mean
-    about every voxel, which takes the coil's sensitivity off and compresses what is bright.
+    nose and ears as it does with :func:`~jaxqsm.weighting.swi`; echoes count by the phase contrast to noise
+    that they have, magnitude times echo time. The joint magnitude is the root of the sum of squares over its
+    mean about every voxel, which takes the coil's sensitivity off and compresses what is bright.
 
     Args:
         unwrapped: phase in rad, such as that of :func:`jaxqsm.unwrapping.laplacian`; positive where the field

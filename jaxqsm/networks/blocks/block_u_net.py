@@ -33,7 +33,7 @@ class BlockUNet(nnx.Module):
         channels: of a block of the input.
         out: of a block of the output.
         width: channels of the upper level; the lower one has twice as many.
-        conditioning: how many it is told.
+        conditioning: length of the conditioning vector.
         gain: of the output at first. Default 0.1; where it corrects something that is good already, 0.
         slab: blocks along x, an even number, that it works on at a time in longer volumes; the result is
             the same.

@@ -36,12 +36,11 @@ def conv3d(
 
     Notes:
         On GPU and TPU, XLA's own convolution. On the CPU its 3-D convolution is several times slower than
-        matrix products are: there the windows of a few planes at a time are laid out over the last two
-        axes and multiplied with all the kernel's planes at once, and the results are added in place,
-        shifted along the first; kernels of 3³ for many channels go through
-        :mod:`jaxqsm.networks.blocks.winograd`, whose results differ by rounding. The derivative is written by hand
-        in the same forms, and may itself be differentiated in reverse mode any number of times. ``jax.jvp``
-        is not defined.
+        matrix products are: there the windows of a few planes at a time are laid out over the last two axes
+        and multiplied with all the kernel's planes at once, and the results are added in place, shifted along
+        the first; kernels of 3³ for many channels go through :mod:`jaxqsm.networks.blocks.winograd`, whose
+        results differ by rounding. The derivative is written by hand in the same forms, and may itself be
+        differentiated in reverse mode any number of times. ``jax.jvp`` is not defined.
     """
     _check(images, kernel)
     return jax.lax.platform_dependent(images, kernel, cpu=_on_cpu, default=_native)

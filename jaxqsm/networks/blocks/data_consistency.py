@@ -153,7 +153,8 @@ def proximal_step(
     """Minimise ½ |W (Dv − field)|² + ½ strength |v − χ|² over v by conjugate gradients.
 
     The derivative is implicit: as the normal equations are symmetric, it is another solve with them, and
-    memory does not grow with ``max_iterations``. It is that of the solution, so take iterations enough for the
+    memory does not grow with ``max_iterations``. It is that of the solution, so take iterations enough for
+    the
     strength: 10 (default) reduce the error a thousandfold at a strength of 0.1. They are preconditioned by
     the inverse in k-space that weights of one size everywhere would have. They begin at ``start``, by default
     at χ.

@@ -16,7 +16,8 @@ from jaxqsm.networks.blocks.layers import Convolution
 
 @dataclasses.dataclass(frozen=True)
 class StridedUNetConfig:
-    """Size and units of :class:`DeepQSM` and :class:`SHARQnet`; sizes are of our choosing.
+    """Size and units of :class:`jaxqsm.networks.published.deepqsm.DeepQSM` and
+    :class:`jaxqsm.networks.published.sharqnet.SHARQnet`; sizes are of our choosing.
 
     Attributes:
         channels: of the first level; each deeper one has twice as many, up to 512. Default 16.

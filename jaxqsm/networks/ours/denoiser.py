@@ -44,8 +44,8 @@ class DenoiserConfig:
 class Denoiser(Network):
     """χ with white noise of a known size to its expected value without.
 
-    Only the size of voxels is told, not the direction of the field: susceptibility looks the same in all. So
-    one denoiser serves any scan, as the prior of plug-and-play inversion and of posterior sampling: the
+    It is conditioned on the size of voxels, not on the field direction: susceptibility looks the same in all.
+    So one denoiser serves any scan, as the prior of plug-and-play inversion and of posterior sampling: the
     expected value less what it was made from, over the variance of the noise, is the slope of the logarithm
     of the density of noisy maps.
 

@@ -35,7 +35,7 @@ FIRST_GUESS = 0.15
 
 @dataclasses.dataclass(frozen=True)
 class ErrorStandardDeviationConfig:
-    """Size of :class:`ErrorDeviation`.
+    """Size of :class:`ErrorStandardDeviation`.
 
     Attributes:
         channels: at half resolution; twice as many at a quarter. Default 16.
@@ -50,11 +50,11 @@ class ErrorStandardDeviationConfig:
 class ErrorStandardDeviation(Network):
     """Standard deviation of the error of an estimate of χ, from the estimate, the field and their misfit.
 
-    It is told what an estimate leaves of the field, how that pulls at χ, and where χ is steep. The estimates
+    Its inputs are the residual field of an estimate, its gradient step, and the steepness of χ. The estimates
     of its training are total-variation inversions of all weights, of least squares and least absolute
     misfits, with the magnitude's edges and without. Train it with the loss ``likelihood``, which is least
-    where the deviation is that of the errors: so it counts noise, what the field does not determine, and
-    the bias of regularisation alike, as far as its examples are like the scan.
+    where the standard deviation is that of the errors: so it counts noise, what the field does not determine,
+    and the bias of regularisation alike, as far as its examples are like the scan.
 
     Args:
         config: its size.

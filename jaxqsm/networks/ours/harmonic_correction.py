@@ -1,4 +1,4 @@
-"""The background removal we recommend: what two classical methods leave of the background, learned."""
+"""Learned background removal: a correction of two classical methods."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class HarmonicCorrection(Network):
 
     True local field and any estimate of it differ by a harmonic field, as both leave of the total field a
     background without sources in the mask. So the correction is smooth, and voxels of 2 or 3 mm suffice for
-    it: :func:`~jaxqsm.networks.learned_background` uses this network so. Fields are divided by the root mean
-    square of the estimates first.
+    it: :func:`~jaxqsm.pretrained.learned_background` uses this network so. Fields are divided by the root
+        mean square of the estimates first.
 
     Args:
         config: its size.

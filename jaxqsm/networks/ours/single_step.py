@@ -30,7 +30,7 @@ from jaxqsm.variational.problem import (
 )
 
 RADII = (16.0, 8.0, 4.0, 2.0)
-"""mm, of the balls: those of :func:`jaxqsm.single_step.ss_tv`."""
+"""Radii of the SMV kernels in mm: those of :func:`jaxqsm.single_step.ss_tv`."""
 
 TYPICAL_FIELD = 0.01
 """Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
@@ -64,13 +64,13 @@ class SingleStepConfig:
 class SingleStep(Network):
     """Total field to χ: a classical single step, a U-Net that corrects it, and data consistency.
 
-    The physics is that of :func:`jaxqsm.single_step.ss_tv`, with the dipole kernel of the scan behind δ − ball
-    filters that no background passes: so the last steps pull χ to the measured field and not to the
-    background's. Fields are divided by their root mean square behind the filters first: χ and background
-    twice as strong give χ twice as strong.
+    The physics is that of:func:`jaxqsm.single_step.ss_tv`, with the SMV-filtered dipole kernel of the scan,
+    which no background passes: so the last steps pull χ to the measured field and not to the background's.
+    Fields are divided by their root mean square behind the filters first: χ and background twice as strong
+    give χ twice as strong.
 
-    It gives χ where the smallest ball fits into the mask (:meth:`valid`), and is trained there alone: asked
-    for χ along the border as well, where there is no measurement, it learned little but the border.
+    It gives χ where the smallest SMV kernel fits into the mask (:meth:`valid`), and is trained there alone:
+    asked for χ along the border as well, where there is no measurement, it learned little but the border.
 
     Args:
         config: its size.

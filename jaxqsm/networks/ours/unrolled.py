@@ -1,4 +1,4 @@
-"""The network we recommend: a learned iteration between the physics of the scan and a learned image."""
+"""Unrolled network (MoDL): data consistency and a U-Net in turn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class UnrolledConfig:
             seen three times as many examples is the better one for the same time.
         channels: at half resolution; twice as many at a quarter. Default 32.
         memory: channels that an iteration hands to the next. Default 0, as there is no next.
-        shared: one network for all iterations (default), told which one it is; else one each.
+        shared: one network for all iterations (default), conditioned on which; else one each.
         remat: compute each iteration again in the backward pass, in half the memory. Default false.
         mixed_precision: convolutions in bfloat16, physics in float32; for GPU and TPU. Default false.
         slab: voxels along x, a multiple of 4, that the U-Net works on at a time in longer volumes (those of
@@ -98,9 +98,9 @@ class Unrolled(Network):
 
     The physics takes each scan as it is: :func:`~jaxqsm.networks.closed_form_step` with the dipole kernel of
     its voxel size and field direction, its mask and its magnitude as weights. So the network learns images
-    only, and what it is told of the geometry (by :class:`~jaxqsm.networks.blocks.layers.Affine`) serves to know the
-    size of things and the direction of streaks. Fields are divided by their root mean square first: χ twice
-    as strong gives χ twice as strong, exactly, at the same signal-to-noise ratio.
+    only, and its conditioning on the geometry (by :class:`~jaxqsm.networks.blocks.layers.Affine`) serves to
+    know the size of things and the direction of streaks. Fields are divided by their root mean square first:
+    χ twice as strong gives χ twice as strong, exactly, at the same signal-to-noise ratio.
 
     The network looks at blocks of 2 × 2 × 2 voxels as channels, on two levels; a voxel sees about 60 voxels
     around it an iteration, and by data consistency the whole scan.

@@ -13,7 +13,7 @@ from jaxqsm.networks.published.xqsm import XQSM, XQSMConfig
 class BFRnet(Network):
     """Total to local field in ppm: the network finds the background, which is then subtracted.
 
-    The octave U-Net is that of :class:`~jaxqsm.networks.XQSM`.
+    The octave U-Net is that of :class:`~jaxqsm.networks.published.xqsm.XQSM`.
 
     Args:
         config: its size.

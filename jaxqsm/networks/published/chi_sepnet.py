@@ -1,4 +1,4 @@
-"""χ-sepnet: iron and myelin apart by a network that is shown field and reversible relaxation."""
+"""χ-sepnet: separation of iron and myelin by a network, from field and R2′."""
 
 from __future__ import annotations
 

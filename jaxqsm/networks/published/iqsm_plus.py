@@ -32,7 +32,7 @@ class IQSMPlus(IQSM):
     layer; what that kernel finds in the sum of the layer's channels is added to what the layer itself finds.
 
     Args:
-        config: its size, a :class:`IQSMConfig`; by default as published.
+        config: its size, a :class:`jaxqsm.networks.published.iqsm.IQSMConfig`; by default as published.
         rngs: random state.
 
     References:

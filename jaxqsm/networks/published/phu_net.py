@@ -41,7 +41,7 @@ class PHUNet(Network):
 
     :func:`jaxqsm.unwrapping.laplacian` spreads what it cannot explain smoothly over the neighbourhood. The
     network sees that solution and what it leaves of the wrapped phase, and takes the smooth error off. The
-    nearest phase that differs from the given one by whole turns is then the outcome (:meth:`unwrap`): no
+    nearest phase that differs from the input by 2π multiples is then the outcome (:meth:`unwrap`): no
     error of the network below half a turn is in it. All of it works on GPU and TPU, where growing regions
     does not. Our U-Net on blocks of voxels is not the published one; the idea is.
 

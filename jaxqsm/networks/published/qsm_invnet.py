@@ -36,7 +36,7 @@ class QSMInvNet(Network):
     """Local field to χ. A field reaches far, and so does the block at the bottom: any voxel sees any other.
 
     Every convolution has a gate, a second one that says where the first counts: so border and noise are
-    told from tissue. It does not know of voxel size and field direction.
+    distinguished from tissue. It does not know of voxel size and field direction.
 
     Args:
         config: its size.
