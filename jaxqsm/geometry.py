@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,11 @@ def _pytree_of_arrays(cls: type) -> type:
     """
     names = [field.name for field in dataclasses.fields(cls)]
 
-    def flatten_with_keys(value: object) -> tuple[list, None]:
+    def flatten_with_keys(value: object) -> tuple[list[Any], None]:
         children = [(jax.tree_util.GetAttrKey(name), getattr(value, name)) for name in names]
         return children, None
 
-    def unflatten(_: None, leaves: Iterable) -> object:
+    def unflatten(_: None, leaves: Iterable[Any]) -> object:
         value: object = object.__new__(cls)
         for name, leaf in zip(names, leaves, strict=True):
             object.__setattr__(value, name, leaf)

@@ -1,6 +1,6 @@
 """Derive the head phantom's tissue labels from the public templates, once.
 
-    python -m jaxqsm.phantoms.derive_head_labels TEMPLATE_DIR OUT.npz
+    python -m tools.derive_head_labels TEMPLATE_DIR OUT.npz
 
 ``TEMPLATE_DIR`` holds the images of Debian's package ``mricron-data``: ``ch2.nii.gz`` (T1-weighted
 head of one adult), ``ch2bet.nii.gz`` (its brain), ``aal.nii.gz`` and ``jhu189.nii.gz`` (regions),

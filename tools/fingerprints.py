@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import importlib
 import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxqsm import Acquisition, Geometry
+from jaxqsm.inversion import tv
+from jaxqsm.methods import COMMANDS, METHODS
+from jaxqsm.networks import NETWORKS, build
+from jaxqsm.phantoms import head
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline import Config, reconstruct
+from jaxqsm.simulation import patch_stream, simulate_scan
 
 SHAPE = (32, 28, 24)
 COUNTS = {
@@ -44,10 +51,20 @@ COUNTS = {
 """Names of options that count steps, of which :data:`FEW` are done."""
 ECHOES = ("unwrapping", "phase_offset", "field_mapping", "relaxometry")
 FEW = 3
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "amp_pe": {"levels": 2},
 }
 """Options of single methods."""
+
+
+CONFIGS = {
+    "default": Config(),
+    "two_stage": Config(inversion="tv", background="v_sharp"),
+    "two_pass": Config(inversion="tkd", background="pdf", two_pass=True),
+    "uncertainty": Config(inversion="tikhonov", background="sharp", uncertainty="noise_propagation"),
+    "laplacian": Config(unwrapping="laplacian", phase_offset="none", single_step="tgv_qsm"),
+}
+"""Pipelines with a digest."""
 
 
 def scan() -> dict[str, Any]:
@@ -58,17 +75,16 @@ def scan() -> dict[str, Any]:
     chi = np.where((x - 0.2) ** 2 + y**2 + z**2 < 0.1, 0.1, 0) + 0.02 * np.sin(5 * y) * np.cos(4 * z)
     geometry = Geometry((1.0, 1.1, 1.3), (0.1, 0.2, 0.97))
     acquisition = Acquisition((0.004, 0.008, 0.012), 3.0)
-    dipole_field = importlib.import_module("jaxqsm.physics").dipole_field
-    local = np.asarray(dipole_field(jnp.asarray(chi * mask, jnp.float32), geometry))
-    local = (local + 0.001 * rng.standard_normal(SHAPE)).astype(np.float32)
-    total = (local + 0.02 * x + 0.03 * y * z).astype(np.float32)
+    exact = np.asarray(dipole_field(jnp.asarray(chi * mask, jnp.float32), geometry))
+    measured = (exact + 0.001 * rng.standard_normal(SHAPE)).astype(np.float32)
+    spoiled = (measured + 0.02 * x + 0.03 * y * z).astype(np.float32)
     magnitude = ((1 + 0.3 * np.cos(3 * x)) * (0.05 + mask)).astype(np.float32)
     times = np.asarray(acquisition.echo_times)
     ramp = 2 * np.pi * 127.7 * times
     echoes = (magnitude[..., None] * np.exp(-20 * times)).astype(np.float32)
-    phase = (total[..., None] * ramp + 0.3 * x[..., None]).astype(np.float32)
+    phase = (spoiled[..., None] * ramp + 0.3 * x[..., None]).astype(np.float32)
     signal = (echoes * np.exp(1j * phase)).astype(np.complex64)
-    inside, local, total = jnp.asarray(mask), jnp.asarray(local * mask), jnp.asarray(total * mask)
+    inside, local, total = (jnp.asarray(v) for v in (mask, measured * mask, spoiled * mask))
     directions = (
         (0, 0, 1),
         (0.4, 0, 0.9),
@@ -120,7 +136,7 @@ def arguments(function: Callable[..., Any], data: Mapping[str, Any], stage: str)
         elif name in COUNTS:
             chosen[name] = FEW
         elif name == "method":
-            chosen[name] = importlib.import_module("jaxqsm.inversion").tv
+            chosen[name] = tv
         elif name in data and (parameter.default is parameter.empty or name in ("key", "echo_times")):
             chosen[name] = data[name]
         elif name in ("radius", "smv_radius") and parameter.default:
@@ -136,52 +152,33 @@ def arguments(function: Callable[..., Any], data: Mapping[str, Any], stage: str)
 
 def works(data: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Name and call of everything that has a digest."""
-    try:
-        registry = importlib.import_module("jaxqsm.methods")
-    except ModuleNotFoundError:
-        registry = importlib.import_module("jaxqsm.pipeline")
-    for stage, methods in {**registry.METHODS, **registry.COMMANDS}.items():
+    for stage, methods in {**METHODS, **COMMANDS}.items():
         for name, method in methods.items():
-            if name in ("deepbet", "minimum_intensity"):
-                continue
-            given = arguments(method.function, data, stage) | SMALL.get(name, {})
-            yield f"{stage}.{name}", lambda f=method.function, given=given: f(**given)
-
-    networks = importlib.import_module("jaxqsm.networks")
+            if name not in ("deepbet", "minimum_intensity"):
+                given = arguments(method.function, data, stage) | SMALL.get(name, {})
+                yield f"{stage}.{name}", partial(method.function, **given)
     batch = jax.tree.map(lambda leaf: leaf[None], (data["local_field"], data["mask"], data["geometry"]))
-    for name in networks.NETWORKS:
-        yield f"network.{name}", lambda name=name: networks.build(name, {}, seed=0)(*batch)
-
-    pipeline = importlib.import_module("jaxqsm.pipeline")
+    for name, family in NETWORKS.items():
+        if family.task != "separation":
+            yield f"network.{name}", partial(called, name, batch)
     scanned = data["signal"], data["mask"], data["geometry"], data["acquisition"]
-    for name, chosen in {
-        "default": {},
-        "two_stage": {"inversion": "tv", "background": "v_sharp"},
-        "two_pass": {"inversion": "tkd", "background": "pdf", "two_pass": True},
-        "deviation": {"inversion": "tikhonov", "background": "sharp", "uncertainty": "noise_propagation"},
-        "laplacian": {"unwrapping": "laplacian", "phase_offset": "none", "single_step": "tgv_qsm"},
-    }.items():
-        config = pipeline.Config(**chosen)
-        yield f"pipeline.{name}", lambda config=config: pipeline.reconstruct(*scanned, config)
+    for name, config in CONFIGS.items():
+        yield f"pipeline.{name}", partial(reconstruct, *scanned, config)
+    yield "simulated.head", simulated
 
-    yield "simulated.head", lambda: simulated()
+
+def called(name: str, batch: Any) -> Any:
+    """Output of a small network with fresh weights."""
+    return build(name, NETWORKS[name].small, seed=0)(*batch)
 
 
 def simulated() -> Any:
-    """A random head and its scan."""
-    try:
-        simulation = importlib.import_module("jaxqsm.simulation")
-    except ModuleNotFoundError:
-        simulation = importlib.import_module("jaxqsm.phantoms")
-    phantoms = importlib.import_module("jaxqsm.phantoms")
-    head = phantoms.head((4.0, 4.0, 4.0))
-    scanned = simulation.simulate_scan(
-        head,
-        Geometry((4.0, 4.0, 4.0), (0.0, 0.3, 0.95)),
-        Acquisition((0.004, 0.012), 3.0),
-        key=jax.random.key(0),
-    )
-    return dataclasses.asdict(head), dataclasses.asdict(scanned)
+    """The head phantom, its scan, and a training patch."""
+    geometry, acquisition = Geometry((4.0, 4.0, 4.0), (0.0, 0.3, 0.95)), Acquisition((0.004, 0.012), 3.0)
+    phantom = head((4.0, 4.0, 4.0))
+    scanned = simulate_scan(phantom, geometry, acquisition, key=jax.random.key(0))
+    patch = patch_stream((16, 16, 16))(jax.random.key(1))
+    return dataclasses.asdict(phantom), dataclasses.asdict(scanned), patch
 
 
 def digest(found: Any) -> str:

@@ -4,8 +4,8 @@ The head phantom at 3 and 7 T, axial and 25° oblique, at 1 mm and 1 × 1 × 2 m
 sixteen; and the cylinders of the package ``qsm-forward``, whose field is that package's. Every method has its
 defaults, and the magnitude as weights. Inversions are given the true local field with the scan's noise;
 background removal and single-step methods the true total field with it. Writes a JSON file and a page a
-stage, and ``results.md`` with the sum of them, in ``results/accuracy``; finished cells are not done again (about
-three hours on two cores when none is).
+stage, and ``results.md`` with the sum of them, in ``results/accuracy``; finished cells are not done
+again (about three hours on two cores when none is).
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ def harperella(
 ) -> MaskedVolume:
     """Find the local field from its Laplacian inside, with least spherical mean (HARPERELLA).
 
+    Use it to compare with STI Suite.
+
     Inside the mask a background has no Laplacian. Outside it the Laplacian of the local field is chosen so
     that its spherical mean is least, by conjugate gradients stopped early; Poisson's equation then gives the
     field. As only the Laplacian is used, the published method takes wrapped phase; this takes the total
@@ -43,6 +45,12 @@ def harperella(
 
     References:
         Li, Avram, Wu, Xiao & Liu 2014, NMR Biomed 27:219, doi:10.1002/nbm.3056.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = harperella(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     given = laplacian_problem(total_field, mask, geometry)
     response = jnp.fft.rfftn(spherical_kernel(given.shape, radius, geometry)).real

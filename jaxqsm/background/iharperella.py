@@ -23,6 +23,8 @@ def iharperella(
 ) -> MaskedVolume:
     """Find the smallest field in the mask with the total field's Laplacian (iHARPERELLA).
 
+    Use it to compare with STI Suite, where it is the default.
+
     Like :func:`~jaxqsm.background.harperella`, but the Laplacian outside the mask is the one that makes the
     local field itself least, which is to say orthogonal to all harmonic fields.
 
@@ -40,6 +42,13 @@ def iharperella(
     References:
         Li, Wang & Liu 2015, Proc ISMRM 23:3313 (the improvement); Li et al. 2014, NMR Biomed 27:219,
         doi:10.1002/nbm.3056.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = iharperella(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     given = laplacian_problem(total_field, mask, geometry)
 

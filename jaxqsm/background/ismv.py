@@ -25,6 +25,8 @@ def ismv(
 ) -> MaskedVolume:
     """Iterate spherical means until only the harmonic field of the border remains (iSMV).
 
+    Use it as a parameter-poor alternative to resharp.
+
     In voxels whose SMV kernel lies within the mask the background is its own spherical mean; in the others it
     is the total field. The iteration tends to that background, which is subtracted.
 
@@ -43,6 +45,12 @@ def ismv(
 
     References:
         Wen, Zhou, Liu, Spincemaille & Wang 2014, JMRI 40:1384, doi:10.1002/jmri.24470.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = ismv(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     valid = erode(mask, radius, geometry)
     shape = fast_shape(mask.shape, 1)

@@ -18,6 +18,8 @@ def lbv(
 ) -> MaskedVolume:
     """Subtract the harmonic field that equals the total field on the border of the mask.
 
+    Use it where the border is reliable: it assumes no local field there.
+
     Local fields are small on the border; background fields are harmonic inside it. So the background is
     the solution of Laplace's equation with the total field as its boundary value.
 
@@ -36,6 +38,13 @@ def lbv(
 
     References:
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = lbv(jnp.zeros(mask.shape), mask, Geometry(), erosion=1.0, max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     inner = erode(mask, erosion, geometry) if erosion > 0 else mask
     return subtract_harmonic_extension(total_field, inner, geometry, max_iterations=max_iterations)

@@ -24,6 +24,8 @@ def msmv(
 ) -> MaskedVolume:
     """Subtract the spherical mean, then what exceeds a maximum along the border: no voxel is lost.
 
+    Use it to keep the whole mask of a brain whose rim is of interest.
+
     A harmonic field is strongest on the border. So where, among the voxels whose SMV kernel does not fit into
     the mask, more than ``threshold`` is left, it counts as background, and the mean over the next neighbours
     is taken off again and again. The part of the kernel within the mask makes the mean.
@@ -45,6 +47,12 @@ def msmv(
 
     References:
         Roberts et al. 2024, MRM 91:1586, doi:10.1002/mrm.29963.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = msmv(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     shape = fast_shape(mask.shape, 1)
     inside = pad(mask, shape)

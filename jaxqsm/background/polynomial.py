@@ -26,6 +26,8 @@ def polynomial(
 ) -> MaskedVolume:
     """Subtract the polynomial of ``order`` that fits the total field best.
 
+    Use it for small objects and crops whose background varies slowly.
+
     For shims and what other methods leave; air-tissue borders need one of those first.
 
     Args:
@@ -41,6 +43,12 @@ def polynomial(
 
     References:
         Duyn et al. 2007, PNAS 104:11796, doi:10.1073/pnas.0610821104 (removal of smooth phase).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = polynomial(jnp.zeros(mask.shape), mask, Geometry())
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     del geometry
     axes = [jnp.linspace(-1, 1, n) for n in mask.shape]

@@ -25,6 +25,8 @@ def resharp(
 ) -> MaskedVolume:
     """Find the smallest local field with the SMV-filtered values of the total field (RESHARP).
 
+    Use it where one radius suffices and v_sharp leaves residual background.
+
     Minimises ``‖M S (local − total)‖² + weight ‖local‖²``, S being δ minus the SMV kernel and M the mask
     eroded by it.
 
@@ -43,6 +45,12 @@ def resharp(
 
     References:
         Sun & Wilman 2014, MRM 71:1151, doi:10.1002/mrm.24765.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = resharp(jnp.zeros(mask.shape), mask, Geometry(), radius=3.0, max_iterations=2)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     valid = erode(mask, radius, geometry)
     shape = fast_shape(mask.shape, 1)

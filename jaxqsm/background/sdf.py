@@ -28,6 +28,8 @@ def sdf(
 ) -> MaskedVolume:
     """Subtract the mean under a Gaussian within the mask, wide inside and narrow at the border.
 
+    Use it within qsmart, and to compare with it.
+
     A background field varies slowly inside, and fast near its sources beyond the border: so does the filter.
     What varies slowly in the local field is lost with it.
 
@@ -48,6 +50,12 @@ def sdf(
 
     References:
         Yaghmaie et al. 2021, NeuroImage 231:117701, doi:10.1016/j.neuroimage.2020.117701 (QSMART).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = sdf(jnp.zeros(mask.shape), mask, Geometry())
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     used = mask if excluded is None else mask & ~excluded
     inside = used.astype(total_field.dtype)

@@ -19,6 +19,8 @@ def sharp(
 ) -> MaskedVolume:
     """Subtract the spherical mean of the field, then deconvolve the SMV filter (SHARP).
 
+    Use it to compare with older work.
+
     Args:
         total_field: ppm, shape ``(x, y, z)``.
         mask: where the total field is valid.
@@ -31,5 +33,12 @@ def sharp(
 
     References:
         Schweser et al. 2011, NeuroImage 54:2789, doi:10.1016/j.neuroimage.2010.10.070.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = sharp(jnp.zeros(mask.shape), mask, Geometry(), radius=3.0)
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     return v_sharp(total_field, mask, geometry, radii=(radius,), threshold=threshold, outer_iterations=0)

@@ -29,6 +29,8 @@ def bipolar_offset(
 ) -> Float[Array, "x y z"]:
     """Estimate the phase of every second echo of a bipolar readout relative to its neighbours.
 
+    Use it where the readout alternates in direction.
+
     Gradient delays and eddy currents shift echoes that are read backwards in k-space, a phase that is linear
     along the readout above all. Of three echoes at even intervals, 2 φ₂ − φ₁ − φ₃ holds neither field nor
     phase offset, only twice that phase. A line is found from the mean step between neighbours, which no wrap
@@ -49,6 +51,12 @@ def bipolar_offset(
     References:
         Eckstein et al. 2018, MRM 79:2996, doi:10.1002/mrm.26963 (MCPC-3D-S, bipolar); Lu et al. 2008, MRM
         60:198, doi:10.1002/mrm.21583 (the model).
+
+    Example:
+        >>> signal = jnp.exp(1j * jnp.array([0.0, 0.4, 0.0])) * jnp.ones((16, 16, 16, 1))
+        >>> offset = bipolar_offset(signal, jnp.ones((16, 16, 16), bool), Geometry())
+        >>> bool(jnp.allclose(offset, 0.4, atol=0.01))
+        True
     """
     if signal.shape[-1] < 3:
         raise ValueError(f"a bipolar readout shows in three echoes or more, not in {signal.shape[-1]}")

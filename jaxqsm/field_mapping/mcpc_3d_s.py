@@ -36,6 +36,8 @@ def mcpc_3d_s(
 ) -> Float[Array, "x y z"]:
     """Estimate the phase offset at TE = 0 from the first two echoes (MCPC-3D-S).
 
+    Use it for two echoes or more of a combined multi-channel scan.
+
     Near poles, about which the offset grows by a turn (open-ended fringe lines of a coil's phase), a narrower
     Gaussian serves, and at them none, as smoothing displaces them.
 
@@ -57,6 +59,15 @@ def mcpc_3d_s(
 
     References:
         Eckstein et al. 2018, MRM 79:2996, doi:10.1002/mrm.26963.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> acquisition = Acquisition((0.004, 0.012), 3.0)
+        >>> phase = 0.3 + jnp.zeros((16, 16, 16, 2))
+        >>> magnitude = jnp.ones(phase.shape)
+        >>> offset = mcpc_3d_s(phase, phase[..., 0] - phase[..., 1], magnitude, mask, Geometry(), acquisition)
+        >>> bool(jnp.allclose(offset, 0.3, atol=1e-4))
+        True
     """
     first, second = acquisition.echo_times[0], acquisition.echo_times[1]
     offset = phase[..., 0] - unwrapped_difference * first / (second - first)

@@ -27,6 +27,8 @@ def nonlinear_fit(
 ) -> Float[Array, "x y z"]:
     """Minimise Σ |signal − A exp((2πi γ B0 field − R2*) t)|² over A, R2* and the field.
 
+    Use it at low SNR or where single echoes are unwrapped wrongly.
+
     An echo that is off by 2π does not matter, and noise enters as it does in the scanner. With
     field and R2* as one complex number the model is an exponential, and a step of Gauss-Newton a small
     complex system a voxel. It starts from :func:`weighted_fit`.
@@ -44,6 +46,14 @@ def nonlinear_fit(
 
     References:
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272.
+
+    Example:
+        >>> acquisition = Acquisition((0.004, 0.012), 3.0)
+        >>> phase = 0.1 * acquisition.phase_per_ppm * jnp.ones((4, 4, 4, 1))
+        >>> mask = jnp.ones((4, 4, 4), bool)
+        >>> field = nonlinear_fit(phase, jnp.ones(phase.shape), mask, acquisition)
+        >>> bool(jnp.allclose(field, 0.1, atol=1e-4))  # ppm
+        True
     """
     scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
     start = weighted_fit(phase, magnitude, mask, acquisition, intercept=intercept)

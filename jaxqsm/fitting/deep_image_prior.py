@@ -42,6 +42,8 @@ def deep_image_prior(
 ) -> Float[Array, "x y z"]:
     """Fit an untrained U-Net to one field, with early stopping on held-out voxels.
 
+    Use it where no training data may be used.
+
     Convolutions make structures before they make noise. The network sees the field, the field through the
     dipole and fixed noise, all by the physics of this scan; there are no training data.
 
@@ -67,6 +69,12 @@ def deep_image_prior(
         Ulyanov, Vedaldi & Lempitsky 2018, CVPR, doi:10.1109/CVPR.2018.00984; Xiong et al. 2023, MICCAI,
         doi:10.1007/978-3-031-43999-5_35 (MoDIP: for QSM, beside a model of the physics); Zhu et al. 2025,
         Information 16:592, doi:10.3390/info16070592 (DIP-UP: of unwrapping).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = deep_image_prior(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2, channels=4)
+        >>> chi.shape
+        (16, 16, 16)
     """
     key = jax.random.key(0) if key is None else key
     of_weights, of_noise, of_voxels = jax.random.split(key, 3)

@@ -37,6 +37,8 @@ def fine(
 ) -> Float[Array, "x y z"]:
     """Adapt the weights of a trained network to the misfit of one scan (FINE).
 
+    Use it to adapt a network without physics, or one that sees an unusual scan.
+
     A network errs most on what its training lacked; the field of the scan itself says how. By default only
     the last layer moves, which is quick and cannot learn much noise. The steps that count end where held-out
     voxels are predicted worse.
@@ -65,6 +67,12 @@ def fine(
 
     References:
         Zhang et al. 2020, NeuroImage 211:116579, doi:10.1016/j.neuroimage.2020.116579 (FINE).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = fine(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "inversion")
     key = jax.random.key(0) if key is None else key

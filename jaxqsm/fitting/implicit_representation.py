@@ -73,6 +73,8 @@ def implicit_representation(
 ) -> Float[Array, "x y z"]:
     """Fit χ as a function of position to one field, with early stopping on held-out voxels.
 
+    Use it where no training data may be used and χ is wanted between voxels.
+
     Features on four grids, the coarse ones found first, are interpolated to a position and made χ by a small
     network. There are no training data. :func:`represent` returns the function itself, which has a value at
     any resolution.
@@ -95,6 +97,12 @@ def implicit_representation(
     References:
         Müller, Evans, Schied & Keller 2022, ACM TOG 41:102, doi:10.1145/3528223.3530127 (grids of features);
         Zhang et al. 2024, Med Image Anal 95:103173, doi:10.1016/j.media.2024.103173 (INR-QSM).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = implicit_representation(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     found, _, scale = _fitted(
         local_field,
@@ -126,7 +134,7 @@ def represent(
 
     Example:
         >>> mask = jnp.ones((8, 8, 8), bool)
-        >>> chi = represent(jnp.zeros(mask.shape), mask, Geometry(), steps=2)
+        >>> chi = represent(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
         >>> fine = jnp.linspace(0, 7, 29)
         >>> chi(fine, fine, fine).shape
         (29, 29, 29)

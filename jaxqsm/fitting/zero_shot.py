@@ -39,6 +39,8 @@ def zero_shot(
 ) -> Float[Array, "x y z"]:
     """Train a network further on one scan by predicting held-out voxels (zero-shot learning).
 
+    Use it on scans unlike the network's training, where minutes may be spent.
+
     The network is given a part of the field, the rest having no weight, and its χ must predict that rest.
     Noise cannot be predicted, so unlike a fit to all voxels (:func:`~jaxqsm.fitting.fine`) this does not
     learn it. A tenth of the voxels is in neither part and says when to stop.
@@ -65,6 +67,12 @@ def zero_shot(
 
     References:
         Yaman, Hosseini & Akçakaya 2022, ICLR, doi:10.48550/arXiv.2102.07737 (ZS-SSL).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = zero_shot(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "inversion")
     moving, fixed = nnx.split_state(state, nnx.Param, ...)

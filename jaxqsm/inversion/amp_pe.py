@@ -78,6 +78,8 @@ def amp_pe(
 ) -> Float[Array, "x y z"]:
     """Estimate χ, the scales of its wavelets and the noise with outliers jointly (AMP-PE).
 
+    Use it where no weight can be chosen; it takes longer.
+
     The published method passes messages whose variances are those of a random matrix, scalars, and estimates
     the wavelets' rate and a mixture of two normal distributions of noise from them in every iteration. Here χ
     is found by splitting, which converges for the dipole as well; the scalars and the estimates are those of
@@ -107,6 +109,13 @@ def amp_pe(
 
     References:
         Huang, Lah, Allen & Qiu 2023, MRM 90:1414, doi:10.1002/mrm.29722.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = amp_pe(jnp.zeros(mask.shape), mask, Geometry(), levels=2, outer_iterations=2,
+        ...     max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     unit = 2**levels
     x, y, z = (-(-n // unit) * unit for n in padded_shape(mask.shape))
@@ -147,7 +156,7 @@ State = tuple[Pair, Parameters, Volume]
 def _splitting(
     given: InversionProblem, known: Parameters, belief: Volume, acquisition: Acquisition | None
 ) -> tuple[Callable[[Pair], Pair], Callable[[Pair], tuple[Volume, Pair]]]:
-    """Least ½ Σ W² probability misfit² + Σ rate variance |wavelet|, as :func:`douglas_rachford` asks for it."""
+    """Least ½ Σ W² probability misfit² + Σ rate variance |wavelet|, for :func:`douglas_rachford`."""
     data_term = of_phase(given.field, given.weights * belief, acquisition)
     thresholds = known.rates * known.variance
     rho = IMAGE_RHO * thresholds[0]

@@ -26,6 +26,8 @@ def cosmos(
 ) -> Float[Array, "x y z"]:
     """Minimise Σ |Wᵢ (Dᵢχ − fieldᵢ)|² over orientations by conjugate gradients (COSMOS).
 
+    Use it as a reference where three or more orientations were scanned.
+
     Three orientations that differ by 60° are best; two leave a line of k-space ill-conditioned.
 
     Args:
@@ -42,6 +44,14 @@ def cosmos(
 
     References:
         Liu et al. 2009, MRM 61:196, doi:10.1002/mrm.21828.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> directions = ((0, 0, 1), (0.7, 0, 0.7), (0, 0.7, 0.7))
+        >>> geometries = [Geometry(b0_dir=direction) for direction in directions]
+        >>> stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)
+        >>> cosmos(jnp.zeros((3, 16, 16, 16)), mask, stacked).shape
+        (16, 16, 16)
     """
     shape = padded_shape(mask.shape)
     kernels = jax.vmap(lambda geometry: dipole_kernel(shape, geometry))(geometries)

@@ -33,6 +33,8 @@ def fansi_tgv(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
 
+    Use it where χ has slopes and the field has unwrapping errors.
+
     The data term of :func:`~jaxqsm.inversion.fansi_tv` with the penalty of :func:`~jaxqsm.inversion.tgv`.
 
     Args:
@@ -55,6 +57,13 @@ def fansi_tgv(
 
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = fansi_tgv(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = tgv_admm(

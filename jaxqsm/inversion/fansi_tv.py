@@ -29,6 +29,8 @@ def fansi_tv(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |∇χ|₁.
 
+    Use it where the field has unwrapping errors or very noisy voxels.
+
     The data term is that of the complex signal: it sees the field modulo a turn, and noise that is not
     Gaussian where the signal is weak. For small misfits it is :func:`~jaxqsm.inversion.tv`.
 
@@ -51,6 +53,13 @@ def fansi_tv(
 
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = fansi_tv(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = total_variation_admm(

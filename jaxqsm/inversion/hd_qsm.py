@@ -31,6 +31,8 @@ def hd_qsm(
 ) -> Float[Array, "x y z"]:
     """Invert with an L1 data term first, then with an L2 one from there (HD-QSM).
 
+    Use it where outliers and noise are both present and time is short.
+
     The first stage is robust against gross errors; the second, stopped early, removes the noise that sums of
     absolute errors leave.
 
@@ -51,6 +53,12 @@ def hd_qsm(
 
     References:
         Lambert et al. 2022, MRM 88:962, doi:10.1002/mrm.29218.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = hd_qsm(jnp.zeros(mask.shape), mask, Geometry(), start_iterations=2, max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     chi = total_variation_admm(

@@ -34,6 +34,8 @@ def heidi(
 ) -> Float[Array, "x y z"]:
     """Complete ill-conditioned k-space by edge-weighted total variation (HEIDI).
 
+    Use it to compare with its publications.
+
     Edges are where the magnitude, the field or its Laplacian change most.
 
     Args:
@@ -58,6 +60,12 @@ def heidi(
     References:
         Schweser et al. 2012, NeuroImage 62:2083, doi:10.1016/j.neuroimage.2012.05.067. The published method
         fills k-space in three steps by the size of the kernel; here the second one is least squares too.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = heidi(jnp.zeros(mask.shape), mask, Geometry(), start_iterations=2, max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first = least_squares(given, given.weights, max_iterations=start_iterations)

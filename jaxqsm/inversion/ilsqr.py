@@ -35,6 +35,8 @@ def ilsqr(
 ) -> Float[Array, "x y z"]:
     """Invert by LSQR, then estimate and subtract the streaks of the magic-angle cone (iLSQR).
 
+    Use it to compare with STI Suite.
+
     Edges are those of a fast estimate that divides by the kernel's sign only.
 
     Args:
@@ -57,6 +59,12 @@ def ilsqr(
 
     References:
         Li et al. 2015, NeuroImage 108:111, doi:10.1016/j.neuroimage.2014.12.043.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = ilsqr(jnp.zeros(mask.shape), mask, Geometry(), start_iterations=2, max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     shape, kernel = given.shape, given.kernel

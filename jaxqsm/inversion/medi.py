@@ -41,6 +41,8 @@ def medi(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |M ∇χ|₁, edge-weighted by the magnitude.
 
+    Use it where a magnitude with the edges of χ exists.
+
     χ may change where the magnitude does, and nowhere else without a price. The published method
     linearises and solves inner systems by conjugate gradients; this splits the terms, for the same minimum.
 
@@ -73,6 +75,12 @@ def medi(
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges, MEDI);
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (nonlinear data term, MERIT);
         Liu et al. 2018, MRM 79:2795, doi:10.1002/mrm.26946 (MEDI+0).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = medi(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     if smv_radius > 0:

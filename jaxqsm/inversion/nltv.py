@@ -34,6 +34,8 @@ def nltv(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² + weight Σ h log(1 + |∇χ| / h) by reweighted ADMM.
 
+    Use it where contrast matters: it shrinks strong edges less than tv.
+
     Non-linear total variation. The first solution is that of :func:`~jaxqsm.inversion.tv`; each of the next
     has its penalty divided by 1 + |∇χ| / h of the last, which comes to the logarithm. So noise goes, and
     contrast of structures stays, where plain total variation takes from both.
@@ -59,6 +61,12 @@ def nltv(
     References:
         Candès, Wakin & Boyd 2008, J Fourier Anal Appl 14:877, doi:10.1007/s00041-008-9045-x (reweighting);
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073 (the solver's splitting).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = nltv(jnp.zeros(mask.shape), mask, Geometry(), outer_iterations=1, max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     solve = partial(

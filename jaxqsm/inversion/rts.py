@@ -31,6 +31,8 @@ def rts(
 ) -> Float[Array, "x y z"]:
     """Complete ill-conditioned k-space by total variation, after LSQR (rapid two-step).
 
+    Use it where speed matters more than noise.
+
     A few steps of least squares recover what lies far from the magic cone. That part of k-space is kept; the
     rest follows from the least total variation.
 
@@ -54,6 +56,12 @@ def rts(
 
     References:
         Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = rts(jnp.zeros(mask.shape), mask, Geometry(), start_iterations=2, max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first = least_squares(given, given.weights, max_iterations=start_iterations)

@@ -31,6 +31,8 @@ def star(
 ) -> Float[Array, "x y z"]:
     """Invert strong sources with a heavy total-variation weight, their residual with a light one.
 
+    Use it where a bleed and normal tissue are in one map.
+
     A bleed and the tissue around it differ by two orders of magnitude, and no one weight suits both.
 
     Args:
@@ -50,6 +52,13 @@ def star(
 
     References:
         Wei et al. 2015, NMR Biomed 28:1294, doi:10.1002/nbm.3383.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = star(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     strong = total_variation_admm(

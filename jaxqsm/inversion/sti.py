@@ -24,6 +24,8 @@ def sti(
 ) -> Float[Array, "6 x y z"]:
     """Solve for the susceptibility tensor of six or more orientations, frequency by frequency.
 
+    Use it where anisotropy is of interest and six orientations were scanned.
+
     In k-space the field of an orientation of direction b is b·χb/3 − (k·b)(k·χb)/|k|²: one linear equation
     for the six entries of χ. They are solved by least squares with a small penalty on their size.
 
@@ -42,6 +44,14 @@ def sti(
 
     References:
         Liu 2010, MRM 63:1471, doi:10.1002/mrm.22482.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> directions = ((0, 0, 1), (0.7, 0, 0.7), (0, 0.7, 0.7), (-0.7, 0, 0.7), (0, -0.7, 0.7), (1, 1, 0))
+        >>> geometries = [Geometry(b0_dir=direction) for direction in directions]
+        >>> stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)
+        >>> sti(jnp.zeros((6, 16, 16, 16)), mask, stacked).shape
+        (6, 16, 16, 16)
     """
     count = local_fields.shape[0]
     if count < len(ENTRIES):

@@ -24,7 +24,11 @@ def tikhonov(
     weight: float = 0.02,
     penalty: Literal["identity", "gradient", "laplacian"] = "gradient",
 ) -> Float[Array, "x y z"]:
-    """Minimise |Dχ − field|² + weight |Rχ|² in closed form: χ = D F / (D² + weight R²) in k-space.
+    """Minimise |Dχ − field|² + weight |Rχ|², in closed form in k-space.
+
+    The solution is χ = D F / (D² + weight R²) at every frequency, F being the spectrum of the field.
+
+    Use it as a linear baseline, and within gradients: closed form.
 
     Args:
         local_field: ppm, shape ``(x, y, z)``; what lies outside the mask is ignored.
@@ -39,6 +43,12 @@ def tikhonov(
 
     References:
         Bilgic et al. 2014, JMRI 40:181, doi:10.1002/jmri.24365.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = tikhonov(jnp.zeros(mask.shape), mask, Geometry())
+        >>> chi.shape
+        (16, 16, 16)
     """
     shape = padded_shape(local_field.shape)
     kernel = dipole_kernel(shape, geometry)

@@ -25,6 +25,8 @@ def tkd(
 ) -> Float[Array, "x y z"]:
     """Divide the spectrum of the field by the dipole kernel D, bounded away from zero.
 
+    Use it for a first look in milliseconds.
+
     Where |D| < threshold the divisor is sign(D) · threshold.
 
     Args:
@@ -41,6 +43,12 @@ def tkd(
     References:
         Shmueli et al. 2009, MRM 62:1510, doi:10.1002/mrm.22135 (method);
         Schweser et al. 2013, MRM 69:1581, doi:10.1002/mrm.24405 (scale correction).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = tkd(jnp.zeros(mask.shape), mask, Geometry())
+        >>> chi.shape
+        (16, 16, 16)
     """
     shape = padded_shape(local_field.shape)
     kernel = dipole_kernel(shape, geometry)

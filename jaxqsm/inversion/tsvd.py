@@ -25,6 +25,8 @@ def tsvd(
 ) -> Float[Array, "x y z"]:
     """Divide the spectrum of the field by the dipole kernel D, and leave out where |D| < threshold.
 
+    Use it as a linear baseline.
+
     The singular values of convolution with the dipole are |D|.
 
     Args:
@@ -41,6 +43,12 @@ def tsvd(
     References:
         Wharton, Schäfer & Bowtell 2010, MRM 63:1292, doi:10.1002/mrm.22334 (method);
         Schweser et al. 2013, MRM 69:1581, doi:10.1002/mrm.24405 (scale correction).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = tsvd(jnp.zeros(mask.shape), mask, Geometry())
+        >>> chi.shape
+        (16, 16, 16)
     """
     shape = padded_shape(local_field.shape)
     kernel = dipole_kernel(shape, geometry)

@@ -33,6 +33,8 @@ def wh_qsm(
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s (Dχ + h)) − exp(i s field))|² / s² + weight Σ |∇χ|₁ + ½ ν |M ∇²h|².
 
+    Use it where background removal left a residual field.
+
     ν is ``harmonic_weight``, and h a field that is nearly harmonic within the mask, as that of
     sources outside is.
 
@@ -55,6 +57,12 @@ def wh_qsm(
 
     References:
         Milovic et al. 2019, MRM 81:1399, doi:10.1002/mrm.27483.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = wh_qsm(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.

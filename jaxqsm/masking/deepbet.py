@@ -20,6 +20,8 @@ def deepbet(
 ) -> Bool[np.ndarray, "x y z"]:
     """Extract the brain with the network deepbet (extra ``jaxqsm[brain]``, PyTorch).
 
+    Use it where the scan holds much neck or fat, and PyTorch may be installed.
+
     It was trained on T1-weighted images, and knows heads alone: no phantoms, no crops. On the demo's first
     echo (1 mm) its mask has a Dice coefficient of 0.955 with the true brain,
     :func:`~jaxqsm.masking.magnitude` 0.950.

@@ -35,6 +35,8 @@ def qsmart(
 ) -> MaskedVolume:
     """Combine χ of tissue from a mask without vessels and χ of vessels from the whole mask (QSMART).
 
+    Use it where large vessels spoil their surroundings.
+
     Both stages are background removal and :func:`ilsqr`. Between them the offset is that at which their means
     over tissue agree.
 
@@ -60,6 +62,12 @@ def qsmart(
 
     References:
         Yaghmaie et al. 2021, NeuroImage 231:117701, doi:10.1016/j.neuroimage.2020.117701.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi, valid = qsmart(jnp.zeros(mask.shape), mask, Geometry(), start_iterations=2, max_iterations=2)
+        >>> chi.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     invert = partial(
         ilsqr,

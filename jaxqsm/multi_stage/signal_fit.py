@@ -80,6 +80,8 @@ def signal_fit(
 ) -> SignalFit:
     """Fit signal = m0 exp(−R2* t) exp(i (offset + 2π γ B0 field t)), with field = Dχ + harmonic.
 
+    Use it at 7 T or low SNR, where unwrapping errors are frequent.
+
     Blocks of unknowns are fitted in turn, each with the others held: in every voxel the field and decay of
     least squares of the complex signal, nearest to the field that the model predicts there; the phase
     offset, smooth over 8 mm; χ behind filters that no background passes, with edges of the magnitude
@@ -112,6 +114,14 @@ def signal_fit(
     References:
         Liu et al. 2013, MRM 69:467, doi:10.1002/mrm.24272 (complex least squares); Chatnuntawech et al. 2017,
         NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> acquisition = Acquisition((0.004, 0.012), 3.0)
+        >>> signal = jnp.ones((16, 16, 16, 2), jnp.complex64)
+        >>> found = signal_fit(signal, mask, Geometry(), acquisition, outer_iterations=1, max_iterations=2)
+        >>> found.chi.shape
+        (16, 16, 16)
     """
     if signal.shape[-1] < 2:
         raise ValueError("signal_fit needs two echoes to tell field and phase offset apart")

@@ -11,7 +11,7 @@ from jaxqsm.geometry import Geometry
 
 
 class VoxelwiseNormal(NamedTuple):
-    """Independent normal distributions of the voxels: mean in ppm, zero outside the mask, variance in ppm²."""
+    """Independent normal distributions of the voxels: mean in ppm, variance in ppm²."""
 
     mean: Float[Array, "batch x y z"]
     variance: Float[Array, "batch x y z"]

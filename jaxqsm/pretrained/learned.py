@@ -21,6 +21,8 @@ def learned(
 ) -> Float[Array, "x y z"]:
     """Invert with an unrolled network between the physics of the scan (MoDL), from two TV inversions.
 
+    Use it for the most accurate maps of scans like its training: human heads of 0.3 to 2 mm.
+
     Trained on simulated heads of 0.3 to 2 mm in any orientation, see ``pretrained/weights/learned.md``.
 
     Args:
@@ -43,6 +45,12 @@ def learned(
     References:
         Aggarwal, Mani & Jacob 2019, IEEE TMI 38:394, doi:10.1109/TMI.2018.2865356;
         :class:`jaxqsm.networks.ours.unrolled.Unrolled`.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = learned(jnp.zeros(mask.shape), mask, Geometry())
+        >>> chi.shape
+        (16, 16, 16)
     """
     graph, parameters = trained_network(checkpoint, "inversion")
     chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(magnitude, weights))

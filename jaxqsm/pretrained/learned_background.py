@@ -25,6 +25,8 @@ def learned_background(
 ) -> MaskedVolume:
     """Remove the background with a network that corrects PDF and LBV, up to a harmonic field.
 
+    Use it on oblique scans of 1 mm and coarser.
+
     A network finds the local field on coarse voxels, where it corrects :func:`~jaxqsm.background.pdf` and
     :func:`~jaxqsm.background.lbv`. Its values on the border of the mask then are the boundary values of the
     Laplacian boundary value method on the voxels of the scan: what is taken off the total field is harmonic,
@@ -55,6 +57,12 @@ def learned_background(
         Bollmann et al. 2019, Z Med Phys 29:139, doi:10.1016/j.zemedi.2019.01.001 (SHARQnet);
         Zhou, Liu, Spincemaille & Wang 2014, NMR Biomed 27:312, doi:10.1002/nbm.3064 (boundary values);
         :class:`jaxqsm.networks.ours.harmonic_correction.HarmonicCorrection`.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> local, valid = learned_background(jnp.zeros(mask.shape), mask, Geometry())
+        >>> local.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     graph, parameters = trained_network(checkpoint, "background")
     size = np.asarray(geometry.voxel_size)

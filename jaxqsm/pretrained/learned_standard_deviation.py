@@ -23,9 +23,11 @@ def learned_standard_deviation(
 ) -> Float[Array, "x y z"]:
     """Predict the standard deviation of the error of a map of χ with a network.
 
+    Use it by default: seconds, for a map of any inversion, bias included.
+
     It counts noise, what the field does not determine, and the bias of regularisation, as they were in its
     training: simulated heads, see ``pretrained/weights/learned_standard_deviation.md``. The map may be of any
-        inversion.
+    inversion.
 
     Args:
         chi: the map, ppm, shape ``(x, y, z)``.
@@ -47,6 +49,12 @@ def learned_standard_deviation(
 
     References:
         Nix & Weigend 1994, IEEE ICNN 1:55, doi:10.1109/ICNN.1994.374138.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> field = jnp.full(mask.shape, 0.01)
+        >>> learned_standard_deviation(0 * field, field, mask, Geometry()).shape
+        (16, 16, 16)
     """
     graph, parameters = trained_network(checkpoint, "inversion")
     if not nnx.merge(graph, parameters).probabilistic:

@@ -20,6 +20,8 @@ def learned_unwrapping(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap phase with a network that corrects least squares, to exact 2π multiples (PHU-NET).
 
+    Use it on GPU and TPU, where region growing is a host callback.
+
     Trained on simulated heads of 0.5 to 2 mm in any orientation, see
     ``pretrained/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`,
     which counts fewer turns wrongly, is a callback to the CPU.
@@ -41,6 +43,13 @@ def learned_unwrapping(
     References:
         Zhou et al. 2021, MRM 86:3321, doi:10.1002/mrm.28927 (PHU-NET);
         :class:`jaxqsm.networks.published.phu_net.PHUNet`.
+
+    Example:
+        >>> phase = jnp.broadcast_to(jnp.linspace(0, 20, 16), (16, 16, 16))
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> unwrapped = learned_unwrapping(jnp.angle(jnp.exp(1j * phase)), mask, Geometry())
+        >>> bool(jnp.ptp(unwrapped) > 19)
+        True
     """
     graph, parameters = trained_network(checkpoint, "unwrapping")
     inside = jnp.asarray(mask)

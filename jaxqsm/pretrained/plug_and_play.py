@@ -24,7 +24,9 @@ def plug_and_play(
     max_iterations: int = 12,
     checkpoint: str = "denoiser",
 ) -> Float[Array, "x y z"]:
-    """Minimise ½ |W (Dχ − field)|² / noise² plus what a denoiser takes for unlikely, from coarse to fine.
+    """Minimise ½ |W (Dχ − field)|² / noise² + prior(χ), the prior being a denoiser (plug-and-play).
+
+    Use it where a learned prior should not depend on resolution and orientation.
 
     In turn χ is denoised at a level, and drawn to the field by conjugate gradients with a pull of
     trust / level² towards what the denoiser found. The level falls from ``strongest`` to ``weakest``: at
@@ -54,6 +56,12 @@ def plug_and_play(
     References:
         Venkatakrishnan, Bouman & Wohlberg 2013, GlobalSIP, doi:10.1109/GlobalSIP.2013.6737048; Zhang et al.
         2022, IEEE TPAMI 44:6360, doi:10.1109/TPAMI.2021.3088914 (falling levels).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = plug_and_play(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.geomspace(strongest, weakest, max_iterations)

@@ -17,6 +17,8 @@ def qsmnet_plus(
 ) -> Float[Array, "x y z"]:
     """Invert with a U-Net without physics, for axial scans of 1 mm: a baseline (QSMnet+).
 
+    Use it to compare networks without physics, not for maps.
+
     The architecture of QSMnet at a quarter of its width and three levels deep, trained on simulated heads,
     see ``pretrained/weights/qsmnet_plus.md``. Field direction and voxel size are not used: of other scans
     than axial ones of 1 mm it makes wrong maps. :func:`learned` is the better one for those as well.
@@ -37,5 +39,12 @@ def qsmnet_plus(
     References:
         Yoon et al. 2018, NeuroImage 179:199, doi:10.1016/j.neuroimage.2018.06.030 (QSMnet);
         Jung et al. 2020, NeuroImage 211:116619, doi:10.1016/j.neuroimage.2020.116619 (QSMnet+).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = qsmnet_plus(jnp.zeros(mask.shape), mask, Geometry())
+        >>> chi.shape
+        (16, 16, 16)
     """
     return learned(local_field, mask, geometry, checkpoint=checkpoint)

@@ -25,6 +25,8 @@ def red(
 ) -> Float[Array, "x y z"]:
     """Invert by regularisation by denoising (RED), with a fixed-point iteration.
 
+    Use it where a fixed point, which does not depend on the number of iterations, is wanted.
+
     Solves DW² (Dχ − field) / noise² + trust / level² (χ − denoised χ) = 0 by fixed-point iteration: the
     denoised χ is held, and the linear equation solved by conjugate gradients. Unlike
     :func:`~jaxqsm.pretrained.plug_and_play` its level stays, so that what it converges to does not depend on
@@ -46,6 +48,12 @@ def red(
 
     References:
         Romano, Elad & Milanfar 2017, SIAM J Imaging Sci 10:1804, doi:10.1137/16M1102884.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi = red(jnp.zeros(mask.shape), mask, Geometry(), max_iterations=2)
+        >>> chi.shape
+        (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.full(max_iterations, level)

@@ -21,6 +21,8 @@ def nonlinear(
 ) -> Float[Array, "x y z"]:
     """Minimise Σ (magnitude − A exp(−R2* t))² over A and R2*, by Gauss-Newton.
 
+    Use it at low SNR or uneven spacing.
+
     Noise of the magnitude is even over echoes, so this is the most precise of the fits while the signal
     stands well above the noise. It starts from :func:`log_linear`.
 
@@ -34,6 +36,13 @@ def nonlinear(
 
     References:
         Golub & Pereyra 1973, SIAM J Numer Anal 10:413, doi:10.1137/0710036 (A is eliminated).
+
+    Example:
+        >>> acquisition = Acquisition((0.004, 0.008, 0.012, 0.016), 3.0)
+        >>> magnitude = jnp.exp(-30 * acquisition.echo_times) * jnp.ones((4, 4, 4, 1))
+        >>> rate = nonlinear(magnitude, jnp.ones((4, 4, 4), bool), acquisition)
+        >>> bool(jnp.allclose(rate, 30, rtol=0.01))  # 1/s
+        True
     """
     scaled, times = relative(magnitude), acquisition.echo_times
 

@@ -36,6 +36,8 @@ def chi_separation(
 ) -> tuple[Float[Array, "x y z"], Float[Array, "x y z"]]:
     """Separate χ⁺ ≥ 0 and χ⁻ ≤ 0 from the local field and R2′ in one convex problem.
 
+    Use it where R2′, or R2* with an R2, is known.
+
     Minimises ½ |W (D(χ⁺ + χ⁻) − field)|² + ½ relaxation_weight |χ⁺ − χ⁻ − R2′ / relaxivity|² + weight
     (Σ |∇χ⁺|₁ + Σ |∇χ⁻|₁). A source of either sign dephases its surroundings alike, while their fields cancel.
 
@@ -59,6 +61,13 @@ def chi_separation(
 
     References:
         Shin et al. 2021, NeuroImage 240:118371, doi:10.1016/j.neuroimage.2021.118371.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> positive, negative = chi_separation(jnp.zeros(mask.shape), jnp.ones(mask.shape), mask,
+        ...     Geometry(), max_iterations=2)
+        >>> bool((positive >= 0).all()), bool((negative <= 0).all())
+        (True, True)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     shape, kernel = given.shape, given.kernel

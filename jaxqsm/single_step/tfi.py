@@ -36,6 +36,8 @@ def tfi(
 ) -> MaskedVolume:
     """Minimise ½ |W (D P y − total field)|² + weight Σ |M ∇ P y| over y; χ = P y, in the mask and beyond.
 
+    Use it where sources lie close outside the mask, as in hands or sinuses.
+
     P is 1 in the mask and ``strength_outside`` beyond it, where air and bone are that much stronger than
     tissue. With it conjugate gradients find sources of the background as fast as those of the local field,
     and stop before they exchange the two.
@@ -61,6 +63,12 @@ def tfi(
 
     References:
         Liu, Kee, Zhou, Wang & Spincemaille 2017, MRM 78:303, doi:10.1002/mrm.26331.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi, valid = tfi(jnp.zeros(mask.shape), mask, Geometry(), outer_iterations=1, max_iterations=2)
+        >>> chi.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
     inside = pad(mask, shape)

@@ -36,6 +36,8 @@ def tgv_qsm(
 ) -> MaskedVolume:
     """Minimise ½ Σ W² ψ² + weight Σ (|∇χ − w| + ratio |ℰw|) where ∇²ψ = □χ − ∇²(total field) in the mask.
 
+    Use it to compare with TGV-QSM of QSMxT.
+
     The dipole is a partial differential equation here, ∇²field = □χ with □ = ∇²/3 − (b·∇)², which holds
     voxel by voxel: so a background drops out by itself, and ψ is what misfit is left. As only ∇²(total field)
     is used, the published method takes wrapped phase; this takes the total field, which
@@ -67,6 +69,12 @@ def tgv_qsm(
 
     References:
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041.
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> chi, valid = tgv_qsm(jnp.zeros(mask.shape), mask, Geometry(), erosion=1.0, max_iterations=2)
+        >>> chi.shape, valid.shape
+        ((16, 16, 16), (16, 16, 16))
     """
     eroded = erode(mask, erosion, geometry) if erosion > 0 else mask
     local, interior = subtract_harmonic_extension(total_field, eroded, geometry)

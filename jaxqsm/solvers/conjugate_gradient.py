@@ -36,7 +36,7 @@ def conjugate_gradient(
         Hestenes & Stiefel 1952, J Res Natl Bur Stand 49:409, doi:10.6028/jres.049.044.
     """
 
-    def step(state):
+    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         solution, residual, direction, energy = state
         image = operator(direction)
         length = _ratio(energy, jnp.sum(direction * image))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 State = TypeVar("State")
+Carry = Any
+"""State, its last change, and the count of iterations."""
 
 
 def fixed_point(
@@ -37,11 +39,11 @@ def fixed_point(
     """
 
     def repeat(update: Callable[[State], State], start: State) -> State:
-        def unfinished(carry):
+        def unfinished(carry: Carry) -> Array:
             _, change, count = carry
             return (change > tolerance) & (count < max_iterations)
 
-        def advance(carry):
+        def advance(carry: Carry) -> Carry:
             state, _, count = carry
             new = update(state)
             change = _norm(jax.tree.map(jnp.subtract, new, state))
@@ -52,7 +54,7 @@ def fixed_point(
     def residual(state: State) -> State:
         return jax.tree.map(jnp.subtract, state, step(state))
 
-    def solve(_: Callable, start: State) -> State:
+    def solve(_: Callable[[State], State], start: State) -> State:
         return repeat(step, start)
 
     def neumann(linear_residual: Callable[[State], State], right: State) -> State:
@@ -72,5 +74,5 @@ def fixed_point(
 _TINY = 1e-30
 
 
-def _norm(state) -> Array:
+def _norm(state: Any) -> Array:
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(state)))

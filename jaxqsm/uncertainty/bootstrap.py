@@ -26,6 +26,8 @@ def bootstrap(
 ) -> Ensemble:
     """Repeat an inversion with fresh noise on the field, and measure the spread of χ.
 
+    Use it for test-retest scatter of any inversion, differentiable or not.
+
     Unlike :func:`~jaxqsm.uncertainty.noise_propagation`, which follows noise to first order, it asks nothing
     of the method: not a derivative, and not that small noise shows what noise does. A method that draws, such
     as :func:`jaxqsm.fitting.implicit_representation`, has a key of its own each time, so that this is an

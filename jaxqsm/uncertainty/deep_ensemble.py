@@ -33,6 +33,8 @@ def deep_ensemble(
 ) -> Ensemble:
     """Invert with four networks, and measure the distance of a map of χ from theirs.
 
+    Use it where scans may differ from the training of a single network.
+
     The networks are alike but for their first weights and their training data, and the input of each is the
     field with noise of the same size drawn onto it once more. Where field and training determine χ they
     agree; where not, each has its own opinion. What the map has that none of them has counts as well, so it
@@ -61,6 +63,13 @@ def deep_ensemble(
     Example:
         >>> found = deep_ensemble(field, mask, geometry)  # doctest: +SKIP
         >>> sure = jnp.abs(found.mean) > 2 * found.deviation  # doctest: +SKIP
+
+    Example:
+        >>> import jax
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> field = 0.01 * jax.random.normal(jax.random.key(1), mask.shape)
+        >>> deep_ensemble(field, mask, Geometry()).standard_deviation.shape
+        (16, 16, 16)
     """
     found = ensemble(
         [partial(learned, checkpoint=name) for name in MEMBERS],

@@ -39,6 +39,8 @@ def diffusion(
 ) -> PosteriorSamples:
     """Sample maps that agree with the field and that the denoiser knows as χ, from noise to ever less noise.
 
+    Use it for posterior samples with a learned prior.
+
     At each level the denoiser gives the expected χ of a noisy map. About it χ is taken to be normal, as wide
     as shrinkage would leave it; with the field that is again a normal distribution, of which one χ is
     drawn exactly, by perturbing field and expectation and solving for χ. Less noise than before is added
@@ -69,6 +71,13 @@ def diffusion(
     References:
         Zhang et al. 2024, arXiv:2407.01521 (decoupled annealing); Orieux, Féron & Giovannelli 2012, IEEE SPL
         19:251, doi:10.1109/LSP.2012.2189104 (perturb and maximise).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> field = 0.01 * jax.random.normal(jax.random.key(1), mask.shape)
+        >>> diffusion(field, mask, Geometry(), key=jax.random.key(0), samples=2,
+        ...     levels=2).standard_deviation.shape
+        (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "denoising")
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.variational.common import confidence
 
 
 class Ensemble(NamedTuple):
@@ -45,7 +46,7 @@ def ensemble(
     :func:`~jaxqsm.uncertainty.conformal_factor` mends).
 
     Args:
-        inversions: functions of field, mask, geometry, magnitude and weights, at least two, for example
+        inversions: functions of field, mask, geometry and ``weights``, at least two, for example
             ``partial(learned, weights=path)`` or ``partial(implicit_representation, key=key)``.
         local_field: ppm, shape ``(x, y, z)``.
         mask: where it is valid.
@@ -79,6 +80,6 @@ def ensemble(
     each = []
     for own, invert in zip(keys, inversions, strict=True):
         drawn = noise * jax.random.normal(own, mask.shape) * mask
-        each.append(invert(local_field + drawn, mask, geometry, magnitude=magnitude, weights=weights))
+        each.append(invert(local_field + drawn, mask, geometry, weights=confidence(magnitude, weights)))
     members = jnp.stack(each)
     return Ensemble(members.mean(0), members.std(0, ddof=1) * mask, members)

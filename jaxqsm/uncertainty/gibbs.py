@@ -50,6 +50,8 @@ def gibbs(
 ) -> PosteriorSamples:
     """Sample exp(−|W (Dχ − field)|² / 2σ² − weight / σ² Σ |∇χ|) by Gibbs sampling.
 
+    Use it on small volumes, to check faster methods.
+
     exp(−r |g|) is a mixture of normal distributions of g, so that in turn χ is drawn given the variances of
     its gradients, which is a normal distribution (perturb and maximise), and the variances given χ, each of
     which is inverse Gaussian. No step is rejected, and none has a size that must be chosen. Unlike
@@ -79,6 +81,13 @@ def gibbs(
     References:
         Park & Casella 2008, JASA 103:681, doi:10.1198/016214508000000337 (mixture); Kyung, Gill, Ghosh &
         Casella 2010, Bayesian Anal 5:369, doi:10.1214/10-BA607 (groups, as the parts of a gradient are).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> field = 0.01 * jax.random.normal(jax.random.key(1), mask.shape)
+        >>> gibbs(field, mask, Geometry(), key=jax.random.key(0), samples=2, burn_in=1,
+        ...     max_iterations=2).standard_deviation.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first_weight = FIRST_WEIGHT if weight is None else weight

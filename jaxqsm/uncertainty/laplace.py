@@ -53,6 +53,8 @@ def laplace(
 ) -> LaplaceApproximation:
     """Approximate the posterior of total variation by a normal distribution about an estimate of χ.
 
+    Use it for tv-like maps where noise dominates.
+
     Its inverse covariance is DᵀW²D / σ² + ∇ᵀ diag(w) ∇: what the field tells, with the noise σ that the
     field shows, and what the prior exp(−rate Σ |∇χ|) says of gradients: w = rate / √(|∇χ|² + variance of
     ∇χ), the variational bound that is tight at the posterior itself. The variance is found from samples, in
@@ -86,6 +88,13 @@ def laplace(
         Babacan, Molina & Katsaggelos 2009, IEEE TIP 18:12, doi:10.1109/TIP.2008.2007354 (variational total
         variation); Orieux, Féron & Giovannelli 2012, IEEE SPL 19:251, doi:10.1109/LSP.2012.2189104
         (perturb and maximise).
+
+    Example:
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> field = 0.01 * jax.random.normal(jax.random.key(1), mask.shape)
+        >>> laplace(0 * field, field, mask, Geometry(), key=jax.random.key(0), samples=2,
+        ...     max_iterations=2).standard_deviation.shape
+        (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     best = pad(chi * mask, given.shape)

@@ -16,6 +16,8 @@ def best_path(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap along the path of smoothest phase, echo by echo.
 
+    Use it as an exact alternative for single echoes without magnitude.
+
     Voxels are joined in the order of the second differences between them. This is scikit-image's compiled
     loop on the CPU: under ``jit``, ``grad`` or ``vmap`` it becomes a host callback that returns whole
     numbers only, so the gradient is the identity.
@@ -31,6 +33,13 @@ def best_path(
 
     References:
         Abdul-Rahman et al. 2007, Appl Opt 46:6623, doi:10.1364/AO.46.006623.
+
+    Example:
+        >>> phase = jnp.broadcast_to(jnp.linspace(0, 20, 16), (16, 16, 16))
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> unwrapped = best_path(jnp.angle(jnp.exp(1j * phase)), mask, Geometry())
+        >>> bool(jnp.ptp(unwrapped) > 19)
+        True
     """
     del geometry
     shape = jax.ShapeDtypeStruct(wrapped.shape, jnp.int32)

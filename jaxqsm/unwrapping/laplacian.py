@@ -26,6 +26,8 @@ def laplacian(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap by weighted least squares on the phase differences between neighbours.
 
+    Use it within ``jit`` on GPU and TPU, and where a smooth differentiable phase matters more than exactness.
+
     The normal equation of that least-squares fit is Poisson's with no flux across the border of the
     mask. It is solved by conjugate gradients, preconditioned by the same equation on the whole
     array, which cosine transforms solve. Where every true difference is below π the result is the
@@ -49,6 +51,13 @@ def laplacian(
     References:
         Schofield & Zhu 2003, Opt Lett 28:1194, doi:10.1364/OL.28.001194;
         Ghiglia & Romero 1994, JOSA A 11:107, doi:10.1364/JOSAA.11.000107 (weights, cosine transform).
+
+    Example:
+        >>> phase = jnp.broadcast_to(jnp.linspace(0, 20, 16), (16, 16, 16))
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> unwrapped = laplacian(jnp.angle(jnp.exp(1j * phase)), mask, Geometry())
+        >>> bool(jnp.ptp(unwrapped) > 19)
+        True
     """
     if wrapped.ndim == 4:
         unwrap = partial(laplacian, max_iterations=max_iterations, congruent=congruent)

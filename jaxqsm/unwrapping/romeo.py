@@ -37,6 +37,8 @@ def romeo(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap by region growing along the most reliable edges (ROMEO).
 
+    Use it by default: exact 2π multiples, on the CPU.
+
     Edges between neighbours are rated by phase coherence, by agreement of the phase gradient with
     that of a second echo, and by magnitude coherence. With several echoes the ``template`` echo is
     unwrapped in space and the others follow in time, outwards from it, echo by echo. The turns that a part of
@@ -65,6 +67,13 @@ def romeo(
 
     References:
         Dymerska et al. 2021, MRM 85:2294, doi:10.1002/mrm.28563.
+
+    Example:
+        >>> phase = jnp.broadcast_to(jnp.linspace(0, 20, 16), (16, 16, 16))
+        >>> mask = jnp.ones((16, 16, 16), bool)
+        >>> unwrapped = romeo(jnp.angle(jnp.exp(1j * phase)), mask, Geometry())
+        >>> bool(jnp.ptp(unwrapped) > 19)
+        True
     """
     del geometry
     if wrapped.ndim == 4 and echo_times is None:

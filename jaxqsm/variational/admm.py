@@ -8,6 +8,7 @@ applies, and in its order.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
@@ -84,12 +85,12 @@ def total_variation_admm(
     divisor = rho * laplacian_symbol(shape, geometry) + predicted.hessian + image_rho
     divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the numerator is zero as well
 
-    def proximal(state):
+    def proximal(state: Any) -> Any:
         gradients, fields, images = state
         known = images if image is None else image(images)
         return shrink(gradients, 1 / GRADIENT_RHO), predicted.proximal(data_term, fields), known
 
-    def nearest(state):
+    def nearest(state: Any) -> tuple[Volume, Any]:
         gradients, fields, images = state
         pull = -rho * divergence(gradients, geometry)
         if image is not None:
@@ -142,7 +143,7 @@ def k_space_completion(
 
     begun = jnp.fft.irfftn(known * spectrum, s=shape) if start is None else pad(start, shape)
 
-    def nearest(gradients):
+    def nearest(gradients: Vectors) -> tuple[Volume, Vectors]:
         pull = jnp.fft.rfftn(-rho * divergence(gradients, geometry))
         chi = jnp.fft.irfftn((pull + known * spectrum) / divisor, s=shape)
         return chi, gradient(chi, geometry)
@@ -195,7 +196,7 @@ def tgv_admm(
     divisor = rho * energy - rho**2 * energy / along + predicted.hessian
     divisor = jnp.where(divisor > 0, divisor, 1)
 
-    def proximal(state):
+    def proximal(state: Any) -> Any:
         gradients, curvatures, fields = state
         return (
             shrink_values(gradients, 1 / GRADIENT_RHO),
@@ -203,7 +204,7 @@ def tgv_admm(
             predicted.proximal(data_term, fields),
         )
 
-    def nearest(state):
+    def nearest(state: Any) -> tuple[Volume, Any]:
         gradients, curvatures, fields = state
         slopes = tuple(
             curvature_rho * c - rho * g

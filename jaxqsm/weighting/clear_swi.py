@@ -34,6 +34,8 @@ def clear_swi(
 ) -> Float[Array, "x y z"]:
     """Combine all echoes, homogenise their magnitude, and apply a sigmoid phase mask (CLEAR-SWI).
 
+    Use it for multi-echo scans.
+
     Every echo's phase is unwrapped before its slow part is taken off, so that nothing turns over near the
     nose and ears as it does with :func:`~jaxqsm.weighting.swi`; echoes count by the phase contrast to noise
     that they have, magnitude times echo time. The joint magnitude is the root of the sum of squares over its
@@ -55,6 +57,12 @@ def clear_swi(
 
     References:
         Eckstein et al. 2021, NeuroImage 237:118175, doi:10.1016/j.neuroimage.2021.118175.
+
+    Example:
+        >>> acquisition = Acquisition((0.004, 0.012), 3.0)
+        >>> ones, mask = jnp.ones((8, 8, 8, 2)), jnp.ones((8, 8, 8), bool)
+        >>> clear_swi(0 * ones, ones, mask, Geometry(), acquisition).shape
+        (8, 8, 8)
     """
     inside = mask.astype(magnitude.dtype)
     contrast = magnitude * acquisition.echo_times * inside[..., None]

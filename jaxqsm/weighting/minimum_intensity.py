@@ -14,6 +14,8 @@ def minimum_intensity(
 ) -> Float[Array, "x y z"]:
     """Project the least value of the slab about every slice (mIP).
 
+    Use it to show veins across slices.
+
     Args:
         image: any unit.
         geometry: voxel size in mm; not traced, as it makes a number of slices.
@@ -25,6 +27,10 @@ def minimum_intensity(
 
     References:
         Haacke, Xu, Cheng & Reichenbach 2004, MRM 52:612, doi:10.1002/mrm.20198.
+
+    Example:
+        >>> minimum_intensity(jnp.arange(8.0).reshape(2, 2, 2), Geometry(), thickness=2.0).shape
+        (2, 2, 2)
     """
     slices = max(1, round(thickness / float(geometry.voxel_size[axis])))
     window = [slices if i == axis else 1 for i in range(3)]

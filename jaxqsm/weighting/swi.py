@@ -23,6 +23,8 @@ def swi(
 ) -> Float[Array, "x y z"]:
     """Multiply the magnitude by (1 − phase / π)^power where the high-passed phase is positive.
 
+    Use it for the classical single-echo image.
+
     The slow part of the phase is that of the smoothed complex image, so the phase need not be unwrapped.
 
     Args:
@@ -38,6 +40,11 @@ def swi(
 
     References:
         Haacke, Xu, Cheng & Reichenbach 2004, MRM 52:612, doi:10.1002/mrm.20198.
+
+    Example:
+        >>> ones = jnp.ones((8, 8, 8))
+        >>> swi(0 * ones, ones, Geometry()).shape
+        (8, 8, 8)
     """
     real, imaginary = (
         gaussian_mean(magnitude * part(phase), smoothing, geometry) for part in (jnp.cos, jnp.sin)

@@ -242,7 +242,7 @@ def test_poles_of_the_coil_phase_do_not_reach_chi(tmp_path):
             {"background": "v_sharp", "options": {"v_sharp": {"radii": (90.0, 60.0)}}},
             "v_sharp.radii is 60 mm",
         ),
-        (False, {}, {"background": "lbv", "options": {"lbv": {"layers": 30}}}, "lbv.layers is 30 layers"),
+        (False, {}, {"background": "lbv", "options": {"lbv": {"erosion": 90.0}}}, "lbv.erosion is 90 mm"),
         (False, {}, {"options": {"ss_tv": {"radii": (90.0, 60.0)}}}, "ss_tv.radii is 60 mm"),
     ],
 )

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import jax
@@ -99,9 +100,10 @@ def test_jit_equals_plain_and_stages_are_told():
     arguments = (_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION))
     seen = []
 
-    def stage(name, work):
+    @contextlib.contextmanager
+    def stage(name):
         seen.append(name)
-        return work()
+        yield lambda result: result
 
     plain = reconstruct(*arguments, config, stage=stage)
     assert seen == [

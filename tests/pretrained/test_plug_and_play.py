@@ -97,7 +97,7 @@ def test_samples_of_diffusion_cover_the_truth_and_their_mean_is_the_better_map(s
 def test_an_ensemble_is_the_mean_and_spread_of_its_members():
     mask = jnp.ones((5, 4, 3), bool).at[0].set(False)
     field = jnp.arange(60.0).reshape(mask.shape)
-    members = [lambda f, m, g, magnitude, c=c: c * f * m for c in (1.0, 2.0, 6.0)]
+    members = [lambda f, m, g, weights, c=c: c * f * m for c in (1.0, 2.0, 6.0)]
     found = ensemble(members, field, mask, GEOMETRY)
     np.testing.assert_allclose(found.mean, 3 * field * mask)
     np.testing.assert_allclose(found.standard_deviation, np.sqrt(7) * field * mask, rtol=1e-5)
@@ -108,7 +108,7 @@ def test_an_ensemble_is_the_mean_and_spread_of_its_members():
 def test_an_ensemble_that_is_told_the_noise_spreads_as_that_does():
     """Through members that only scale the field: noise in the mask alone, of another draw for each."""
     mask = jnp.asarray(ball((12, 12, 12), 5))
-    members = [lambda field, mask, geometry, magnitude: 2 * field] * 40
+    members = [lambda field, mask, geometry, weights: 2 * field] * 40
     field = jnp.ones(mask.shape) * mask
     found = ensemble(members, field, mask, GEOMETRY, noise=0.3, key=jax.random.key(1))
     assert float(jnp.sqrt(jnp.mean(found.standard_deviation[mask] ** 2))) == pytest.approx(0.6, rel=0.03)

@@ -112,7 +112,7 @@ def test_the_command_names_weights_that_are_none(tmp_path):
         ("best", "nor one of denoiser"),
     ):
         line = [sys.executable, "-m", "jaxqsm", "invert", "field.nii.gz", "--mask", "mask.nii.gz"]
-        line += ["--method", "learned", "--set", f"weights={weights}", "--out", "chi.nii.gz"]
+        line += ["--method", "learned", "--set", f"checkpoint={weights}", "--out", "chi.nii.gz"]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr

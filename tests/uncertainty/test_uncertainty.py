@@ -304,7 +304,7 @@ def test_calibrated_on_one_person_intervals_hold_in_another(people, name, told):
     method, invert = find_method("uncertainty", name), find_method("inversion", "tv")
     (known, of_known), (error, of_other) = people
     first, standard_deviation = (
-        standard_deviation_of(method, *given, invert, magnitude=None, options={})
+        standard_deviation_of(method, *given, invert, magnitude=None, weights=None, options={})
         for given in (of_known, of_other)
     )
     factor = conformal_factor([known], [first], [of_known[2]])

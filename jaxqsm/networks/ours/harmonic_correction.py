@@ -56,7 +56,7 @@ class HarmonicCorrection(Network):
     True local field and any estimate of it differ by a harmonic field, as both leave of the total field a
     background without sources in the mask. So the correction is smooth, and voxels of 2 or 3 mm suffice for
     it: :func:`~jaxqsm.pretrained.learned_background` uses this network so. Fields are divided by the root
-        mean square of the estimates first.
+    mean square of the estimates first.
 
     Args:
         config: its size.

@@ -1,4 +1,4 @@
-"""Learned nonlinear dipole inversion: steps down the misfit of the phase, each followed by a learned image."""
+"""Learned nonlinear dipole inversion: gradient steps of the phase misfit and learned images."""
 
 from __future__ import annotations
 

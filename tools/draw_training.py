@@ -1,4 +1,4 @@
-"""``python docs/draw_training.py LOG … --out FIGURE``: NRMSE on held-out patches against training steps."""
+"""``python -m tools.draw_training LOG … --out FIGURE``: NRMSE on held-out patches against training steps."""
 
 import argparse
 import json

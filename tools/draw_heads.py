@@ -1,4 +1,4 @@
-"""Draw the gallery of random heads: ``python docs/draw_heads.py``."""
+"""Draw the gallery of random heads: ``python -m tools.draw_heads``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> None:
             panel.imshow(plane, cmap="gray", vmin=-0.15, vmax=0.15, origin="lower")
             panel.set_axis_off()
         axes[row, column].set_title(f"seed {100 + number}, {age:.0f} years", color=INK, fontsize=9)
-    figure.savefig(Path(__file__).parent / "heads.png", dpi=80, facecolor=BACKGROUND)
+    figure.savefig(Path(__file__).parents[1] / "docs" / "heads.png", dpi=80, facecolor=BACKGROUND)
 
 
 def _views(person: HeadPhantom) -> tuple[np.ndarray, np.ndarray]:
