@@ -38,12 +38,12 @@ from jaxqsm.pipeline import Config, reconstruct
 from jaxqsm.variational.common import padded_shape
 
 READING = """The same algorithm on both sides, on the same 160³ data in one process, an iteration unless said
-otherwise: inversions on their padded 200³ grid, `amp_pe` on 208³, `tfi` and `pdf` on 240³; SciPy's FFT has two
-workers. Peak memory is that of a process which runs one side once.
+otherwise: inversions on their padded 200³ grid, `amp_pe` on 208³, `tfi` and `pdf` on 240³; SciPy's FFT has
+two workers. Peak memory is that of a process which runs one side once.
 
-χ is found in k-space and penalised in space (two FFTs), and where voxels of the field count differently, the
-misfit is in space and its adjoint in k-space (two more); four SMV kernels take eight, the vectors and slopes of
-TGV eight, and a harmonic field that is found along two more.
+χ is found in k-space and penalised in space (two FFTs), and where voxels of the field count differently,
+the misfit is in space and its adjoint in k-space (two more); four SMV kernels take eight, the vectors and
+slopes of TGV eight, and a harmonic field that is found along two more.
 """
 
 SHAPE = (160, 160, 160)

@@ -23,7 +23,7 @@ def mask(
     phase_range: Range = None,
     overwrite: bool = False,
 ) -> None:
-    """Mask of brain (or of all signal, in phantoms and crops) from a magnitude image, or from a phase image.
+    """Segment the brain, or all signal of phantoms and crops, from a magnitude or phase image.
 
     Parameters
     ----------

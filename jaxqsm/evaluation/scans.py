@@ -68,7 +68,7 @@ def tilted(degrees: float) -> tuple[float, float, float]:
 
 EVALUATION_SCANS = (
     EvaluationScan("reference", "3 T, 1 mm, axial, SNR 100, healthy", REFERENCE),
-    EvaluationScan("tilted", "head tilted by 30°", dataclasses.replace(REFERENCE, b0_dir=tilted(30))),
+    EvaluationScan("tilted", "oblique by 30°", dataclasses.replace(REFERENCE, b0_dir=tilted(30))),
     EvaluationScan(
         "anisotropic",
         "voxels of 1 × 1 × 2 mm",

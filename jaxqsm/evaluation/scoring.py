@@ -22,11 +22,11 @@ from jaxqsm.variational.common import referenced
 DEPTH = 6.0
 """mm. The largest radius of the background methods with one SMV kernel."""
 
-JUDGED = "tv"
-"""Inversion whose map a standard deviation is asked about."""
+MAP_METHOD = "tv"
+"""Inversion whose map standard deviations are scored on."""
 
 SCORES = {
-    "unwrapping": {"wrong_turns": "wrong turns %"},
+    "unwrapping": {"wrong_turns": "unwrapping errors %"},
     "background": {"core": "NRMSE % in the core", "slope": "slope", "valid": "valid part"},
     "single_step": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
     "inversion": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
@@ -46,18 +46,19 @@ def score(
         options: keyword options of the method.
 
     Returns:
-        Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by whole
-        turns, where the commonest offset is none. For a standard deviation, asked about the map of
-        :data:`JUDGED`, the ``coverage`` of its 90 % interval and the root mean square ``standard_deviation``,
-        in percent of that of χ. For all others those of :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE
-        :data:`DEPTH` within the mask, and ``valid``, the part of the mask with values.
+        Scores by name. For unwrapping ``wrong_turns``, the part of the mask in percent that is off by 2π
+        multiples, where the commonest offset is none. For a standard deviation, of the map of
+        :data:`MAP_METHOD`, the ``coverage`` of its nominal interval of 0.9 and its root mean square
+        ``standard_deviation``, in percent of that of χ. For all others those of
+        :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within the mask, and ``valid``, the
+        part of the mask with values.
     """
     field, mask, geometry = trial.field, trial.mask, trial.geometry
     keywords: dict[str, Any] = dict(options or {})
     weights = {"magnitude": trial.magnitude}
     work: Callable[[], Any]
     if method.stage == "uncertainty":
-        inversion = find_method("inversion", JUDGED)
+        inversion = find_method("inversion", MAP_METHOD)
         chi = inversion.function(field, mask, geometry, **weights)
         given = method, chi, field, mask, geometry, inversion, weights
         work = partial(

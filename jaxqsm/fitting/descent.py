@@ -71,8 +71,8 @@ def descend(
         weight: of Σ |∇χ|, ppm · mm.
         learning_rate: of Adam.
         max_iterations: of Adam.
-        phase_scale: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which whole
-            turns of the phase do not count. Default: that of the field.
+        phase_scale: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which 2π
+            multiples of the phase do not count. Default: that of the field.
         splits: voxels that count in the loss, one after another of these a step. Default: all but the
             held-out ones.
     """

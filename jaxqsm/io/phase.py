@@ -118,7 +118,7 @@ def recognise(
 
 
 def jumps(values: np.ndarray, turn: float) -> float:
-    """Share of neighbours that differ by nearly a ``turn``: those on two sides of a wrap, 0 to 1."""
+    """Count the share of neighbours that differ by nearly a ``turn``: two sides of a wrap, 0 to 1."""
     count = total = 0
     for axis in range(min(values.ndim, 3)):
         if values.shape[axis] < 2:

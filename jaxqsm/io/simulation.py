@@ -32,7 +32,7 @@ def write_simulation(
     """Write ``sub-<subject>`` into ``folder``: part-mag and part-phase MEGRE with sidecars; χ, fields,
     mask and labels under ``derivatives/truth``.
 
-    The affine is tilted so that scanner z is the field direction, as for a head tilted in the bore.
+    The affine is tilted so that scanner z is the field direction, as of an oblique acquisition.
 
     Args:
         folder: dataset root; exists.

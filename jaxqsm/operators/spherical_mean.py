@@ -24,8 +24,7 @@ def spherical_kernel(shape: Sequence[int], radius: ArrayLike, geometry: Geometry
 
     What is summed of long voxels is not quite round. Weights are therefore brought to equal second moments
     along the axes, so that harmonic functions keep their value through third order, as they do over a
-    ball: at 1 × 1 × 3 mm and a radius of 4 mm one that changes e-fold in 8 mm to 0.01 % instead of 0.65 %.
-    (A ball that hardly reaches the neighbours along some axis stays as it is.)
+    ball. (A ball that hardly reaches the neighbours along some axis stays as it is.)
 
     Args:
         shape: shape ``(x, y, z)`` of the periodic grid.

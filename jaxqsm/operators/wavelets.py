@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 ROOT_HALF = 0.5**0.5
 
-Details = list[Float[Array, "7 i j k"]]
+Details = list[Float[Array, "7 _ _ _"]]
 """Subbands of every level, the finest first: the seven with a difference along some axis."""
 
 

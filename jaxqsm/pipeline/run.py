@@ -68,7 +68,7 @@ def reconstruct_scan(
     *,
     announce: Stage | None = None,
 ) -> Result:
-    """Mask if there is none, cut to the mask, :func:`reconstruct`, and put back.
+    """Reconstruct a scan: mask if there is none, cut, :func:`reconstruct`, and put back.
 
     Lengths that are not set follow the size of the object: the methods are given the voxel size that it would
     have as large as an adult's brain, and lengths that are set as many times longer.

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 
-class Stage(Protocol):
-    """Surrounds the work of a stage: ``with stage("unwrapping") as done: phase = done(unwrap(…))``.
+Stage = Callable[[str], AbstractContextManager[Callable[[Any], Any]]]
+"""Surroundings of the work of a stage: ``with stage("unwrapping") as done: phase = done(unwrap(…))``.
 
-    ``done`` returns what it is given, once it is there: JAX computes while Python goes on.
-    """
-
-    def __call__(self, name: str) -> AbstractContextManager[Callable[[Any], Any]]: ...
+``done`` returns its argument once that is computed: JAX computes while Python goes on.
+"""
 
 
 def _as_it_is(result: Result) -> Result:

@@ -58,6 +58,7 @@ def beside_denoiser(
 
 @partial(jax.jit, static_argnums=0)
 def alternate(graph: Any, state: nnx.State, scan: tuple[Any, ...], levels: Array, pulls: Array) -> Array:
+    """Alternate between denoising at falling levels and conjugate gradients towards the field."""
     local_field, mask, geometry, weights = scan
     given = beside_denoiser(local_field, mask, geometry, weights)
     one = jax.tree.map(lambda leaf: leaf[None], (mask, geometry))

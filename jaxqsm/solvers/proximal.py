@@ -12,7 +12,7 @@ Arrays = TypeVar("Arrays", bound=tuple[Array, ...])
 
 
 def shrink(arrays: Arrays, threshold: ArrayLike, *, huber_threshold: float = 0.0) -> Arrays:
-    """Bring every value nearer to zero by ``threshold``: the proximal map of the sum of sizes.
+    """Shrink every value towards zero by ``threshold``: the proximal map of the sum of sizes.
 
     Differences between neighbours are shortened each by itself, not as vectors of three: a vector of forward
     differences would tie a voxel to its neighbours on one side only, and an image stored the other way round

@@ -1,6 +1,6 @@
 """Data terms of split inversions, as proximal maps v → argmin_z term(z) + ρ / 2 · (z − v)².
 
-Each function returns the map v → argmin over z of term(z) + tightness / 2 · (z − v)², voxel by voxel.
+Each function returns the map v → argmin over z of term(z) + ρ / 2 · (z − v)², voxel by voxel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxqsm.geometry import Acquisition
 
-Volume = Float[Array, "X Y Z"]
+Volume = Float[Array, "*voxels"]
 Proximal = Callable[[Volume], Volume]
 
 NEWTON_STEPS = 3

@@ -27,6 +27,7 @@ def _save(path, data):
     return path
 
 
+@pytest.mark.slow
 def test_cosmos_from_three_files(tmp_path):
     mask = ball(SHAPE, 8)
     chi = np.where(mask, 0.1 * smooth_blobs(SHAPE), 0)
@@ -92,6 +93,7 @@ def test_roi_counts_what_is_there(tmp_path):
     assert "--reference 9" in missing.stderr
 
 
+@pytest.mark.slow
 def test_nonlinear_fit_in_vivo_agrees_with_the_linear_one(tmp_path):
     fields = []
     for method in ("weighted_fit", "nonlinear_fit"):

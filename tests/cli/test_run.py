@@ -98,6 +98,7 @@ def _simulate_cylinders(folder, b0_dir):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b0_dir", [pytest.param((0.0, 0.0, 1.0), marks=pytest.mark.slow), (0.4, -0.3, 0.85)])
 def test_bids_recovers_the_cylinders_of_qsm_forward(tmp_path, b0_dir):
     data, out = tmp_path / "bids", tmp_path / "out"

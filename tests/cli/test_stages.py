@@ -128,6 +128,7 @@ def test_demo_reaches_its_targets_at_full_resolution(tmp_path):
     assert scores["inversion_alone"]["tkd"]["nrmse"] < 45
 
 
+@pytest.mark.slow
 def test_simulate_any_geometry(tmp_path):
     _ok(
         "simulate", "--out", tmp_path / "d", "--voxel-size", 3, 4, 5, "--b0-dir", 0.3, -0.2, 0.9,
@@ -180,6 +181,7 @@ def test_a_bipolar_readout_is_suspected_and_mended_when_named(tmp_path):
     assert errors[0] > 5 * errors[1]
 
 
+@pytest.mark.slow
 def test_simulate_random_persons(tmp_path):
     _ok(
         "simulate", "--phantom", "random", "--count", 2, "--out", tmp_path / "d", "--voxel-size", 3, 3, 6,

@@ -79,6 +79,7 @@ def test_unit_of_the_signal_and_phase_of_the_receiver_do_not_matter(scan, fit):
     assert relative_error(again.chi, fit.chi) < 1e-2
 
 
+@pytest.mark.slow
 def test_pipeline_and_command_take_it(scan, fit, tmp_path):
     *_, signal, mask = scan
     config = Config(signal="signal_fit", options={"signal_fit": OPTIONS})

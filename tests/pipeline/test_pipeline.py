@@ -254,6 +254,7 @@ def test_box_round_trip(corner):
     assert not part[:, :, -1].any()
 
 
+@pytest.mark.slow
 def test_a_bipolar_readout_is_as_good_as_any_once_it_is_named():
     geometry, acquisition = Geometry((4.0, 4.0, 4.0)), Acquisition((0.004, 0.012, 0.020), 3.0)
     phantom = head((4.0, 4.0, 4.0))

@@ -32,6 +32,7 @@ def scan():
     return chi, field * mask, mask
 
 
+@pytest.mark.slow
 def test_the_denoiser_takes_off_the_noise_that_it_is_told_of(scan):
     chi, _, mask = scan
     network, notes = load_network(WEIGHTS / "denoiser.safetensors")
@@ -47,6 +48,7 @@ def test_the_denoiser_takes_off_the_noise_that_it_is_told_of(scan):
         assert left < relative_error(mistaken, chi, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solve", [plug_and_play, pytest.param(red, marks=pytest.mark.slow)])
 def test_recovers_chi_by_the_right_physics(scan, solve):
     chi, field, mask = scan

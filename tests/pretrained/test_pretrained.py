@@ -80,6 +80,7 @@ def test_gradient_is_that_of_finite_differences(scan, x64):
     assert float(value) == pytest.approx(float(difference), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_differentiable_and_mapped(scan):
     field, mask, geometry = scan
     direction = jnp.asarray(smooth_blobs(SHAPE, seed=7), jnp.float32) * mask * 0.01

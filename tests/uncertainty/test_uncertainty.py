@@ -325,6 +325,7 @@ def _files(folder, shape, radius):
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["deep_ensemble", "laplace", "noise_propagation", "bootstrap", "gibbs", "diffusion"]
 )

@@ -43,7 +43,7 @@ def by_tiles(
 def kernel_gradient_by_tiles(
     images: Float[Array, "batch x y z channel"], cotangent: Float[Array, "batch x y z out"]
 ) -> Float[Array, "3 3 3 channel out"]:
-    """Transpose of :func:`by_tiles` in the kernel."""
+    """Apply the transpose of :func:`by_tiles` in the kernel."""
     batch, x, y, z, channels = images.shape
     out = cotangent.shape[-1]
     wide = _bordered(images)
