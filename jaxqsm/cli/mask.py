@@ -32,8 +32,8 @@ def mask(
     out
         Mask to write, .nii or .nii.gz.
     erosion
-        Taken off the border, which holds part bone or air, mm, at least one layer of voxels; 0: none.
-        Default: 1, of deepbet's masks 0.
+        Taken off the border, which holds part bone or air, mm; 0: none. Default: one layer of voxels, of
+        deepbet's masks 0.
     neck
         Half width in mm of the bridges to skull and neck that are cut (magnitude). Default: two fifths of the
         brain's own half width.

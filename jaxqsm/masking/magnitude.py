@@ -41,7 +41,7 @@ def magnitude(
     geometry: Geometry,
     *,
     neck: float | None = None,
-    erosion: float = 1.0,
+    erosion: float | None = None,
 ) -> Bool[np.ndarray, "x y z"]:
     """Segment the largest compact bright region, cut at its narrows and thin bridges.
 
@@ -56,8 +56,8 @@ def magnitude(
         geometry: voxel size (mm).
         neck: largest half width in mm of a bridge that is cut. Default: two fifths of the region's own half
             width.
-        erosion: mm taken off the finished mask, at least one layer of voxels, never at the array's border.
-            Default 1: border voxels hold part bone or air; 0: none.
+        erosion: mm taken off the finished mask, never at the array's border. Default: one layer of voxels,
+            since those of the border hold part bone or air; 0: none.
 
     Returns:
         Boolean mask with holes filled.

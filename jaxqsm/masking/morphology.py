@@ -31,9 +31,11 @@ def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarra
     return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
 
 
-def peeled(mask: np.ndarray, erosion: float, voxel_size: np.ndarray) -> np.ndarray:
-    """Take ``erosion`` mm off a mask, and no less than one layer of voxels, unless it is 0.
+def peeled(mask: np.ndarray, erosion: float | None, voxel_size: np.ndarray) -> np.ndarray:
+    """Take ``erosion`` mm off a mask, or one layer of voxels where it is None.
 
     Nothing is taken off at the array's border, where the object may go on.
     """
-    return depth(mask, voxel_size) > max(erosion, voxel_size.min()) if erosion > 0 else mask
+    if erosion is None:
+        return ndimage.binary_erosion(mask, border_value=1)
+    return depth(mask, voxel_size) > erosion

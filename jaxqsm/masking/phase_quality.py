@@ -29,7 +29,7 @@ def phase_quality(
     phase: Float[np.ndarray, "x y z *echo"],
     geometry: Geometry,
     *,
-    erosion: float = 1.0,
+    erosion: float | None = None,
 ) -> Bool[np.ndarray, "x y z"]:
     """Segment the largest region of smooth phase, with its holes filled.
 
@@ -42,8 +42,8 @@ def phase_quality(
     Args:
         phase: rad, wrapped; of several echoes the worst counts.
         geometry: voxel size (mm).
-        erosion: mm taken off the finished mask, at least one layer of voxels, never at the array's border.
-            Default 1; 0: none.
+        erosion: mm taken off the finished mask, never at the array's border. Default: one layer of voxels;
+            0: none.
 
     Returns:
         Boolean mask with holes filled.

@@ -37,14 +37,16 @@ def test_crop_of_brain_is_all_signal():
     assert mask.mean() > 0.9
 
 
-def test_erosion_takes_layers_of_voxels_but_not_at_the_border_of_the_array():
+def test_erosion_takes_a_layer_of_voxels_or_mm_but_not_at_the_border_of_the_array():
     image = ball((40, 40, 40), 14)[20:].astype(float)
     image += 0.01 * np.random.default_rng(0).random(image.shape)
     geometry = Geometry((2.0, 2.0, 3.0))
-    whole, by_default, twice = (magnitude(image, geometry, erosion=n) for n in (0, 1, 2))
+    whole, by_default, by_length = (magnitude(image, geometry, erosion=mm) for mm in (0.0, None, 4.5))
     np.testing.assert_array_equal(by_default, ndimage.binary_erosion(whole, border_value=1))
-    np.testing.assert_array_equal(twice, ndimage.binary_erosion(by_default, border_value=1))
-    assert twice[0].any()
+    # 4.5 mm are two voxels of 2 mm and one of 3 mm: a step to the nearest voxel outside must be longer.
+    np.testing.assert_array_equal(by_length, ndimage.distance_transform_edt(whole, (2, 2, 3)) > 4.5)
+    assert by_length[0].any()
+    assert by_length.sum() < by_default.sum()
 
 
 def test_partly_filled_voxels_of_the_border_are_left_out():

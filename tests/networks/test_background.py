@@ -42,7 +42,7 @@ def any_weights(tmp_path_factory):
 
 def test_what_is_removed_is_harmonic_whatever_the_weights(scan, any_weights):
     total, _, mask = scan
-    local, valid = learned_background(total, mask, GEOMETRY, weights=any_weights)
+    local, valid = learned_background(total, mask, GEOMETRY, checkpoint=any_weights)
     assert float(jnp.abs(jnp.where(valid, 0, local)).max()) == 0
     assert bool((mask | ~valid).all())
     assert 0.2 < float(valid.sum() / mask.sum()) < 1
@@ -59,7 +59,7 @@ def test_scales_and_is_differentiable(scan, any_weights):
     weight = jnp.asarray(np.random.default_rng(0).standard_normal(SHAPE), jnp.float32)
 
     def loss(field):
-        return jnp.sum(weight * learned_background(field, mask, GEOMETRY, weights=any_weights)[0])
+        return jnp.sum(weight * learned_background(field, mask, GEOMETRY, checkpoint=any_weights)[0])
 
     value, gradient = jax.value_and_grad(loss)(total)
     # Local field scales with the total one: Euler's identity.
