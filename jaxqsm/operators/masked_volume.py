@@ -21,4 +21,4 @@ class MaskedVolume(NamedTuple):
     @classmethod
     def of(cls, found: MaskedVolume | Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> MaskedVolume:
         """Take the result of any stage; one without a mask of its own is valid in ``mask``."""
-        return found if isinstance(found, cls) else cls(found, mask)  # type: ignore[arg-type]
+        return cls(*found) if isinstance(found, tuple) else cls(found, mask)

@@ -43,6 +43,7 @@ def test_in_vivo_crop(tmp_path):
     np.testing.assert_allclose(nib.load(out / "chimap.nii.gz").affine, affine, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_real_heads_through_bids(tmp_path):
     """A head of two echoes with its neck, and a crop at 7 T, as a dataset: iron positive, borders doubted."""
     head, crop = (tmp_path / "raw" / f"sub-{name}" / "anat" for name in ("head", "crop"))

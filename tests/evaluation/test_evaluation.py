@@ -147,6 +147,7 @@ def test_every_sweep_has_its_reference_and_the_set_differs_in_one_factor():
     assert len(keys) == 8
 
 
+@pytest.mark.slow
 def test_tables_and_figure_show_every_method(tmp_path):
     methods = [find_method("inversion", name) for name in ("tkd", "tikhonov")]
     sweeps = [dataclasses.replace(SWEEPS["tilt"], levels=(0.0, 45.0))]

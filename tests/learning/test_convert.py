@@ -114,6 +114,7 @@ def test_xqsm():
     _close(out, twin(torch.from_numpy(field)[None])[0, 0])
 
 
+@pytest.mark.slow
 def test_qsmnet(tmp_path):
     weights = twins.qsmnet_weights(4, 3, 4)
     np.savez(tmp_path / "weights.npz", **weights)
@@ -125,6 +126,7 @@ def test_qsmnet(tmp_path):
     _close(out, 2 * twins.qsmnet(weights, torch.from_numpy(field)[None])[0, 0] + 0.5)
 
 
+@pytest.mark.slow
 def test_iqsm():
     """From wrapped phase; a whole turn more or less changes nothing."""
     twin = twins.randomise(twins.IQSM(4, 2), 5)
@@ -140,6 +142,7 @@ def test_iqsm():
     np.testing.assert_allclose(turned, out, atol=1e-4 * np.ptp(np.asarray(out)))
 
 
+@pytest.mark.slow
 def test_iqsm_plus():
     """For one scan or several, each by its own direction."""
     twin = twins.randomise(twins.IQSMPlus(4, 2), 7)
@@ -164,6 +167,7 @@ def test_iqsm_plus():
         ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), Acquisition((0.015,), 7.0))
 
 
+@pytest.mark.slow
 def test_nextqsm_from_its_two_files(tmp_path):
     """By the command; and what pads it leaves what is scanned in the middle, as there."""
     weights = twins.nextqsm_weights(4, (3, 2), (0.001, 0.002), 6)

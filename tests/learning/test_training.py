@@ -26,6 +26,7 @@ DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
 QUIET = dataclasses.replace(DATA, residual_background=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)}, cuboids=0.0)
 
 
+@pytest.mark.slow
 def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
     examples = Examples(QUIET, "inversion", seed=3)
     sizes = set()
@@ -114,6 +115,7 @@ def test_examples_bring_where_a_network_begins():
     assert relative_error(example.start.smooth, wrong.smooth, example.mask) > 0.3
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(tmp_path):
     """With a network that has running statistics and drops channels at random, and a critic."""
     config = TrainingConfig(

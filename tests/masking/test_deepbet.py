@@ -17,6 +17,7 @@ def _overlap(mask, brain):
     return 2 * (mask & brain).sum() / (mask.sum() + brain.sum())
 
 
+@pytest.mark.slow
 def test_brain_in_any_orientation_and_by_the_command(tmp_path):
     phantom, geometry = head((2.0, 2.0, 2.0)), Geometry((2.0, 2.0, 2.0))
     scan = simulate_scan(phantom, geometry, Acquisition((0.004,), 3.0), key=jax.random.key(0))

@@ -51,6 +51,7 @@ def test_is_near_the_best_of_a_grid(method):
     assert error(chosen) < 1.1 * best
 
 
+@pytest.mark.slow
 def test_is_near_the_best_of_a_grid_from_the_total_field():
     """A background ten times as strong as the local field does not matter."""
     chi, field, mask, magnitude = _scan(0.004)
@@ -69,6 +70,7 @@ def test_is_near_the_best_of_a_grid_from_the_total_field():
     assert error(chosen) < 1.25 * min(error(chosen * factor) for factor in (0.2, 0.4, 0.7, 1.4, 2.5, 5.0))
 
 
+@pytest.mark.slow
 def test_with_a_truth_the_weight_descends_to_the_best_for_all_scans():
     scans = []
     for noise in (0.002, 0.01):
