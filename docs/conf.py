@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jaxqsm
-from docs.generate import generate
+from docs.generate import equation, generate
 
 project = "jaxqsm"
-author = "The jaxqsm developers"
+author = "the jaxqsm developers"
+copyright = "the jaxqsm developers, Apache-2.0"
 release = version = jaxqsm.__version__
 extensions = [
     "myst_parser",
@@ -32,7 +34,8 @@ exclude_patterns = ["_build", "README.md", "generated/snippets"]
 html_theme = "furo"
 html_title = "jaxqsm"
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 default_role = "literal"
@@ -58,7 +61,15 @@ def _escape(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
         lines[number] = "".join(parts)
 
 
+def _typeset(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The problem that the summary states is shown once more as a formula."""
+    problem = equation((inspect.getdoc(obj) or "").split("\n", 1)[0])
+    if what == "function" and problem is not None:
+        lines[1:1] = ["", ".. math::", "", f"   {problem}", ""]
+
+
 def setup(app: Any) -> None:
     """Write the generated pages first, then let Sphinx find them."""
     generate()
     app.connect("autodoc-process-docstring", _escape, priority=400)
+    app.connect("autodoc-process-docstring", _typeset, priority=450)

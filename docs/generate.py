@@ -52,7 +52,6 @@ INTRODUCTIONS = {
     "orientations": "χ, or its tensor, from several registered head orientations (`jaxqsm cosmos`, `sti`).",
     "weighting": "Susceptibility-weighted images (`jaxqsm swi`).",
 }
-UNITS = {1: "mm or ppm · mm", 2: "mm²", 4: "mm⁴", -1: "ppm / mm"}
 WORDS = re.compile(r"[A-Za-z_]{2,}")
 LATEX = {
     "½": r"\tfrac{1}{2}", "χ⁺": r"\chi^{+}", "χ⁻": r"\chi^{-}", "χ̂": r"\hat{\chi}", "χ": r"\chi ",
@@ -151,7 +150,7 @@ def _method(stage: str, method: Method, score: dict[str, float] | None, *, first
         lines.append(f"$$\n{problem}\n$$\n")
     picture = HERE / "pictures" / stage / f"{method.name}.png"
     if picture.exists():
-        lines.append(f"![{method.name}](../../pictures/{stage}/{method.name}.png)\n")
+        lines.append(f"![{method.name} on the simulated scan](../../pictures/{stage}/{method.name}.png)\n")
     use = _use(method)
     if use:
         lines.append(f"**When to use:** {use}.\n")
@@ -164,13 +163,26 @@ def _method(stage: str, method: Method, score: dict[str, float] | None, *, first
             f"{score['seconds']:.0f} s with compilation ([all scans](../benchmarks/accuracy.md)).\n"
         )
     if method.options:
-        lines.append("| option | default | unit goes with |\n| --- | --- | --- |")
-        lines += [f"| `{o.name}` | `{o.default}` | {UNITS.get(o.power, '')} |" for o in method.options]
+        meanings = _meanings(method)
+        lines.append("| option | default | meaning |\n| --- | --- | --- |")
+        lines += [f"| `{o.name}` | `{o.default}` | {meanings.get(o.name, '')} |" for o in method.options]
         lines.append("")
     lines.append(f"**Source:** {_plain(method.source)}\n")
     package = method.path.split(".")[1]
     lines.append(f"[Full reference](../api/{package}.md)\n")
     return "\n".join(lines)
+
+
+def _meanings(method: Method) -> dict[str, str]:
+    """What the docstring says of each argument, without its default, which the table has beside it."""
+    section = re.search(r"\nArgs:\n(.*?)(\n\w|\Z)", inspect.getdoc(method.function) or "", re.DOTALL)
+    entries = re.split(r"\n    (?=\w[\w, ]*:)", "\n" + (section[1] if section else ""))[1:]
+    found: dict[str, str] = {}
+    for entry in entries:
+        names, text = entry.split(":", 1)
+        meaning = re.sub(r"[;.,]? *\(?[Dd]efaults? [^ ]+[.)]?$", "", " ".join(text.split()))
+        found |= dict.fromkeys((name.strip() for name in names.split(",")), _plain(meaning))
+    return found
 
 
 def _cost(method: Method) -> str:
@@ -202,7 +214,7 @@ def _networks_table() -> str:
     for name, family in NETWORKS.items():
         reads = "readable" if family.from_published else ""
         uses = "yes" if family.physics else ""
-        lines.append(f"| `{name}` | `jaxqsm.networks.{family.path}` | {family.task} | {uses} | {reads} |")
+        lines.append(f"| `{name}` | `{family.path.rsplit(".", 1)[-1]}` | {family.task} | {uses} | {reads} |")
     return "\n".join(lines) + "\n"
 
 

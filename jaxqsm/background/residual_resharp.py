@@ -43,9 +43,9 @@ def residual_resharp(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to use instead of that of the single step. Default: none.
-        radius: of the SMV kernel in mm; the mask loses as much. Default 3, a smaller loss than:func:`resharp`
-            alone needs.
-        weight: of the size of the residual; default 1e-4, as in:func:`resharp`.
+        radius: of the SMV kernel in mm; the mask loses as much. Default 3, a smaller loss than
+            :func:`resharp` alone needs.
+        weight: of the size of the residual; default 1e-4, as in :func:`resharp`.
         max_iterations: of conjugate gradients for the residual; default 50.
 
     Returns:

@@ -47,7 +47,7 @@ class MaskOptions:
     mask_method: Annotated[str, method_of("mask", says="How the mask is made where none is given")] = (
         MaskConfig.method
     )
-    erode: float = MaskConfig.erosion
+    erosion: float = MaskConfig.erosion
     "Taken off the border of the mask, given or made, mm."
 
     def config(self) -> MaskConfig:
@@ -57,9 +57,9 @@ class MaskOptions:
             InputError: unknown method, or a length below zero.
         """
         try:
-            return MaskConfig(self.mask_method, self.erode)
+            return MaskConfig(self.mask_method, self.erosion)
         except ValueError as error:
-            raise InputError(f"--mask-method or --erode: {error}") from error
+            raise InputError(f"--mask-method or --erosion: {error}") from error
 
 
 @Parameter(name="*")

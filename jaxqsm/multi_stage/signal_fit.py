@@ -101,9 +101,9 @@ def signal_fit(
         least_reliability: agreement of a voxel's echoes below which its field has no weight. Default 0.9.
         outer_iterations: of all blocks. Default 3.
         tolerance, max_iterations: of the last solution for χ. Defaults 1e-2 and 100.
-        prior: one of:data:`PRIORS`. All but the default ``"ss_tv"`` find χ once more, from the field that the
-            rounds have settled and less the background that they have found. ``ss_tv`` removes no background
-            and is the most accurate on simulated heads.
+        prior: one of :data:`PRIORS`. All but the default ``"ss_tv"`` find χ once more, from the field that
+            the rounds have settled and less the background that they have found. ``ss_tv`` removes no
+            background and is the most accurate on simulated heads.
 
     Returns:
         χ and all else that explains the signal.

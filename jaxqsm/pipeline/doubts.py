@@ -170,7 +170,7 @@ def _rim(maps: Maps[np.ndarray], far: np.ndarray, voxel_size: np.ndarray) -> lis
     return [
         f"χ at the border of the mask is {outer / max(inner, 1e-12):.1f} times as strong as inside (beyond "
         f"±{strongest:.2f} ppm in one voxel of a hundred): bone, air or unreliable phase is in the mask; "
-        "take some off (--erode, in mm), or give another mask"
+        "take some off (--erosion, in mm), or give another mask"
     ]
 
 

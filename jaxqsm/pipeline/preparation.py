@@ -134,7 +134,7 @@ def _mask(scan: ScanData, masking: MaskConfig) -> np.ndarray:
         mask = np.asarray(eroded(jnp.asarray(mask), masking.erosion, scan.geometry))
         if not mask.any():
             raise InputError(
-                f"--erode {masking.erosion:g}: nothing is left of a mask whose half width is "
+                f"--erosion {masking.erosion:g}: nothing is left of a mask whose half width is "
                 f"{half_width:.3g} mm; give less"
             )
         mask = largest(mask) if made else mask

@@ -41,7 +41,7 @@ def learned_standard_deviation(
 
     Returns:
         ppm, zero outside the mask. Its measured coverage is in the model card;
-        for:func:`~jaxqsm.pretrained.learned`, whose errors are smaller than those of its training, the
+        for :func:`~jaxqsm.pretrained.learned`, whose errors are smaller than those of its training, the
         intervals are wide.
 
     Raises:

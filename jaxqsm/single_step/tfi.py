@@ -55,7 +55,7 @@ def tfi(
         strength_outside: P beyond the mask. Default 30, as published.
         outer_iterations: Gauss-Newton steps, each with the total variation's weights of the last. Default 5.
         max_iterations: of conjugate gradients in each. Default 100; fewer leave what varies slowly
-            unexplained.:func:`~jaxqsm.single_step.ss_tv` is more accurate in a third of the time.
+            unexplained. :func:`~jaxqsm.single_step.ss_tv` is more accurate in a third of the time.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside; and the mask. Four real FFTs an iteration on a grid

@@ -64,7 +64,7 @@ def laplace(
 
     It does not include the bias of the estimate: where total variation has taken contrast away, the truth is
     farther off than this says; the less noise, the more of the error is
-    bias.:func:`jaxqsm.pretrained.learned_standard_deviation` includes bias.
+    bias. :func:`jaxqsm.pretrained.learned_standard_deviation` includes bias.
 
     Samples are drawn by perturbing data and prior and solving for χ (perturb and maximise), so that no
     covariance is stored. The mean of every sample over the mask is taken off, as χ is relative.

@@ -88,7 +88,7 @@ def test_bids_has_the_options_that_it_advises(tmp_path):
     done = jaxqsm_here(*arguments, "--echo-times", *SCAN.echo_times)
     assert done.returncode == 1
     assert "--field-strength" in done.stderr
-    done = jaxqsm_here(*arguments, "--echo-times", *SCAN.echo_times, "--field-strength", 3, "--erode", 3)
+    done = jaxqsm_here(*arguments, "--echo-times", *SCAN.echo_times, "--field-strength", 3, "--erosion", 3)
     assert done.returncode == 0, done.stderr
     assert "3 mm were taken off" in done.stderr
     _write_bids(tmp_path / "alone", ["sub-1_part-mag_MEGRE.nii.gz"], {})
@@ -120,7 +120,7 @@ def test_complex_images_and_their_parts_run(tmp_path):
         assert np.linalg.norm(chi - plain) < 1e-3 * np.linalg.norm(plain)
     assert_refused(_run(tmp_path, given=("--phase", both, *given[2:])), "c.nii", "complex", "--complex")
     assert_refused(_run(tmp_path, "--mask-method", "guess", given=given), "guess", "phase_quality")
-    assert_refused(_run(tmp_path, "--erode", 400, given=given), "half width")
+    assert_refused(_run(tmp_path, "--erosion", 400, given=given), "half width")
 
 
 def test_every_command_that_advises_replacing_does_it(tmp_path):

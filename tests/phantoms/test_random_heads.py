@@ -124,7 +124,7 @@ def test_lesions_and_metal_keep_to_their_strengths():
     assert chi.max() > 1.4
     assert there.mean() == pytest.approx(0.5, abs=0.05)
     assert np.asarray(lesions.radii).max() * 2 * 1.4 < 70
-    outside = jax.vmap(random_outside_sources)(keys)
+    outside = jax.vmap(lambda k: random_outside_sources(key=k))(keys)
     strong = np.abs(np.asarray(outside.values[..., 0]))
     assert strong.max() <= 4
     assert strong.max() > 3.5

@@ -64,7 +64,7 @@ def _spoilt(kind):
 @pytest.mark.parametrize(
     ("kind", "mentions", "remedy"),
     [
-        ("rim", "at the border of the mask", "--erode"),
+        ("rim", "at the border of the mask", "--erosion"),
         ("sign", "is negative", "--invert-phase"),
         ("spread", "varies by", "field strength"),
         ("residual", "residual 90 %", "--b0-dir"),

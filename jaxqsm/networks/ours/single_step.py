@@ -64,7 +64,7 @@ class SingleStepConfig:
 class SingleStep(Network):
     """Total field to χ: a classical single step, a U-Net that corrects it, and data consistency.
 
-    The physics is that of:func:`jaxqsm.single_step.ss_tv`, with the SMV-filtered dipole kernel of the scan,
+    The physics is that of :func:`jaxqsm.single_step.ss_tv`, with the SMV-filtered dipole kernel of the scan,
     which no background passes: so the last steps pull χ to the measured field and not to the background's.
     Fields are divided by their root mean square behind the filters first: χ and background twice as strong
     give χ twice as strong.

@@ -1,0 +1,91 @@
+"""Draw every method on one slice of one simulated scan: ``python -m tools.draw_methods [STAGE …]``.
+
+Each picture in ``docs/pictures/STAGE`` shows the map and its difference from the truth, on one grey scale.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxqsm.evaluation import SWEEPS
+from jaxqsm.evaluation.scoring import MAP_METHOD
+from jaxqsm.evaluation.trial import Trial
+from jaxqsm.methods import METHODS, Method, find_method
+from jaxqsm.operators import MaskedVolume
+from jaxqsm.pipeline import standard_deviation_of
+from jaxqsm.variational.common import referenced
+
+HERE = Path(__file__).parents[1] / "docs" / "pictures"
+VOXEL_SIZE = 2.0
+SNR = 100.0
+LIMITS = {
+    "unwrapping": 12.0,
+    "background": 0.03,
+    "inversion": 0.1,
+    "single_step": 0.1,
+    "uncertainty": 0.1,
+}
+"""Grey scale: ± so many radians or ppm."""
+
+INK, BACKGROUND = "#d7dde4", "#111418"
+
+
+def main(stages: list[str]) -> None:
+    """Draw all methods of the stages, of all stages where none is named; pictures that exist are kept."""
+    for stage in stages or LIMITS:
+        trial = SWEEPS["snr"].trial(SNR, VOXEL_SIZE, stage)
+        for method in METHODS[stage].values():
+            path = HERE / stage / f"{method.name}.png"
+            if path.exists():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            print(stage, method.name, flush=True)
+            panels = _panels(stage, method, trial)
+            _draw(panels, LIMITS[stage], path)
+            jax.clear_caches()
+
+
+def _panels(stage: str, method: Method, trial: Trial) -> dict[str, jax.Array]:
+    field, mask, geometry = trial.field, trial.mask, trial.geometry
+    keywords: dict[str, Any] = {"magnitude": trial.magnitude} if method.takes("magnitude") else {}
+    if stage == "uncertainty":
+        inversion = find_method("inversion", MAP_METHOD)
+        chi = inversion.function(field, mask, geometry, magnitude=trial.magnitude)
+        given = {"magnitude": trial.magnitude}
+        deviation = standard_deviation_of(
+            method, chi, field, mask, geometry, inversion, given,
+            magnitude=trial.magnitude, weights=None, options={},
+        )  # fmt: skip
+        error = jnp.abs(referenced(chi, mask) - referenced(trial.truth, mask))
+        return {"2 standard deviations": 2 * deviation, "absolute error": error}
+    found, valid = MaskedVolume.of(method.function(field, mask, geometry, **keywords), mask)
+    truth = trial.truth * valid
+    if stage == "unwrapping":
+        turns = jnp.round(jnp.median((found - truth)[valid]) / (2 * jnp.pi))
+        found = (found - 2 * jnp.pi * turns) * valid
+    elif stage != "background":
+        found, truth = referenced(found, valid), referenced(truth, valid)
+    return {"map": found, "map − truth": found - truth}
+
+
+def _draw(panels: dict[str, jax.Array], limit: float, path: Path) -> None:
+    figure = Figure(figsize=(4.6, 2.9), facecolor=BACKGROUND, layout="constrained")
+    axes = figure.subplots(1, len(panels))
+    for panel, (title, volume) in zip(axes, panels.items(), strict=True):
+        # Through the deep grey matter.
+        plane = np.asarray(volume)[:, :, volume.shape[2] // 2 - 4]
+        panel.imshow(plane.T, cmap="gray", vmin=-limit, vmax=limit, origin="lower")
+        panel.set_title(title, color=INK, fontsize=8)
+        panel.set_axis_off()
+    figure.savefig(path, dpi=75, facecolor=BACKGROUND)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
