@@ -214,7 +214,7 @@ def _networks_table() -> str:
     for name, family in NETWORKS.items():
         reads = "readable" if family.from_published else ""
         uses = "yes" if family.physics else ""
-        lines.append(f"| `{name}` | `{family.path.rsplit(".", 1)[-1]}` | {family.task} | {uses} | {reads} |")
+        lines.append(f"| `{name}` | `{family.path.rpartition('.')[2]}` | {family.task} | {uses} | {reads} |")
     return "\n".join(lines) + "\n"
 
 

@@ -105,14 +105,7 @@ def implicit_representation(
         (16, 16, 16)
     """
     found, _, scale = _fitted(
-        local_field,
-        mask,
-        geometry,
-        confidence(magnitude, weights),
-        key,
-        weight,
-        learning_rate,
-        max_iterations,
+        local_field, mask, geometry, magnitude, weights, key, weight, learning_rate, max_iterations
     )
     return scale * referenced(found.chi, mask)
 
@@ -140,14 +133,7 @@ def represent(
         (29, 29, 29)
     """
     found, image, scale = _fitted(
-        local_field,
-        mask,
-        geometry,
-        confidence(magnitude, weights),
-        key,
-        weight,
-        learning_rate,
-        max_iterations,
+        local_field, mask, geometry, magnitude, weights, key, weight, learning_rate, max_iterations
     )
     return image(found.parameters)._replace(scale=scale)
 
@@ -156,6 +142,7 @@ def _fitted(
     local_field: Array,
     mask: Array,
     geometry: Geometry,
+    magnitude: Array | None,
     weights: Array | None,
     key: PRNGKeyArray | None,
     weight: float,
@@ -163,7 +150,7 @@ def _fitted(
     max_iterations: int,
 ) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
     of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
-    data, scale = at_unit_size(local_field, mask, geometry, weights)
+    data, scale = at_unit_size(local_field, mask, geometry, confidence(magnitude, weights))
     x, y, z = (jnp.arange(n) * size for n, size in zip(mask.shape, geometry.voxel_size, strict=True))
 
     def function(parameters: Sequence[Array]) -> Representation:

@@ -74,9 +74,9 @@ def heidi(
     found = [differences_without_edges(jax.lax.stop_gradient(g), mask, geometry, edges=edges) for g in guides]
     x, y, z = (jnp.stack(directions).all(axis=0) for directions in zip(*found, strict=True))
     chi = k_space_completion(
-        jnp.fft.rfftn(first),
-        jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
+        first,
+        threshold=threshold,
         weight=weight,
         start=start,
         shrink=masked_shrink((x, y, z), given.shape),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
@@ -66,9 +65,9 @@ def rts(
     given = inversion_problem(local_field, mask, geometry, magnitude, weights)
     first = least_squares(given, given.weights, max_iterations=start_iterations)
     chi = k_space_completion(
-        jnp.fft.rfftn(first),
-        jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0),
         given,
+        first,
+        threshold=threshold,
         weight=weight,
         start=start,
         tolerance=tolerance,

@@ -19,6 +19,7 @@ from jaxqsm.pretrained import learned
 from jaxqsm.pretrained.plug_and_play import plug_and_play
 from jaxqsm.relaxometry import nonlinear
 from jaxqsm.single_step import ss_tv
+from jaxqsm.single_step.ss_tv import RADII
 from jaxqsm.unwrapping import laplacian
 
 BACKGROUND_RADIUS = 3.0
@@ -71,7 +72,7 @@ def signal_fit(
     *,
     weight: float = 5e-4,
     edges: float = 0.3,
-    radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
+    radii: tuple[float, ...] = RADII,
     least_reliability: float = 0.9,
     outer_iterations: int = 3,
     tolerance: float = 1e-2,

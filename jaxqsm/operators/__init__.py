@@ -6,6 +6,7 @@ from jaxqsm.operators.differences import SYMMETRIC_PAIRS as SYMMETRIC_PAIRS
 from jaxqsm.operators.differences import divergence as divergence
 from jaxqsm.operators.differences import gradient as gradient
 from jaxqsm.operators.differences import laplacian as laplacian
+from jaxqsm.operators.differences import squared_length as squared_length
 from jaxqsm.operators.differences import squared_steepness as squared_steepness
 from jaxqsm.operators.differences import symmetric_gradient as symmetric_gradient
 from jaxqsm.operators.differences import symmetric_gradient_adjoint as symmetric_gradient_adjoint

@@ -46,6 +46,12 @@ def laplacian(
     return divergence(gradient(image, geometry, boundary=boundary), geometry, boundary=boundary)
 
 
+def squared_length(vectors: Vectors) -> Float[Array, "*batch x y z"]:
+    """Compute the squared length of the vectors of each voxel, Σ v²."""
+    x, y, z = vectors
+    return x**2 + y**2 + z**2
+
+
 def squared_steepness(vectors: Vectors) -> Float[Array, "x y z"]:
     """Compute the squared length of a gradient, averaged over both sides of each voxel and axis.
 

@@ -12,12 +12,9 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tv
-from jaxqsm.networks.blocks.data_consistency import Measurement, at_unit_size, proximal_step
+from jaxqsm.networks.blocks.data_consistency import TYPICAL_FIELD, Measurement, at_unit_size, proximal_step
 from jaxqsm.physics import field_noise
 from jaxqsm.variational.common import referenced
-
-TYPICAL_FIELD = 0.02
-"""ppm, root mean square: fields are brought to it, as the denoiser has seen χ of brains."""
 
 LEAST_NOISE = 1e-3
 """ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""

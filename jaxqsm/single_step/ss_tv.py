@@ -18,6 +18,9 @@ FIELD_RHO = 0.2
 RELAXATION = 1.8
 """With both at 1, the usual, a head at 1 mm takes four times as many iterations to the same error."""
 
+RADII = (16.0, 8.0, 4.0, 2.0)
+"""mm, of the SMV kernels."""
+
 
 @partial(jax.jit, static_argnames=("radii", "max_iterations"))
 def ss_tv(
@@ -31,7 +34,7 @@ def ss_tv(
     weight: float = 5e-4,
     edges: float = 0.3,
     huber_threshold: float = 0.02,
-    radii: tuple[float, ...] = (16.0, 8.0, 4.0, 2.0),
+    radii: tuple[float, ...] = RADII,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> MaskedVolume:

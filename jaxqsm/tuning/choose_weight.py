@@ -34,7 +34,7 @@ FILLINGS = 15
 """Rounds of filling held-out voxels by the prediction. Each leaves of its error the voxel's part in its own
 prediction, the larger, the smaller the weight: too few would make small weights look bad."""
 
-RADII = (8.0, 4.0, 2.0)
+SCORED_RADII = (8.0, 4.0, 2.0)
 """Radii in mm of the SMV kernels that a single step is scored with."""
 
 
@@ -137,5 +137,5 @@ def _smv_filtered(
     field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, "x y z"]:
     """Field filtered by the largest SMV kernel that fits about each voxel; zero where none fits."""
-    each = smv_filtered_by_radii(inversion_problem(field, mask, geometry, None), RADII)
+    each = smv_filtered_by_radii(inversion_problem(field, mask, geometry, None), SCORED_RADII)
     return crop(jnp.sum(each.field * (each.weights > 0), axis=0), mask.shape)

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.tv import tv
-from jaxqsm.operators import gradient, pad
+from jaxqsm.operators import gradient, pad, squared_length
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 from jaxqsm.variational.common import confidence
 from jaxqsm.variational.problem import InversionProblem, inversion_problem
@@ -119,7 +119,7 @@ def draw_rate(key: PRNGKeyArray, chi: Float[Array, "X Y Z"], geometry: Geometry)
 
     The prior's integral over N voxels goes with rate^−N, so the rate has a gamma distribution.
     """
-    total = jnp.sum(jnp.sqrt(sum(g**2 for g in gradient(chi, geometry))))
+    total = jnp.sum(jnp.sqrt(squared_length(gradient(chi, geometry))))
     unknowns = chi.size - 1.0  # a constant has no gradient
     return jax.random.gamma(key, unknowns, dtype=chi.dtype) / total
 
@@ -144,7 +144,7 @@ def draw_next(
     """
     of_variances, of_chi = jax.random.split(key)
     rate = jnp.asarray(rate, chi.dtype)
-    steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, given.geometry)))
+    steepness = jnp.sqrt(squared_length(gradient(chi, given.geometry)))
     stiffness = inverse_gaussian(of_variances, rate / jnp.maximum(steepness, 1e-6 / rate), rate**2)
     field = given.known_field
     (new,) = draw(

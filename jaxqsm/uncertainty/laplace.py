@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import gradient, pad, weighted_mean
+from jaxqsm.operators import gradient, pad, squared_length, weighted_mean
 from jaxqsm.uncertainty.perturbation import FIRST_WEIGHT, draw, shown_noise
 from jaxqsm.variational.common import confidence
 from jaxqsm.variational.problem import inversion_problem
@@ -101,13 +101,13 @@ def laplace(
     noise = shown_noise(local_field, mask, confidence(magnitude, weights))
     rate = (FIRST_WEIGHT if weight is None else weight) / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
-    square = _steepness(best, geometry)
+    square = squared_length(gradient(best, geometry))
     spread = jnp.full(given.shape, 1 / rate**2)
     keys = jax.random.split(key, ROUNDS + 1)
     for number in range(ROUNDS):
         stiffness = rate / jnp.sqrt(square + spread)
         drawn = draw(keys[number], given, noise, stiffness, samples=4, max_iterations=max_iterations)
-        found = jnp.mean(jax.vmap(partial(_steepness, geometry=geometry))(drawn), axis=0)
+        found = jnp.mean(jax.vmap(lambda chi: squared_length(gradient(chi, geometry)))(drawn), axis=0)
         spread = weighted_mean(found, inside, NEIGHBOURHOOD, geometry, otherwise=found)
         if weight is None:
             rate = (best.size - 1) / jnp.sum(jnp.sqrt(square + found))
@@ -117,9 +117,3 @@ def laplace(
     variance = (drawn**2).mean(0)
     variance = weighted_mean(variance, mask.astype(drawn.dtype), NEIGHBOURHOOD, geometry, otherwise=variance)
     return LaplaceApproximation(jnp.sqrt(jnp.maximum(variance, 0)) * mask, noise, drawn)
-
-
-def _steepness(image: Float[Array, "X Y Z"], geometry: Geometry) -> Float[Array, "X Y Z"]:
-    """|∇|²."""
-    x, y, z = gradient(image, geometry)
-    return x**2 + y**2 + z**2

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Complex, Float
+from jaxtyping import Array, ArrayLike
 
 from jaxqsm.operators import (
     difference_symbols,
@@ -114,22 +114,22 @@ def total_variation_admm(
 
 
 def k_space_completion(
-    spectrum: Complex[Array, "X Y H"],
-    known: Float[Array, "X Y H"],
     given: InversionProblem,
+    first: Volume,
     *,
+    threshold: ArrayLike,
     weight: ArrayLike,
     shrink: Shrink = shrink_values,
     start: Array | None = None,
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """Minimise ½ Σ known |χ̂ − spectrum|² + weight Σ |∇χ|₁ by ADMM: k-space completion.
+    """Minimise ½ Σ |χ̂ − first|² where |D| > threshold, + weight Σ |∇χ|₁ by ADMM: k-space completion.
 
     Args:
-        spectrum: of χ, on the half spectrum.
-        known: confidence at each frequency, 0 to 1.
-        given: the problem; its grid and geometry are used.
+        given: the problem; its grid, kernel and geometry are used.
+        first: χ in ppm, kept where the dipole kernel is large.
+        threshold: magnitude of the kernel above which ``first`` is known.
         weight: ppm · mm.
         shrink: as in :func:`total_variation_admm`.
         start: as in :func:`total_variation_admm`; default: what is known.
@@ -137,6 +137,8 @@ def k_space_completion(
         max_iterations: bound on the iterations, of two real FFTs each.
     """
     shape, geometry = given.shape, given.geometry
+    spectrum = jnp.fft.rfftn(first)
+    known = jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0)
     rho = GRADIENT_RHO * weight
     divisor = rho * laplacian_symbol(shape, geometry) + known
     divisor = jnp.where(divisor > 0, divisor, 1)

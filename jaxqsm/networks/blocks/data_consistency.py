@@ -76,6 +76,10 @@ def at_unit_size(
     return data._replace(field=data.field / scale), scale
 
 
+TYPICAL_FIELD = 0.02
+"""ppm, root mean square of a brain's local field: fields are brought to it where steps or priors suit it."""
+
+
 def root_mean_square(field: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, ""]:
     """Compute the root mean square of a field in a mask; 1 where it is all zero."""
     mean_square = jnp.sum((field * mask) ** 2) / jnp.maximum(mask.sum(), 1)

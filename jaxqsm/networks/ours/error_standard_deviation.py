@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.block_u_net import CONDITIONING, BlockUNet, conditioning_vector
-from jaxqsm.networks.blocks.data_consistency import Measurement, measurement, root_mean_square
+from jaxqsm.networks.blocks.data_consistency import TYPICAL_FIELD, Measurement, measurement, root_mean_square
 from jaxqsm.networks.blocks.layers import (
     depth_to_space,
     pad_to_multiple,
@@ -21,13 +21,11 @@ from jaxqsm.networks.blocks.layers import (
     unpad,
 )
 from jaxqsm.networks.network import Network, VoxelwiseNormal
+from jaxqsm.operators import squared_length
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
 from jaxqsm.variational.edges import edge_weighted_shrink
 from jaxqsm.variational.problem import inversion_problem
-
-TYPICAL_FIELD = 0.02
-"""ppm, root mean square: fields are brought to it for the estimates of training."""
 
 FIRST_GUESS = 0.15
 """Initial standard deviation over the root mean square of χ."""
@@ -158,7 +156,8 @@ def _misfit(chi: Float[Array, "x y z"], data: Measurement) -> tuple[Array, Array
 
 
 def _steepness(chi: Float[Array, "batch x y z"]) -> Array:
-    return jnp.sqrt(sum((jnp.roll(chi, -1, axis) - chi) ** 2 for axis in (1, 2, 3)) + 1e-12)
+    x, y, z = (jnp.roll(chi, -1, axis) - chi for axis in (1, 2, 3))
+    return jnp.sqrt(squared_length((x, y, z)) + 1e-12)
 
 
 def _signed_log(values: Array) -> Array:

@@ -21,6 +21,7 @@ from jaxqsm.networks.blocks.layers import (
 from jaxqsm.networks.network import Network
 from jaxqsm.operators import crop, erode, pad
 from jaxqsm.single_step import ss_tv
+from jaxqsm.single_step.ss_tv import RADII
 from jaxqsm.variational.common import data_weights, referenced
 from jaxqsm.variational.problem import (
     SPACE,
@@ -29,10 +30,7 @@ from jaxqsm.variational.problem import (
     smv_filtered_by_radii,
 )
 
-RADII = (16.0, 8.0, 4.0, 2.0)
-"""Radii of the SMV kernels in mm: those of :func:`jaxqsm.single_step.ss_tv`."""
-
-TYPICAL_FIELD = 0.01
+TYPICAL_FILTERED_FIELD = 0.01
 """Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
 
 START_ITERATIONS = 40
@@ -144,7 +142,7 @@ class SingleStep(Network):
 
         def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
             shown = _shown(_behind(field, mask, geometry, magnitude))
-            scale = root_mean_square(shown, mask) / TYPICAL_FIELD
+            scale = root_mean_square(shown, mask) / TYPICAL_FILTERED_FIELD
             chi, _ = ss_tv(
                 field / scale,
                 mask,

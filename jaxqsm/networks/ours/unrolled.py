@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.block_u_net import CONDITIONING, BlockUNet, conditioning_vector
 from jaxqsm.networks.blocks.data_consistency import (
+    TYPICAL_FIELD,
     Measurement,
     closed_form_step,
     measurement,
@@ -30,9 +31,6 @@ from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
 from jaxqsm.variational.edges import edge_weighted_shrink
 from jaxqsm.variational.problem import inversion_problem
-
-TYPICAL_FIELD = 0.02
-"""ppm, root mean square: fields are brought to it for the start, as the solver's steps suit such fields."""
 
 START_WEIGHT = 5e-4
 """ppm · mm at :data:`TYPICAL_FIELD`, of the gradients in the least-squares start."""
