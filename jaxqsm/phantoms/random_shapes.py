@@ -48,7 +48,7 @@ def random_shapes(
         doi:10.1016/j.zemedi.2019.01.001 (SHARQnet).
 
     Example:
-        >>> random_shapes(jax.random.key(0), (16, 16, 16), Geometry()).shape
+        >>> random_shapes((16, 16, 16), Geometry(), key=jax.random.key(0)).shape
         (16, 16, 16)
     """
     size = geometry.voxel_size
