@@ -31,7 +31,16 @@ NAMES = {"jax": jax, "jnp": jnp, "np": np, "Geometry": Geometry, "Acquisition": 
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(jaxqsm.__path__, "jaxqsm.") if m.name != "jaxqsm.__main__"
 )
-SLOW_FOLDERS = ("fitting", "multi_stage", "pretrained", "simulation", "uncertainty")
+SLOW_FOLDERS = (
+    "background",
+    "fitting",
+    "multi_stage",
+    "pretrained",
+    "simulation",
+    "single_step",
+    "tuning",
+    "uncertainty",
+)
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
