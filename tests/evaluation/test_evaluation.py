@@ -220,7 +220,7 @@ def test_tables_and_figure_show_the_scores_of_the_stage(tmp_path, stage):
     scores = {"wrong_turns": 1.25, "coverage": 88.0, "standard_deviation": 20.0}
     outcomes = [Outcome("tilt", level, "m", scores, 1.0) for level in (0.0, 90.0)]
     text = sweep_tables(outcomes, stage)
-    assert {"unwrapping": "m: wrong turns % |", "uncertainty": "m: coverage % |"}[stage] in text
+    assert {"unwrapping": "m: unwrapping errors % |", "uncertainty": "m: coverage % |"}[stage] in text
     assert {"unwrapping": "| 90 | 1.2 |", "uncertainty": "| 90 | 88.0 | 20.0 |"}[stage] in text
     draw_sweeps(outcomes, tmp_path / "figure.png", stage)
     assert (tmp_path / "figure.png").stat().st_size > 5_000
