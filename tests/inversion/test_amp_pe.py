@@ -39,6 +39,7 @@ def test_mean_size_is_that_of_the_posterior(observed, rate, x64):
     assert float(found) == pytest.approx(integral(1) / integral(0), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_outliers_do_not_count():
     """A few voxels are off by half a turn; total variation believes them, this does not."""
     mask, chi = brain_of_blocks()
