@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxqsm.evaluation import SWEEPS
-from jaxqsm.evaluation.scoring import MAP_METHOD
+from jaxqsm.evaluation.scoring import work_of
 from jaxqsm.evaluation.trial import Trial
-from jaxqsm.methods import METHODS, Method, find_method
+from jaxqsm.methods import METHODS, Method
 from jaxqsm.operators import MaskedVolume
-from jaxqsm.pipeline import standard_deviation_of
 from jaxqsm.variational.common import referenced
 
 HERE = Path(__file__).parents[1] / "docs" / "pictures"
@@ -47,30 +45,23 @@ def main(stages: list[str]) -> None:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             print(stage, method.name, flush=True)
-            panels = _panels(stage, method, trial)
+            panels = _panels(method, trial)
             _draw(panels, LIMITS[stage], path)
             jax.clear_caches()
 
 
-def _panels(stage: str, method: Method, trial: Trial) -> dict[str, jax.Array]:
-    field, mask, geometry = trial.field, trial.mask, trial.geometry
-    keywords: dict[str, Any] = {"magnitude": trial.magnitude} if method.takes("magnitude") else {}
-    if stage == "uncertainty":
-        inversion = find_method("inversion", MAP_METHOD)
-        chi = inversion.function(field, mask, geometry, magnitude=trial.magnitude)
-        given = {"magnitude": trial.magnitude}
-        deviation = standard_deviation_of(
-            method, chi, field, mask, geometry, inversion, given,
-            magnitude=trial.magnitude, weights=None, options={},
-        )  # fmt: skip
+def _panels(method: Method, trial: Trial) -> dict[str, jax.Array]:
+    mask = trial.mask
+    work, chi = work_of(method, trial)
+    if chi is not None:
         error = jnp.abs(referenced(chi, mask) - referenced(trial.truth, mask))
-        return {"2 standard deviations": 2 * deviation, "absolute error": error}
-    found, valid = MaskedVolume.of(method.function(field, mask, geometry, **keywords), mask)
+        return {"2 standard deviations": 2 * work(), "absolute error": error}
+    found, valid = MaskedVolume.of(work(), mask)
     truth = trial.truth * valid
-    if stage == "unwrapping":
+    if method.stage == "unwrapping":
         turns = jnp.round(jnp.median((found - truth)[valid]) / (2 * jnp.pi))
         found = (found - 2 * jnp.pi * turns) * valid
-    elif stage != "background":
+    elif method.stage != "background":
         found, truth = referenced(found, valid), referenced(truth, valid)
     return {"map": found, "map − truth": found - truth}
 

@@ -38,12 +38,8 @@ from jaxqsm.simulation import patch_stream, simulate_scan
 
 SHAPE = (32, 28, 24)
 COUNTS = {
-    "iterations",
     "max_iterations",
     "start_iterations",
-    "first_iterations",
-    "steps",
-    "rounds",
     "samples",
     "levels",
     "burn_in",
@@ -99,11 +95,9 @@ def scan() -> dict[str, Any]:
         "chi": jnp.asarray(chi * mask, jnp.float32),
         "local_field": local,
         "total_field": total,
-        "field": local,
         "geometry": geometry,
         "acquisition": acquisition,
         "magnitude": jnp.asarray(magnitude * mask),
-        "weights_map": jnp.asarray(magnitude * mask),
         "image": jnp.asarray(magnitude),
         "echo_times": acquisition.echo_times,
         "signal": jnp.asarray(signal),
@@ -131,8 +125,6 @@ def arguments(function: Callable[..., Any], data: Mapping[str, Any], stage: str)
             chosen[name] = data["echoes"] if several else data["magnitude"]
         elif name in ("phase", "unwrapped") and stage in ("swi", "mask"):
             chosen[name] = data["phase"] if stage == "mask" or name == "unwrapped" else data["phase"][..., 0]
-        elif name == "magnitude_of_echoes":
-            chosen[name] = data["echoes"]
         elif name in COUNTS:
             chosen[name] = FEW
         elif name == "method":
@@ -141,10 +133,10 @@ def arguments(function: Callable[..., Any], data: Mapping[str, Any], stage: str)
             chosen[name] = data[name]
         elif name in ("radius", "smv_radius") and parameter.default:
             chosen[name] = 3.0
-        elif name in ("radii", "deviations", "standard_deviations") and parameter.default:
+        elif name in ("radii", "standard_deviations") and parameter.default:
             chosen[name] = (6.0, 4.0, 2.0)
-        elif name in ("erosion", "layers") and parameter.default:
-            chosen[name] = type(parameter.default)(1)
+        elif name == "erosion" and parameter.default:
+            chosen[name] = 1.0
         elif name == "order":
             chosen[name] = 2
     return chosen

@@ -16,9 +16,10 @@ from jaxqsm.cli.volumes import (
     check_output,
     chosen_method,
     geometry_of,
+    images_of,
     load_field,
     refuse_if_nothing_is_left,
-    weighing,
+    taken,
     write_volumes,
 )
 
@@ -66,14 +67,13 @@ def background(
     chosen = chosen_method("background", method)
     given = settings_of(chosen, settings)
     check_output(out, overwrite)
-    if out_mask is not None:
-        check_output(out_mask, overwrite, option="--out-mask")
+    check_output(out_mask, overwrite, option="--out-mask")
     image, inside = load_field(total_field, mask, replace_nonfinite=replace_nonfinite)
     true_geometry = geometry_of(image, b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
-    keywords |= weighing(chosen, image, magnitude, weights)
+    keywords |= taken(chosen, images_of(image, magnitude, weights))
     values = jnp.asarray(centred(image.data, inside))
     with console.stage(method) as done:
         local, valid = done(chosen.function(values, inside, geometry, **keywords))
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
-    write_volumes({out: local} | ({} if out_mask is None else {out_mask: valid}), image.grid)
+    write_volumes({out: local, out_mask: valid}, image.grid)

@@ -9,7 +9,7 @@ import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.memory import forget_compiled_code
 from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, Several
-from jaxqsm.cli.run import load_files, reconstruct_and_tell
+from jaxqsm.cli.run import load_files, told
 from jaxqsm.io import (
     BidsScan,
     InputError,
@@ -20,7 +20,7 @@ from jaxqsm.io import (
     staging,
     write_dataset_description,
 )
-from jaxqsm.pipeline import Config, MaskConfig, Result
+from jaxqsm.pipeline import Config, MaskConfig, Result, reconstruct_scan
 from jaxqsm.report import write_report
 
 
@@ -101,7 +101,7 @@ def _reconstruct(
             raise InputError(f"{masks / found.folder}: has no *_mask.nii[.gz] for {found.name}")
     with staging(out_dir / found.folder) as partial:
         scan = load_files(found, mask, reading, dataset=bids_dir)
-        result = reconstruct_and_tell(scan, config, masking)
+        result = told(reconstruct_scan, scan, config, masking)
         _write(partial, found.name, scan, result)
         write_report(partial / f"{found.name}_report.html", scan, result, title=found.name)
 

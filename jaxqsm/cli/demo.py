@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxqsm import metrics
 from jaxqsm.cli import console
-from jaxqsm.cli.run import reconstruct_and_tell, write_maps
+from jaxqsm.cli.run import told, write_maps
 from jaxqsm.cli.simulate import simulate_into
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import load_scan, refuse_existing, save_json, staging
@@ -23,6 +23,7 @@ from jaxqsm.pipeline import (
     MaskConfig,
     box_around,
     cut,
+    reconstruct_scan,
 )
 from jaxqsm.report import write_report
 from jaxqsm.simulation import Protocol, Scan
@@ -54,7 +55,7 @@ def demo(*, out: Path, seed: int = 0, voxel_size: float = 1.0, overwrite: bool =
         scan = load_scan(files.phase, files.magnitude)
         # Provenance names the files where they will be when this block ends.
         scan = dataclasses.replace(scan, files=tuple(out / f.relative_to(partial) for f in scan.files))
-        result = reconstruct_and_tell(scan, Config(), MaskConfig())
+        result = told(reconstruct_scan, scan, Config(), MaskConfig())
         write_maps(partial, scan, result)
         whole = _end_to_end(result.maps, simulated, scan.geometry)
         alone = {

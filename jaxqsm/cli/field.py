@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jaxqsm.cli import console
 from jaxqsm.cli.options import FieldOptions, MaskOptions, ReadingOptions, SignalOptions
-from jaxqsm.cli.run import read_scan
+from jaxqsm.cli.run import read_scan, told
 from jaxqsm.cli.volumes import check_output, write_volumes
 from jaxqsm.pipeline import map_field
 
@@ -42,21 +41,13 @@ def field(
         Replace the files.
     """
     check_output(out, overwrite)
-    others = {"--out-mask": out_mask, "--out-hertz": out_hertz, "--out-quality": out_quality}
-    for option, path in others.items():
-        if path is not None:
-            check_output(path, overwrite, option=option)
+    check_output(out_mask, overwrite, option="--out-mask")
+    check_output(out_hertz, overwrite, option="--out-hertz")
+    check_output(out_quality, overwrite, option="--out-quality")
     config, mask_config = methods.config(), masking.config()
     scan = read_scan(signal, mask, reading)
-    for text in scan.notes:
-        console.note(text)
-    result = map_field(scan, config, mask_config, announce=console.stage)
-    for text in result.notes[len(scan.notes) :]:
-        console.note(text)
-    for text in result.warnings:
-        console.warn(text)
+    result = told(map_field, scan, config, mask_config)
     total = result.maps.total_field
     hertz = total * float(scan.acquisition.hertz_per_ppm)
-    volumes = zip(others.values(), (result.mask, hertz, result.maps.reliability), strict=True)
-    outputs = {out: total} | {path: volume for path, volume in volumes if path is not None}
-    write_volumes(outputs, scan.grid)
+    quality = result.maps.reliability
+    write_volumes({out: total, out_mask: result.mask, out_hertz: hertz, out_quality: quality}, scan.grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 
@@ -21,7 +21,7 @@ from jaxqsm.cli.volumes import (
     load_field,
     mask_for,
     refuse_if_nothing_is_left,
-    weighing,
+    taken,
     write_volumes,
 )
 from jaxqsm.io import InputError
@@ -91,16 +91,15 @@ def invert(
     of_chi = chosen_method("uncertainty", uncertainty, option="--uncertainty")
     given = settings_of(chosen, settings)
     check_output(out, overwrite)
-    if out_mask is not None:
-        check_output(out_mask, overwrite, option="--out-mask")
-    if out_std is not None:
-        check_output(out_std, overwrite, option="--out-std")
-        if chosen.stage == "single_step":
-            raise InputError(f"--out-std: {method} takes a total field; use jaxqsm run --uncertainty")
+    check_output(out_mask, overwrite, option="--out-mask")
+    check_output(out_std, overwrite, option="--out-std")
+    if out_std is not None and chosen.stage == "single_step":
+        raise InputError(f"--out-std: {method} takes a total field; use jaxqsm run --uncertainty")
     image, inside = load_field(field, mask, replace_nonfinite=replace_nonfinite)
     true_geometry = geometry_of(image, b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
-    keywords |= weighing(chosen, image, magnitude, weights)
+    images = images_of(image, magnitude, weights)
+    keywords |= taken(chosen, images)
     if chosen.takes("acquisition"):
         keywords["acquisition"] = acquisition_of(image, echo_times, field_strength)
     if csf_mask is not None:
@@ -119,9 +118,8 @@ def invert(
         raise InputError(f"--method {method}: {error}") from error
     chi, valid = MaskedVolume.of(found, jnp.asarray(inside))
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
-    outputs = {out: chi} | ({} if out_mask is None else {out_mask: valid})
+    outputs: dict[Path | None, Any] = {out: chi, out_mask: valid}
     if out_std is not None:
-        both = images_of(image, magnitude, weights)
         with console.stage(f"uncertainty ({uncertainty})") as done:
             outputs[out_std] = done(
                 standard_deviation_of(
@@ -132,8 +130,8 @@ def invert(
                     geometry,
                     chosen,
                     keywords,
-                    magnitude=both["magnitude"],
-                    weights=both["weights"],
+                    magnitude=images["magnitude"],
+                    weights=images["weights"],
                     options={},
                 )
             )

@@ -51,8 +51,7 @@ def r2star(
     """
     chosen = chosen_method("relaxometry", method)
     check_output(out, overwrite)
-    if t2star is not None:
-        check_output(t2star, overwrite, option="--t2star")
+    check_output(t2star, overwrite, option="--t2star")
     image, times = load_magnitude(magnitude, echo_times=echo_times or None)
     broken = np.isnan(image.data).any(axis=-1)
     within = mask_for(image, mask)

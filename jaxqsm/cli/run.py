@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from jaxqsm.cli import console
 from jaxqsm.cli.options import MaskOptions, MethodOptions, ReadingOptions, SignalOptions
@@ -19,8 +21,10 @@ from jaxqsm.io import (
     save_json,
     staging,
 )
-from jaxqsm.pipeline import Config, MaskConfig, Result, reconstruct_scan
+from jaxqsm.pipeline import Config, FieldResult, MaskConfig, Result, reconstruct_scan
 from jaxqsm.report import write_report
+
+Outcome = TypeVar("Outcome", Result, FieldResult)
 
 
 def run(
@@ -49,7 +53,7 @@ def run(
     refuse_existing([out], overwrite=overwrite)
     with staging(out) as partial:
         scan = read_scan(signal, mask, reading)
-        result = reconstruct_and_tell(scan, config, mask_config)
+        result = told(reconstruct_scan, scan, config, mask_config)
         write_maps(partial, scan, result)
         with console.stage("report"):
             write_report(partial / "report.html", scan, result, title=scan.files[0].name)
@@ -88,11 +92,18 @@ def load_files(
     )
 
 
-def reconstruct_and_tell(scan: ScanData, config: Config, masking: MaskConfig) -> Result:
-    """Reconstruct with progress; say what was recognised and what to look at."""
+def told(work: Callable[..., Outcome], scan: ScanData, config: Config, masking: MaskConfig) -> Outcome:
+    """Carry out work on a scan with progress; say what was recognised and what to look at.
+
+    Args:
+        work: :func:`jaxqsm.pipeline.reconstruct_scan` or :func:`jaxqsm.pipeline.map_field`.
+        scan: the scan.
+        config: methods and options.
+        masking: how the mask is made where none is given.
+    """
     for text in scan.notes:
         console.note(text)
-    result = reconstruct_scan(scan, config, masking, announce=console.stage)
+    result = work(scan, config, masking, announce=console.stage)
     for text in result.notes[len(scan.notes) :]:
         console.note(text)
     for text in result.warnings:

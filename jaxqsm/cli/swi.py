@@ -62,8 +62,7 @@ def swi(
     if bool(phase) == (chi is not None):
         raise InputError("give one of --phase and --chi")
     check_output(out, overwrite)
-    if projection is not None:
-        check_output(projection, overwrite, option="--projection")
+    check_output(projection, overwrite, option="--projection")
     first = load(magnitude[0], replace_nonfinite=replace_nonfinite)
     geometry = first.grid.geometry(path=magnitude[0])
     keywords = {} if smoothing is None else {"smoothing": smoothing}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,15 @@ def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--me
     return known[name]
 
 
-def check_output(out: Path, overwrite: bool, *, option: str = "--out") -> None:
-    """Check an output before any work.
+def check_output(out: Path | None, overwrite: bool, *, option: str = "--out") -> None:
+    """Check an output before any work; None is one that is not asked for.
 
     Raises:
         InputError: the output is not named as NIfTI, or exists.
     """
-    require_nifti_name(option, out)
-    refuse_existing([out], overwrite=overwrite)
+    if out is not None:
+        require_nifti_name(option, out)
+        refuse_existing([out], overwrite=overwrite)
 
 
 def load_field(path: Path, mask: Path | None, *, replace_nonfinite: bool) -> tuple[Image, np.ndarray]:
@@ -152,9 +153,11 @@ def radians_of_image(image: Image, phase_range: tuple[float, float] | None) -> n
     return radians
 
 
-def write_volumes(outputs: dict[Path, Any], grid: Grid) -> None:
-    """Write each volume under a temporary name, then rename."""
+def write_volumes(outputs: Mapping[Path, Any] | Mapping[Path | None, Any], grid: Grid) -> None:
+    """Write each volume that is asked for under a temporary name, then rename."""
     for path, volume in outputs.items():
+        if path is None:
+            continue
         with staging(path.parent) as partial:
             save(partial / path.name, np.asarray(volume), grid)
         console.note(f"wrote {path}")
@@ -166,12 +169,9 @@ def centred(field: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask, field - mean, 0)
 
 
-def weighing(
-    method: Method, image: Image, magnitude: Path | None, weights: Path | None
-) -> dict[str, jnp.ndarray]:
-    """Load magnitude and weights, of those that the method takes."""
-    both = images_of(image, magnitude, weights)
-    return {name: values for name, values in both.items() if values is not None and method.takes(name)}
+def taken(method: Method, images: Mapping[str, jnp.ndarray | None]) -> dict[str, jnp.ndarray]:
+    """Keep those images that are given and that the method takes."""
+    return {name: values for name, values in images.items() if values is not None and method.takes(name)}
 
 
 def images_of(image: Image, magnitude: Path | None, weights: Path | None) -> dict[str, jnp.ndarray | None]:

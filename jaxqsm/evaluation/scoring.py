@@ -53,24 +53,12 @@ def score(
         :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within the mask, and ``valid``, the
         part of the mask with values.
     """
-    field, mask, geometry = trial.field, trial.mask, trial.geometry
-    keywords: dict[str, Any] = dict(options or {})
-    weights = {"magnitude": trial.magnitude}
-    work: Callable[[], Any]
-    if method.stage == "uncertainty":
-        inversion = find_method("inversion", MAP_METHOD)
-        chi = inversion.function(field, mask, geometry, **weights)
-        given = method, chi, field, mask, geometry, inversion, weights
-        work = partial(
-            standard_deviation_of, *given, magnitude=trial.magnitude, weights=None, options=keywords
-        )
-    else:
-        keywords |= weights if method.takes("magnitude") else {}
-        work = partial(method.function, field, mask, geometry, **keywords)
+    mask, geometry = trial.mask, trial.geometry
+    work, chi = work_of(method, trial, options)
     start = time.perf_counter()
     found = jax.block_until_ready(work())
     seconds = time.perf_counter() - start
-    if method.stage == "uncertainty":
+    if chi is not None:
         return _of_standard_deviation(chi, found, trial), seconds
     if method.stage == "unwrapping":
         return {"wrong_turns": _unwrapping_errors(found, trial)}, seconds
@@ -85,6 +73,29 @@ def score(
     scores["core"] = float(metrics.nrmse(image * core, truth * core, core))
     scores["valid"] = float(valid.sum() / mask.sum())
     return scores, seconds
+
+
+def work_of(
+    method: Method, trial: Trial, options: Mapping[str, Any] | None = None
+) -> tuple[Callable[[], Any], Float[Array, "x y z"] | None]:
+    """Make the call of a method on a trial, and the map by :data:`MAP_METHOD` that a deviation is of.
+
+    Args:
+        method: of one of the stages of :data:`SCORES`.
+        trial: of that stage.
+        options: keyword options of the method.
+    """
+    field, mask, geometry = trial.field, trial.mask, trial.geometry
+    keywords: dict[str, Any] = dict(options or {})
+    weights = {"magnitude": trial.magnitude}
+    if method.stage != "uncertainty":
+        keywords |= weights if method.takes("magnitude") else {}
+        return partial(method.function, field, mask, geometry, **keywords), None
+    inversion = find_method("inversion", MAP_METHOD)
+    chi = inversion.function(field, mask, geometry, **weights)
+    given = method, chi, field, mask, geometry, inversion, weights
+    work = partial(standard_deviation_of, *given, magnitude=trial.magnitude, weights=None, options=keywords)
+    return work, chi
 
 
 def _unwrapping_errors(found: Float[Array, "x y z"], trial: Trial) -> float:

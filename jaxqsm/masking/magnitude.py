@@ -10,8 +10,8 @@ from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import closed, largest, near, peeled
 from jaxqsm.masking.morphology import depth as depth_of
+from jaxqsm.masking.morphology import finished, largest, near
 from jaxqsm.masking.object_scale import is_cut_out, object_scale
 
 ADULT_HEAD = 3.4e6
@@ -96,8 +96,7 @@ def magnitude(
     region = near(near(core, radius, coarse_size) & signal, REGROWTH * scale, coarse_size)
     bright = _bright(mean, _repeated(bias, factors, mean.shape))
     mask = largest(_repeated(region, factors, mean.shape) & bright)
-    mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
-    mask = peeled(mask, erosion, voxel_size)
+    mask = finished(mask, voxel_size, gaps=GAPS * scale, erosion=erosion)
     if not mask.any():
         raise ValueError("no region of signal was found in the magnitude; pass a mask")
     return mask

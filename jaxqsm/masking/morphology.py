@@ -31,6 +31,11 @@ def closed(mask: np.ndarray, radius: float, voxel_size: np.ndarray) -> np.ndarra
     return mask | (depth(near(mask, radius, voxel_size), voxel_size) > radius)
 
 
+def finished(mask: np.ndarray, voxel_size: np.ndarray, *, gaps: float, erosion: float | None) -> np.ndarray:
+    """Fill gaps of half width ``gaps`` mm and holes, then take off ``erosion`` as :func:`peeled` does."""
+    return peeled(ndimage.binary_fill_holes(closed(mask, gaps, voxel_size)), erosion, voxel_size)
+
+
 def peeled(mask: np.ndarray, erosion: float | None, voxel_size: np.ndarray) -> np.ndarray:
     """Take ``erosion`` mm off a mask, or one layer of voxels where it is None.
 

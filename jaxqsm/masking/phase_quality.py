@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import closed, largest, peeled
+from jaxqsm.masking.morphology import finished, largest
 from jaxqsm.masking.object_scale import object_scale
 
 ROUGHEST = 1.3
@@ -72,8 +72,7 @@ def phase_quality(
     scale = object_scale(smooth, geometry, volume=ADULT_HEAD)
     rough = ndimage.gaussian_filter(rough, SMOOTHING * scale / voxel_size)
     mask = largest(rough < ROUGHEST)
-    mask = ndimage.binary_fill_holes(closed(mask, GAPS * scale, voxel_size))
-    mask = peeled(mask, erosion, voxel_size)
+    mask = finished(mask, voxel_size, gaps=GAPS * scale, erosion=erosion)
     if not mask.any():
         raise ValueError(NOWHERE)
     return mask

@@ -144,3 +144,8 @@ class Config:
                 f"{follows.name} follows noise through an inversion of the local field, but χ is found in "
                 "one step here; name an inversion (such as tv), or another method of uncertainty"
             )
+
+
+def planned(config: Config | Plan, echoes: int) -> Plan:
+    """Return a plan as it is, and the plan of a configuration for so many echoes."""
+    return config.plan(echoes) if isinstance(config, Config) else config

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxqsm.field_mapping import precision
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.physics import dipole_field
-from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.config import Config, planned
 from jaxqsm.pipeline.plan import Plan
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.standard_deviation import standard_deviation_of
@@ -80,7 +80,7 @@ def reconstruct(
         >>> loss = lambda s: jnp.sum(reconstruct(s, mask, geometry, acquisition).chi ** 2)
         >>> gradient = jax.grad(loss)(signal)  # doctest: +SKIP
     """
-    plan = config.plan(signal.shape[-1]) if isinstance(config, Config) else config
+    plan = planned(config, signal.shape[-1])
     if plan.signal is not None:
         fields, found = _at_once(signal, mask, geometry, acquisition, plan, stage)
     else:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import MaskedVolume, subtract_harmonic_extension
 from jaxqsm.physics import dipole_field
-from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.config import Config, planned
 from jaxqsm.pipeline.plan import Plan, Step
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.total_field import FieldMaps
@@ -57,7 +57,7 @@ def local_field(
     Returns:
         Local field in ppm, and the mask where it is valid.
     """
-    plan = config.plan(2) if isinstance(config, Config) else config
+    plan = planned(config, 2)
     step = plan.needed("background")
     with stage(f"background ({step.method.name})") as done:
         return done(_called(step, fields.centred, fields.mask, geometry, fields))
@@ -84,7 +84,7 @@ def susceptibility(
     Returns:
         χ, the local field and their mask.
     """
-    plan = config.plan(2) if isinstance(config, Config) else config
+    plan = planned(config, 2)
     if plan.single_step is not None:
         step = plan.single_step
         with stage(f"single step ({step.method.name})") as done:

@@ -19,7 +19,7 @@ from jaxqsm.field_mapping import (
 )
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import peel
-from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.config import Config, planned
 from jaxqsm.pipeline.plan import Plan, Step
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.unwrapping import align_echoes
@@ -84,7 +84,7 @@ def total_field(
         >>> fields.total_field.shape == mask.shape  # doctest: +SKIP
         True
     """
-    plan = config.plan(signal.shape[-1]) if isinstance(config, Config) else config
+    plan = planned(config, signal.shape[-1])
     signal, centre = centred(signal, mask, geometry, acquisition, plan, stage=stage)
     safe, magnitude = _without_empty_voxels(signal)
     if plan.phase_offset is not None:
