@@ -42,8 +42,8 @@ class Example(NamedTuple):
         target: ppm; χ or local field, by the task; phase in rad. Zero outside the mask. For ``separation``
             χ⁺ and χ⁻ along a last axis.
         mask: where the field is valid.
-        magnitude: root of the sum of squares over echoes, or the mask where there is none; for ``denoising``
-            one over the standard deviation of the noise, 1/ppm.
+        weights: the magnitude (root of the sum of squares over echoes), or the mask where there is none; for
+            ``denoising`` one over the standard deviation of the noise, 1/ppm.
         geometry: voxel size and field direction.
         start: volumes in ppm where a network begins, for those that begin at what other methods found; for
             ``separation``, where it does not, R2′ over the relaxivity.
@@ -52,7 +52,7 @@ class Example(NamedTuple):
     field: Volume
     target: Volume
     mask: Volume
-    magnitude: Volume
+    weights: Volume
     geometry: Geometry
     start: Any = None
 
@@ -71,7 +71,7 @@ class Examples:
         config: of the data.
         task: what the network is to learn.
         seed: names the stream.
-        start: from a batch of field, mask, geometry and magnitude to where a network begins. It is found once
+        start: from a batch of field, mask, geometry and weights to where a network begins. It is found once
             for a patch, and turned with it.
 
     Raises:
@@ -142,7 +142,7 @@ class Examples:
         if self._start is not None:
             # Where there is a second measurement, such as R2′, the start is made of it too.
             second = () if example.start is None else (example.start,)
-            given = (example.field, example.mask, example.geometry, example.magnitude, *second)
+            given = (example.field, example.mask, example.geometry, example.weights, *second)
             one = jax.tree.map(lambda leaf: leaf[None], given)
             example = example._replace(start=jax.tree.map(lambda leaf: leaf[0], self._start(*one)))
         return jax.tree.map(np.asarray, example)
@@ -171,7 +171,7 @@ def _example(
         field=local + background + noise * jax.random.normal(key, mask.shape) * mask,
         target=local if task == "background" else chi,
         mask=mask,
-        magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        weights=jnp.where(weighted, magnitude, 1) * mask,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
     )
 
@@ -183,7 +183,7 @@ def _noisy(key: PRNGKeyArray, patch: Patch, contrast: Volume, noise: Volume) -> 
         field=(chi + noise * jax.random.normal(key, chi.shape)) * patch.mask,
         target=chi,
         mask=patch.mask,
-        magnitude=patch.mask / noise,
+        weights=patch.mask / noise,
         geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
     )
 
@@ -205,7 +205,7 @@ def _wrapped(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume
         field=wrapped,
         target=(true + 2 * jnp.pi * turns) * mask,
         mask=mask,
-        magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        weights=jnp.where(weighted, magnitude, 1) * mask,
         geometry=geometry,
     )
 
@@ -234,7 +234,7 @@ def _mixed(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume, 
         field=field * mask,
         target=jnp.stack([positive, -negative], axis=-1),
         mask=mask,
-        magnitude=jnp.where(weighted, magnitude, 1) * mask,
+        weights=jnp.where(weighted, magnitude, 1) * mask,
         geometry=geometry,
         start=jnp.maximum(together, 0) * mask,
     )
@@ -258,7 +258,7 @@ def _turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
         field=turn(example.field),
         target=turn(example.target),
         mask=turn(example.mask),
-        magnitude=turn(example.magnitude),
+        weights=turn(example.weights),
         geometry=jax.tree.map(np.asarray, turned),
         start=jax.tree.map(turn, example.start),
     )

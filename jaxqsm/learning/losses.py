@@ -86,7 +86,7 @@ def total_variation(prediction: Volume, mask: Mask) -> Float[Array, ""]:
 
 
 def model(
-    prediction: Volume, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
+    prediction: Volume, field: Volume, mask: Mask, geometry: Geometry, weights: Volume | None = None
 ) -> Float[Array, ""]:
     """Compute the weighted mean absolute misfit of Dχ to the local field, relative to the field.
 
@@ -94,7 +94,7 @@ def model(
 
     Sources: Yoon et al. 2018 (as above); Liu & Koch 2020, arXiv:2004.12573 (uQSM).
     """
-    data = jax.vmap(measurement)(field, mask, geometry, magnitude)
+    data = jax.vmap(measurement)(field, mask, geometry, weights)
     predicted = jax.vmap(lambda d, chi: d.predict(chi))(data, prediction)
     misfit = data.weights * jnp.abs(predicted - data.field)
     return jnp.mean(_mean(misfit, mask) / _scale(data.weights * data.field, mask))
@@ -111,7 +111,7 @@ def likelihood(posterior: VoxelwiseNormal, target: Volume, mask: Mask) -> Float[
 
 
 def divergence(
-    posterior: VoxelwiseNormal, field: Volume, mask: Mask, geometry: Geometry, magnitude: Volume | None = None
+    posterior: VoxelwiseNormal, field: Volume, mask: Mask, geometry: Geometry, weights: Volume | None = None
 ) -> Float[Array, ""]:
     """Compute the Kullback-Leibler divergence to the physics posterior of χ, minus a constant.
 
@@ -123,9 +123,9 @@ def divergence(
     """
 
     def one(
-        mean: Array, variance: Array, field: Array, mask: Array, geometry: Geometry, magnitude: Array | None
+        mean: Array, variance: Array, field: Array, mask: Array, geometry: Geometry, weights: Array | None
     ) -> Array:
-        data = measurement(field, mask, geometry, magnitude)
+        data = measurement(field, mask, geometry, weights)
         scale = jnp.sqrt(jnp.sum((data.weights * data.field) ** 2) / jnp.maximum(mask.sum(), 1))
         x, y, h = data.kernel.shape
         squared = jnp.fft.irfftn(data.kernel, s=(x, y, 2 * (h - 1))) ** 2
@@ -134,7 +134,7 @@ def divergence(
         entropy = 0.5 * jnp.log(variance / scale**2)
         return jnp.sum(mask * (0.5 * misfit / (NOISE * scale) ** 2 - entropy)) / jnp.maximum(mask.sum(), 1)
 
-    each = jax.vmap(one)(posterior.mean, posterior.variance, field, mask, geometry, magnitude)
+    each = jax.vmap(one)(posterior.mean, posterior.variance, field, mask, geometry, weights)
     return jnp.mean(each) + PRIOR * total_variation(posterior.mean, mask)
 
 

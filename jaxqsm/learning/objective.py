@@ -31,18 +31,16 @@ LOSSES: Mapping[str, Callable[[Volume, Example], Float[Array, ""]]] = {
     "l2": lambda out, example: l2(out, example.target, example.mask),
     "gradient": lambda out, example: gradient(out, example.target, example.mask),
     "edge": lambda out, example: edge(out, example.target, example.mask),
-    "denoising": lambda out, example: denoising(out, example.target, example.mask, example.magnitude),
+    "denoising": lambda out, example: denoising(out, example.target, example.mask, example.weights),
     "total_variation": lambda out, example: total_variation(out, example.mask),
-    "model": lambda out, example: model(
-        out, example.field, example.mask, example.geometry, example.magnitude
-    ),
+    "model": lambda out, example: model(out, example.field, example.mask, example.geometry, example.weights),
 }
 """Losses by the names that a training configuration uses."""
 
 POSTERIOR_LOSSES: Mapping[str, Callable[[VoxelwiseNormal, Example], Float[Array, ""]]] = {
     "likelihood": lambda out, example: likelihood(out, example.target, example.mask),
     "divergence": lambda out, example: divergence(
-        out, example.field, example.mask, example.geometry, example.magnitude
+        out, example.field, example.mask, example.geometry, example.weights
     ),
 }
 """Losses of networks that give a distribution, by name."""
@@ -71,7 +69,7 @@ def objective(
     """Sum the weighted losses of every iterate of a network; returns its output too.
 
     Args:
-        network: called with field, mask, geometry and magnitude.
+        network: called with field, mask, geometry and weights.
         example: a batch.
         losses: weights by name.
         centred: compare with the target less its mean in the mask (χ has no absolute reference).
@@ -137,9 +135,9 @@ def equivariance(network: Network, output: Volume, example: Example) -> Float[Ar
     def turn(volume: Volume) -> Volume:
         return jnp.transpose(volume, (0, 3, 1, 2))  # x → y → z → x, while the field stays where it is
 
-    chi, mask, magnitude = turn(output), turn(example.mask), turn(example.magnitude)
+    chi, mask, weights = turn(output), turn(example.mask), turn(example.weights)
     geometry = jax.vmap(lambda g: Geometry(jnp.roll(g.voxel_size, 1), g.b0_dir))(example.geometry)
-    return _found_again(network, chi, mask, geometry, magnitude)
+    return _found_again(network, chi, mask, geometry, weights)
 
 
 def cycle(network: Network, example: Example) -> Float[Array, ""]:
@@ -158,13 +156,13 @@ def cycle(network: Network, example: Example) -> Float[Array, ""]:
     """
     others = jnp.roll(example.target, 1, 0) if len(example.target) > 1 else example.target[:, ::-1]
     chi = without_mean(others, example.mask)
-    return _found_again(network, chi, example.mask, example.geometry, example.magnitude)
+    return _found_again(network, chi, example.mask, example.geometry, example.weights)
 
 
-def _found_again(network: Network, chi: Volume, mask: Array, geometry: Geometry, magnitude: Volume) -> Array:
-    data = jax.vmap(measurement)(chi, mask, geometry, magnitude)
+def _found_again(network: Network, chi: Volume, mask: Array, geometry: Geometry, weights: Volume) -> Array:
+    data = jax.vmap(measurement)(chi, mask, geometry, weights)
     field = jax.vmap(lambda d, c: d.predict(c))(data, chi) * mask
-    inputs = field, mask, geometry, magnitude
+    inputs = field, mask, geometry, weights
     # The start needs no weights; its dependence on them through χ is left out, as it is costly.
     again = network(*with_start(network, jax.lax.stop_gradient(inputs), inputs))
     return l1(without_mean(again, mask), without_mean(chi, mask), mask)
@@ -172,7 +170,7 @@ def _found_again(network: Network, chi: Volume, mask: Array, geometry: Geometry,
 
 def network_inputs(example: Example) -> tuple[Any, ...]:
     """Collect the inputs of a network from an example, the start included where there is one."""
-    inputs = example.field, example.mask, example.geometry, example.magnitude
+    inputs = example.field, example.mask, example.geometry, example.weights
     return inputs if example.start is None else (*inputs, example.start)
 
 

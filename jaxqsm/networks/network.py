@@ -20,10 +20,18 @@ class VoxelwiseNormal(NamedTuple):
 class Network(nnx.Module):
     """A network on batches of scans: field to χ, total to local field, phase to unwrapped phase, ….
 
-    Every network is called as ``network(field, mask, geometry, magnitude)``; a network that begins at what a
-    classical method found is called with that as a fifth argument, ``start``, which it computes itself where
-    it is not given. The methods below hold for every network and are overridden where a network does more;
-    callers never ask what kind of network they have.
+    Every network is called as ``network(field, mask, geometry, weights, start)`` and returns its map in ppm
+    (or rad), zero outside the mask:
+
+    - ``field``: ``(batch, x, y, z)``; local or total field in ppm, or wrapped phase in rad, by the network.
+    - ``mask``: where the field is valid.
+    - ``geometry``: voxel size and field direction, with a leading batch axis on both leaves.
+    - ``weights``: optional confidence in the field of each voxel, any unit; default 1.
+    - ``start``: that of :meth:`start` for the same arguments, of a network that begins at a classical
+      method's map; default: computed anew.
+
+    The methods below hold for every network and are overridden where a network does more; callers never ask
+    what kind of network they have.
 
     Attributes:
         probabilistic: whether :meth:`posterior` is defined. Default false.
@@ -36,7 +44,7 @@ class Network(nnx.Module):
         field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         *second: Any,
     ) -> Any:
         """Compute the classical volumes at which the network begins; None (default) where it needs none.
@@ -70,7 +78,7 @@ def with_start(
 
     Args:
         network: on a batch.
-        scan: field, mask, geometry, magnitude: what the start is made of.
+        scan: field, mask, geometry, weights: what the start is made of.
         inputs: to which it is appended. Default: ``scan``.
     """
     start = network.start(*scan)

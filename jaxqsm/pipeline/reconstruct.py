@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
-from jaxqsm.field_mapping import precision
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config, planned
@@ -16,7 +15,7 @@ from jaxqsm.pipeline.plan import Plan
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.standard_deviation import standard_deviation_of
 from jaxqsm.pipeline.susceptibility import Susceptibility, local_field_of, susceptibility
-from jaxqsm.pipeline.total_field import FieldMaps, centred, total_field, with_centre
+from jaxqsm.pipeline.total_field import FieldMaps, centred, field_maps, total_field
 
 Volume = TypeVar("Volume")
 
@@ -130,15 +129,8 @@ def _at_once(
         found = done(step.method.function(signal, mask, geometry, acquisition, **keywords))
     with stage("local field") as done:
         local = done(local_field_of(found.total_field, found.chi, found.mask, geometry))
-    magnitude = jnp.abs(signal)
-    unreliable = found.reliability < plan.reliability
-    fields = FieldMaps(
-        total_field=with_centre(found.total_field, centre, mask, acquisition),
-        centred=found.total_field,
-        reliability=found.reliability,
-        magnitude=jnp.sqrt(jnp.sum(magnitude**2, axis=-1)),
-        weights=jnp.where(unreliable, 0, precision(magnitude, acquisition)),
-        mask=found.mask,
+    fields = field_maps(
+        found.total_field, centre, found.reliability, jnp.abs(signal), mask, found.mask, acquisition, plan
     )
     return fields, Susceptibility(local, found.chi, found.mask)
 

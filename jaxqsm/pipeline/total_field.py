@@ -106,14 +106,40 @@ def total_field(
     with stage("field mapping") as done:
         total = done(fit.method.function(phase, magnitude, mask, acquisition, **fit.options))
     coherence = reliability(wrapped, magnitude, total, acquisition) * mask
-    unreliable = coherence < plan.reliability
+    inner = peel(mask, coherence < plan.reliability)
+    return field_maps(total, centre, coherence, magnitude, mask, inner, acquisition, plan)
+
+
+def field_maps(
+    centred: Float[Array, "x y z"],
+    centre: Float[Array, ""],
+    reliability: Float[Array, "x y z"],
+    magnitude: Float[Array, "x y z echo"],
+    mask: Mask,
+    inner: Mask,
+    acquisition: Acquisition,
+    plan: Plan,
+) -> FieldMaps[Array]:
+    """Collect what a total field comes with.
+
+    Args:
+        centred: total field in ppm without the centre frequency.
+        centre: that frequency, Hz.
+        reliability: 0 to 1; voxels below that of the plan have no weight.
+        magnitude: of every echo, any unit.
+        mask: where the signal is meaningful.
+        inner: where the field is.
+        acquisition: echo times and field strength.
+        plan: with the least reliability.
+    """
     return FieldMaps(
-        total_field=with_centre(total, centre, mask, acquisition),
-        centred=total,
-        reliability=coherence,
+        # The frequency that was taken off the signal is given back.
+        total_field=centred + centre / acquisition.hertz_per_ppm * mask,
+        centred=centred,
+        reliability=reliability,
         magnitude=jnp.sqrt(jnp.sum(magnitude**2, axis=-1)),
-        weights=jnp.where(unreliable, 0, precision(magnitude, acquisition)),
-        mask=peel(mask, unreliable),
+        weights=jnp.where(reliability < plan.reliability, 0, precision(magnitude, acquisition)),
+        mask=inner,
     )
 
 
@@ -133,13 +159,6 @@ def centred(
     # Held in derivatives: what is taken off the signal is given back to the field.
     centre = jax.lax.stop_gradient(centre_frequency(signal, mask, acquisition))
     return _shifted(signal, centre * acquisition.echo_times), centre
-
-
-def with_centre(
-    field: Float[Array, "x y z"], centre: Float[Array, ""], mask: Mask, acquisition: Acquisition
-) -> Float[Array, "x y z"]:
-    """Give the frequency in Hz that was taken off the signal back to the field in ppm."""
-    return field + centre / acquisition.hertz_per_ppm * mask
 
 
 def _without_empty_voxels(signal: Signal) -> tuple[Signal, Float[Array, "x y z echo"]]:

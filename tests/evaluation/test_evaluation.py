@@ -119,6 +119,7 @@ def test_noise_of_the_field_is_that_of_a_weighted_fit():
     assert np.median(spread[inside]) == pytest.approx(np.median(expected), rel=0.1)
 
 
+@pytest.mark.slow
 def test_lesion_sweep_adds_one_body_of_its_strength():
     lesion, healthy = (SWEEPS["lesion"].trial(level, 2.0, "inversion") for level in (1.0, 0.0))
     change = np.asarray(lesion.truth - healthy.truth)

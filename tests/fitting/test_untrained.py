@@ -73,6 +73,7 @@ def test_scales_and_depends_on_its_key_alone(truth, name):
     assert 0 < relative_error(other, once, mask) < 0.3
 
 
+@pytest.mark.slow
 def test_the_function_has_values_between_voxels(truth):
     chi, field, mask = truth
     function = represent(field, mask, GEOMETRY)

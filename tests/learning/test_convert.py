@@ -49,6 +49,7 @@ def _close(ours, theirs):
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.ptp(theirs))
 
 
+@pytest.mark.slow
 def test_lpcnn_with_one_and_two_orientations(scan):
     mask, fields, geometries, kernels = scan
     twin = twins.randomise(twins.LPCNN(2, STD), 1)

@@ -30,14 +30,14 @@ def test_denoising_has_the_noise_that_it_says():
     example = _example("denoising")
     noise = (example.field - example.target)[example.mask]
     assert float(jnp.std(noise)) == pytest.approx(0.05, rel=0.05)
-    np.testing.assert_allclose(example.magnitude[example.mask], 20, rtol=1e-5)
+    np.testing.assert_allclose(example.weights[example.mask], 20, rtol=1e-5)
     assert float(jnp.abs(jnp.mean(example.target[example.mask]))) < 1e-5
 
 
 @pytest.mark.slow
 def test_unwrapping_differs_by_whole_turns():
     example = _example("unwrapping", variety={"snr": (1e6, 2e6)}, contrast=(3.0, 3.0))
-    turns = ((example.target - example.field) / (2 * np.pi))[example.mask & (example.magnitude > 0.05)]
+    turns = ((example.target - example.field) / (2 * np.pi))[example.mask & (example.weights > 0.05)]
     assert float(jnp.mean(jnp.abs(turns - jnp.round(turns)) < 0.01)) > 0.99
     assert float(jnp.abs(jnp.round(turns)).max()) >= 1
     np.testing.assert_allclose(wrap_phase(example.field), example.field, atol=1e-5)
@@ -50,7 +50,7 @@ def test_separation_is_of_sources_whose_sum_makes_the_field():
     assert float(positive.min()) >= 0 >= float(negative.max())
     geometry = jax.tree.map(lambda leaf: leaf[0], example.geometry)
     field = dipole_field((positive + negative)[0], geometry)
-    sure = np.asarray((example.mask & (example.magnitude > 0.05))[0])
+    sure = np.asarray((example.mask & (example.weights > 0.05))[0])
     assert relative_error(example.field[0], field, sure) < 1e-2
     both = (positive - negative)[example.mask]
     assert float(jnp.std(example.start[example.mask] - both)) < 0.025
@@ -68,7 +68,7 @@ def test_a_network_learns_one_example(task, name, losses):
     example = _example(task, contrast=(2.0, 2.0))
     network = build(name, {"channels": 8}, seed=0)
     if task == "separation":
-        scan = example.field, example.mask, example.geometry, example.magnitude
+        scan = example.field, example.mask, example.geometry, example.weights
         example = example._replace(start=network.start(*scan, example.start))
     graph, parameters, others = nnx.split(network, nnx.Param, ...)
     optimiser = optax.adam(3e-3)
@@ -90,7 +90,7 @@ def test_a_network_learns_one_example(task, name, losses):
     found = nnx.merge(graph, parameters, others)
     if name == "phu_net":
         one = example.field, example.mask, example.geometry
-        turns = (found.unwrap(*one, example.magnitude) - example.field)[example.mask] / (2 * np.pi)
+        turns = (found.unwrap(*one, example.weights) - example.field)[example.mask] / (2 * np.pi)
         np.testing.assert_allclose(turns, jnp.round(turns), atol=1e-3)
 
 
@@ -117,7 +117,7 @@ def test_a_single_step_is_judged_where_it_is_valid():
     inner = on_valid_voxels(network, example)
     geometry = jax.tree.map(lambda leaf: leaf[0], example.geometry)
     np.testing.assert_array_equal(inner.mask[0], erode(example.mask[0], 2.0, geometry))
-    out = network(example.field, example.mask, example.geometry, example.magnitude)
+    out = network(example.field, example.mask, example.geometry, example.weights)
     assert float(jnp.abs(jnp.where(inner.mask, 0, out)).max()) == 0
     value, _ = objective(network, example, {"l2": 1.0}, centred=True)
     target = without_mean(example.target * inner.mask, inner.mask)

@@ -33,7 +33,7 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
     for number in range(4):
         example = examples[number]
         field = dipole_field(example.target, example.geometry, kernel="bandlimited")
-        assert relative_error(example.field, field, example.mask & (example.magnitude > 0.05)) < 1e-3
+        assert relative_error(example.field, field, example.mask & (example.weights > 0.05)) < 1e-3
         sizes.add(tuple(np.round(np.asarray(example.geometry.b0_dir), 4)))
     assert len(sizes) == 4
     again = Examples(QUIET, "inversion", seed=3)[2]
@@ -57,7 +57,7 @@ def test_a_critic_learns_what_truth_looks_like():
     mask = jnp.ones(shape, bool)
     real = jnp.sign(jnp.asarray(rng.standard_normal((4, 4, 4, 4)))).repeat(4, 1).repeat(4, 2).repeat(4, 3)
     fake = jnp.asarray(rng.standard_normal(shape), jnp.float32)
-    example = Example(field=0.1 * real, target=0.05 * real, mask=mask, magnitude=mask, geometry=Geometry())
+    example = Example(field=0.1 * real, target=0.05 * real, mask=mask, weights=mask, geometry=Geometry())
     critic_training = CriticTraining(3e-3, seed=0)
     critic = critic_training.first()
     before = float(
@@ -84,7 +84,7 @@ def test_equivariance_is_less_for_a_network_that_inverts_by_the_right_geometry()
     mask = jnp.asarray(ball(shape[1:], 8))[None]
     chi = without_mean(chi, mask)
     geometry = jax.tree.map(lambda v: v[None], Geometry((1.0, 1.2, 1.5), (0.0, 0.6, 0.8)))
-    example = Example(field=chi, target=chi, mask=mask, magnitude=mask * 1.0, geometry=geometry)
+    example = Example(field=chi, target=chi, mask=mask, weights=mask * 1.0, geometry=geometry)
 
     def inverse(field, mask, geometry, magnitude):
         one = tikhonov(field[0], mask[0], jax.tree.map(lambda v: v[0], geometry), weight=1e-6)
@@ -107,11 +107,11 @@ def test_examples_bring_where_a_network_begins():
     """The same as the network finds itself, but for differences that are taken forwards."""
     config = dataclasses.replace(DATA, shape=24)
     example = Examples(config, "inversion", 3, Unrolled.start).batch(1)
-    start = Unrolled.start(example.field, example.mask, example.geometry, example.magnitude)
+    start = Unrolled.start(example.field, example.mask, example.geometry, example.weights)
     for theirs, own in zip(example.start, start, strict=True):
         assert relative_error(theirs, own, example.mask) < 0.1
     turned = jax.tree.map(lambda leaf: leaf[:, ::-1], example._replace(geometry=None))
-    wrong = Unrolled.start(turned.field, turned.mask, example.geometry, turned.magnitude)
+    wrong = Unrolled.start(turned.field, turned.mask, example.geometry, turned.weights)
     assert relative_error(example.start.smooth, wrong.smooth, example.mask) > 0.3
 
 

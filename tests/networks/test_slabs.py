@@ -14,6 +14,7 @@ from jaxqsm.networks import by_slabs, conv3d
 from jaxqsm.networks.ours.unrolled import Unrolled, UnrolledConfig
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(total=st.integers(3, 40), length=st.sampled_from([2, 4, 6]))
 def test_convolutions_have_no_seams(total, length):

@@ -94,6 +94,7 @@ def test_texture_scales_the_variation_within_tissues_alone(person):
     np.testing.assert_array_equal(person.r2star, rough.r2star)
 
 
+@pytest.mark.slow
 def test_values_lie_in_published_ranges():
     anatomy = template()
     draw = jax.jit(jax.vmap(lambda k, age: random_subject(anatomy, age=age, key=k), in_axes=(0, None)))
@@ -180,6 +181,7 @@ def test_body_keeps_to_its_side_of_the_skull():
     np.testing.assert_allclose(within[8:].sum(), outside[:8].sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_white_matter_anisotropy_changes_the_field_with_the_head_s_direction():
     """The field of isotropic χ + Δχ v vᵀ: none added where the mean is zero, some where fibres cross b."""
     fibrous = random_head(SIZE, pathology=0.0, anisotropy=-0.02, key=jax.random.key(1))

@@ -141,6 +141,7 @@ def test_order_of_echoes(tmp_path, reference, phase_order, magnitude_order):
     assert _distance(reconstruct_scan(scan).maps.chi, reference()) < SAME
 
 
+@pytest.mark.slow
 @BY_EXAMPLES
 @hypothesis.given(st.lists(st.integers(0, 9), min_size=6, max_size=6))
 def test_padding(tmp_path, reference, widths):

@@ -47,6 +47,7 @@ def test_is_nearer_to_a_head_than_total_variation(tilt):
     assert ours < 0.95 * theirs
 
 
+@pytest.mark.slow
 def test_scales_and_is_told_of_magnitude(scan):
     field, mask, geometry = scan
     chi = learned(field, mask, geometry)

@@ -76,6 +76,7 @@ def test_noise_follows_the_snr():
     assert (noisy - clean).real.std() == pytest.approx(1 / 25, rel=0.05)
 
 
+@pytest.mark.slow
 def test_local_and_total_field_differ_by_what_is_harmonic(batch):
     """Their difference has its sources outside the mask, so that its Laplacian vanishes well within it."""
     variety = Variety(voxel_size=(1.0, 1.001), anisotropy=(1.0, 1.001), erosion=(0.0, 0.001), pathology=0.0)
@@ -184,6 +185,7 @@ def test_a_patch_about_the_middle_holds_the_whole_brain():
         assert inner.sum() == mask.sum()
 
 
+@pytest.mark.slow
 def test_dataset_resumes_exactly_and_shares_out():
     whole = patch_dataset(7, (16, 16, 16), batch_size=2)
     iterator = iter(whole.to_iter_dataset(grain.ReadOptions(num_threads=1)))

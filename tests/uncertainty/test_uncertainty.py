@@ -58,6 +58,7 @@ def test_noise_propagation_is_the_diagonal_of_the_covariance(method, x64):
     np.testing.assert_allclose(found, exact, rtol=0.1, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_bootstrap_of_a_linear_method_is_the_propagated_noise():
     """More than first order, it must agree where there is no more; a magnitude reaches the method."""
     shape = (12, 10, 8)
@@ -91,6 +92,7 @@ def test_noise_propagation_through_a_solver_is_what_repeated_scans_show(crop):
     assert float(jnp.abs(jnp.where(mask, 0, found)).max()) == 0
 
 
+@pytest.mark.slow
 def test_laplace_finds_the_noise_and_doubts_what_the_field_does_not_tell(crop):
     chi, field, mask, geometry = crop
     estimate = tv(field, mask, geometry)
@@ -204,6 +206,7 @@ def test_learned_deviation_scales_with_chi(crop):
     assert relative_error(twice, 2 * once, mask) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_deep_ensemble_is_of_networks_that_differ_and_doubts_what_none_of_them_has(crop):
     chi, field, mask, geometry = crop
     estimate, standard_deviation, members = deep_ensemble(field, mask, geometry)

@@ -126,6 +126,7 @@ def test_laplacian_is_right_up_to_the_border_of_a_mask(truth):
     assert np.abs(rough - np.median(rough)).max() > 1
 
 
+@pytest.mark.slow
 def test_laplacian_gradient(x64):
     shape = (8, 9, 7)
     mask = jnp.asarray(ball(shape, 3.5))

@@ -47,7 +47,7 @@ def measurement(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None = None,
 ) -> Measurement:
     """Collect field, weights and dipole kernel on a grid padded by a quarter.
 
@@ -55,11 +55,11 @@ def measurement(
         local_field: ppm; what lies outside the mask is ignored.
         mask: where it is valid.
         geometry: voxel size and field direction.
-        magnitude: optional, any unit; the weights are then it over its root mean square in the mask.
+        weights: optional, any unit; the weights are then it over its root mean square in the mask.
     """
     return Measurement(
         field=local_field * mask,
-        weights=data_weights(mask, magnitude),
+        weights=data_weights(mask, weights),
         kernel=dipole_kernel(padded_shape(local_field.shape), geometry),
     )
 
@@ -68,10 +68,10 @@ def at_unit_size(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None,
 ) -> tuple[Measurement, Float[Array, ""]]:
     """Scale the field to a weighted root mean square of 1; returns the scale too."""
-    data = measurement(local_field, mask, geometry, magnitude)
+    data = measurement(local_field, mask, geometry, weights)
     scale = root_mean_square(data.field * jnp.minimum(data.weights, 1), mask)
     return data._replace(field=data.field / scale), scale
 

@@ -71,20 +71,20 @@ class Denoiser(Network):
         noisy: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
+        """Reconstruct χ in ppm, zero outside the mask.
 
         Args:
             noisy: ppm.
             mask: where χ is.
             geometry: with a leading batch axis on both leaves.
-            magnitude: one over the standard deviation of the noise, 1/ppm, the same in all of the mask;
+            weights: one over the standard deviation of the noise, 1/ppm, the same in all of the mask;
                 default that of noise as large as χ.
         """
-        if magnitude is None:
+        if weights is None:
             return self.denoise(noisy, mask, geometry, jnp.full(len(noisy), self.config.chi_std))
-        return self.denoise(noisy, mask, geometry, 1 / jnp.maximum(jnp.max(magnitude, (1, 2, 3)), 1e-6))
+        return self.denoise(noisy, mask, geometry, 1 / jnp.maximum(jnp.max(weights, (1, 2, 3)), 1e-6))
 
     def denoise(
         self,

@@ -77,18 +77,18 @@ class ErrorStandardDeviation(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """The estimate itself."""
-        return self.posterior(local_field, mask, geometry, magnitude, start).mean
+        return self.posterior(local_field, mask, geometry, weights, start).mean
 
     def posterior(
         self,
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> VoxelwiseNormal:
         """Return the estimate, and predict the variance of its error.
@@ -97,11 +97,11 @@ class ErrorStandardDeviation(Network):
             local_field: ppm.
             mask: where it is valid.
             geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
+            weights: optional, any unit.
             start: the estimate of χ in ppm. Default: one of those of training.
         """
-        start = self.start(local_field, mask, geometry, magnitude) if start is None else start
-        data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
+        start = self.start(local_field, mask, geometry, weights) if start is None else start
+        data = jax.vmap(measurement)(local_field, mask, geometry, weights)
         scale = jax.vmap(root_mean_square)(start, mask)[:, None, None, None]
         chi = start / scale
         misfit, pull = jax.vmap(_misfit)(chi, data._replace(field=data.field / scale))
@@ -127,20 +127,20 @@ class ErrorStandardDeviation(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """Estimate χ in ppm by a method that is drawn from the field itself, reproducibly."""
-        return jax.vmap(_drawn)(local_field, mask, geometry, magnitude)
+        return jax.vmap(_drawn)(local_field, mask, geometry, weights)
 
 
-def _drawn(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
+def _drawn(field: Array, mask: Array, geometry: Geometry, weights: Array | None) -> Array:
     scale = root_mean_square(field, mask) / TYPICAL_FIELD
-    given = inversion_problem(field / scale, mask, geometry, magnitude)
+    given = inversion_problem(field / scale, mask, geometry, weights)
     bits = jax.lax.bitcast_convert_type(jnp.sum(field * mask).astype(jnp.float32), jnp.uint32)
     keys = jax.random.split(jax.random.key(bits), 3)
     weight = jnp.exp(jax.random.uniform(keys[0], minval=jnp.log(5e-5), maxval=jnp.log(2e-3)))
     edges = jnp.where(jax.random.bernoulli(keys[1]), 0.3, 0.0)
-    shrink = edge_weighted_shrink(magnitude, mask, geometry, given.shape, edges=edges)
+    shrink = edge_weighted_shrink(weights, mask, geometry, given.shape, edges=edges)
     search = partial(total_variation_admm, given, shrink=shrink, tolerance=None, max_iterations=40)
     smooth = search(linear(given.field, given.weights), weight=weight)
     misfit = 0.02

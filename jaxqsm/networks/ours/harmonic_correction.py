@@ -79,25 +79,17 @@ class HarmonicCorrection(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: LocalFields | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """Local field in ppm, zero outside the mask.
-
-        Args:
-            total_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
-            start: that of :meth:`start` for the same arguments, if you have it already.
-        """
-        start = self.start(total_field, mask, geometry, magnitude) if start is None else start
-        weights = jnp.minimum(jax.vmap(data_weights)(mask, magnitude), 1)
+        """Compute the local field in ppm, zero outside the mask."""
+        start = self.start(total_field, mask, geometry, weights) if start is None else start
+        known = jnp.minimum(jax.vmap(data_weights)(mask, weights), 1)
         middle, doubt = (start.projected + start.bounded) / 2, (start.projected - start.bounded) / 2
-        scale = jax.vmap(root_mean_square)(weights * middle, mask)[:, None, None, None]
-        conditioning = jax.vmap(conditioning_vector)(weights * middle, mask, geometry)
+        scale = jax.vmap(root_mean_square)(known * middle, mask)[:, None, None, None]
+        conditioning = jax.vmap(conditioning_vector)(known * middle, mask, geometry)
         inside = mask.astype(middle.dtype)
-        images = jnp.stack([weights * middle / scale, doubt / scale, weights, inside], axis=-1)
+        images = jnp.stack([known * middle / scale, doubt / scale, known, inside], axis=-1)
         blocks = self.body(space_to_depth(pad_to_multiple(images, 4)), conditioning)
         return inside * (middle + scale * unpad(depth_to_space(blocks), mask.shape[1:])[..., 0])
 
@@ -106,13 +98,13 @@ class HarmonicCorrection(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> LocalFields:
         """Compute the two classical estimates in ppm."""
 
-        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> LocalFields:
-            projected, _ = pdf(field, mask, geometry, magnitude=magnitude, erosion=0.0)
+        def one(field: Array, mask: Array, geometry: Geometry, weights: Array | None) -> LocalFields:
+            projected, _ = pdf(field, mask, geometry, weights=weights, erosion=0.0)
             bounded, _ = subtract_harmonic_extension(field, mask, geometry)
             return LocalFields(projected, bounded)
 
-        return jax.vmap(one)(total_field, mask, geometry, magnitude)
+        return jax.vmap(one)(total_field, mask, geometry, weights)

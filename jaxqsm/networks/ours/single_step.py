@@ -93,31 +93,23 @@ class SingleStep(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero mean where it is valid and zero elsewhere.
-
-        Args:
-            total_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
-            start: that of :meth:`start` for the same arguments, if you have it already.
-        """
-        start = self.start(total_field, mask, geometry, magnitude) if start is None else start
-        data = jax.vmap(_behind)(total_field, mask, geometry, magnitude)
+        """Reconstruct χ in ppm, zero mean where it is valid and zero elsewhere."""
+        start = self.start(total_field, mask, geometry, weights) if start is None else start
+        data = jax.vmap(_behind)(total_field, mask, geometry, weights)
         local = jax.vmap(_shown)(data)
         scale = jax.vmap(root_mean_square)(local, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale[:, None])
         first = start / scale
-        weights = jnp.minimum(jax.vmap(data_weights)(mask, magnitude), 1)
+        known = jnp.minimum(jax.vmap(data_weights)(mask, weights), 1)
         unexplained, pull = jax.vmap(_misfit)(first, data)
         valid = self.valid(mask, geometry)
         inside = valid.astype(first.dtype)
         conditioning = jax.vmap(conditioning_vector)(local / scale, mask, geometry)
         fields = (_squashed(v) for v in (first, local / scale, unexplained, pull))
-        images = jnp.stack([*fields, weights, inside], axis=-1)
+        images = jnp.stack([*fields, known, inside], axis=-1)
         blocks = space_to_depth(pad_to_multiple(images, 4))
         change = unpad(depth_to_space(self.body(blocks, conditioning)), mask.shape[1:])[..., 0]
         chi = inside * (first + change)
@@ -136,29 +128,29 @@ class SingleStep(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """Compute the classical χ in ppm by single-step total variation."""
 
-        def one(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> Array:
-            shown = _shown(_behind(field, mask, geometry, magnitude))
+        def one(field: Array, mask: Array, geometry: Geometry, weights: Array | None) -> Array:
+            shown = _shown(_behind(field, mask, geometry, weights))
             scale = root_mean_square(shown, mask) / TYPICAL_FILTERED_FIELD
             chi, _ = ss_tv(
                 field / scale,
                 mask,
                 geometry,
-                magnitude=magnitude,
+                magnitude=weights,
                 radii=RADII,
                 tolerance=0.0,
                 max_iterations=START_ITERATIONS,
             )
             return scale * chi
 
-        return jax.vmap(one)(total_field, mask, geometry, magnitude)
+        return jax.vmap(one)(total_field, mask, geometry, weights)
 
 
-def _behind(field: Array, mask: Array, geometry: Geometry, magnitude: Array | None) -> InversionProblem:
-    given = smv_filtered_by_radii(inversion_problem(field, mask, geometry, magnitude), RADII)
+def _behind(field: Array, mask: Array, geometry: Geometry, weights: Array | None) -> InversionProblem:
+    given = smv_filtered_by_radii(inversion_problem(field, mask, geometry, weights), RADII)
     # No weight above 1, so that a step of the same length is stable for any scan.
     return given._replace(weights=jnp.minimum(given.weights, 1))
 

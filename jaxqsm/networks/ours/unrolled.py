@@ -128,31 +128,23 @@ class Unrolled(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Start | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero mean in the mask and zero outside it.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
-            start: that of :meth:`start` for the same arguments, if you have it already.
-        """
-        return self.iterates(local_field, mask, geometry, magnitude, start)[-1]
+        """Reconstruct χ in ppm, zero mean in the mask and zero outside it."""
+        return self.iterates(local_field, mask, geometry, weights, start)[-1]
 
     def start(
         self,
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Start:
         """Compute χ in ppm by two classical inversions."""
-        scale = _scale(jax.vmap(measurement)(local_field, mask, geometry, magnitude), mask)
+        scale = _scale(jax.vmap(measurement)(local_field, mask, geometry, weights), mask)
         field = TYPICAL_FIELD / scale * local_field
-        start = jax.vmap(_classical)(field, mask, geometry, magnitude)
+        start = jax.vmap(_classical)(field, mask, geometry, weights)
         return jax.tree.map(lambda chi: scale / TYPICAL_FIELD * chi, start)
 
     def iterates(
@@ -160,13 +152,13 @@ class Unrolled(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Start | None = None,
     ) -> list[Float[Array, "batch x y z"]]:
         """List χ after every iteration, for losses on all of them."""
         if start is None:
-            start = self.start(local_field, mask, geometry, magnitude)
-        data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
+            start = self.start(local_field, mask, geometry, weights)
+        data = jax.vmap(measurement)(local_field, mask, geometry, weights)
         scale = _scale(data, mask)
         smooth, robust = start.smooth / scale, start.robust / scale
         first, doubt = (smooth + robust) / 2, (robust - smooth) / 2
@@ -209,10 +201,10 @@ def _classical(
     field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None,
+    weights: Float[Array, "x y z"] | None,
 ) -> Start:
-    given = inversion_problem(field, mask, geometry, magnitude)
-    shrink = edge_weighted_shrink(magnitude, mask, geometry, given.shape, edges=START_EDGES)
+    given = inversion_problem(field, mask, geometry, weights)
+    shrink = edge_weighted_shrink(weights, mask, geometry, given.shape, edges=START_EDGES)
     search = partial(
         total_variation_admm, given, shrink=shrink, tolerance=None, max_iterations=START_ITERATIONS
     )

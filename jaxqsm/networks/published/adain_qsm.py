@@ -68,16 +68,9 @@ class AdaINQSM(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``magnitude`` is not used.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: for the common signature.
-        """
+        """Reconstruct χ in ppm, zero outside the mask. ``weights`` are not used."""
         direction = geometry.unit_b0_dir
         # The sign of the field's direction does not matter to the dipole.
         conditioning = jnp.concatenate([jnp.log(geometry.voxel_size), direction**2], axis=-1)

@@ -70,9 +70,9 @@ class AutoQSM(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Reconstruct χ in ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         config = self.config
         centred = jax.vmap(referenced)(total_field, mask) / config.total_std
         return config.chi_std * padded(self._body, centred[..., None], 2**config.depth)[..., 0] * mask

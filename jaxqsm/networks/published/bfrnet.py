@@ -31,7 +31,7 @@ class BFRnet(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """Local field in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Compute the local field in ppm. ``geometry`` and ``weights`` are not used."""
         return total_field * mask - self.background(total_field, mask)

@@ -82,20 +82,12 @@ class ChiSepnet(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None,
+        weights: Float[Array, "batch x y z"] | None,
         start: Sources,
     ) -> Float[Array, "batch x y z 2"]:
-        """χ⁺ and χ⁻ (not positive) in ppm, zero outside the mask.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
-            start: that of :meth:`start` for the same arguments.
-        """
+        """Separate χ⁺ and χ⁻ (not positive) in ppm, zero outside the mask."""
         inside = mask.astype(local_field.dtype)
-        data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
+        data = jax.vmap(measurement)(local_field, mask, geometry, weights)
         scale = jax.vmap(root_mean_square)(start.together, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale)
         together, positive, negative = (v * inside / scale for v in start)
@@ -113,21 +105,21 @@ class ChiSepnet(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         *second: Float[Array, "batch x y z"],
     ) -> Sources:
         """Compute the classical separation. ``second`` is R2′ over the relaxivity, ppm."""
         (together,) = second
 
-        def one(field: Array, together: Array, mask: Array, geometry: Geometry, magnitude: Array | None):
+        def one(field: Array, together: Array, mask: Array, geometry: Geometry, weights: Array | None):
             return chi_separation(
                 field,
                 together,
                 mask,
                 geometry,
-                magnitude=magnitude,
+                magnitude=weights,
                 relaxivity=1.0,
                 max_iterations=START_ITERATIONS,
             )
 
-        return Sources(together, *jax.vmap(one)(local_field, together, mask, geometry, magnitude))
+        return Sources(together, *jax.vmap(one)(local_field, together, mask, geometry, weights))

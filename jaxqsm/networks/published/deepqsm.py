@@ -33,8 +33,8 @@ class DeepQSM(Network):
         field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """In ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """In ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         images = (field * mask / self.config.field_std)[..., None]
         return self.config.out_std * padded(self.body, images, 2**self.config.depth)[..., 0] * mask

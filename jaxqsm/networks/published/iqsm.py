@@ -74,11 +74,11 @@ class IQSM(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask, from the phase that a total field in ppm makes.
+        """Reconstruct χ in ppm, zero outside the mask, from the phase that a total field in ppm makes.
 
-        ``geometry`` and ``magnitude`` are not used. For a scan's own phase use :meth:`from_phase`.
+        ``geometry`` and ``weights`` are not used. For a scan's own phase use :meth:`from_phase`.
         """
         acquisition = Acquisition((self.config.echo_time,), self.config.field_strength)
         phase = total_field * mask * acquisition.phase_per_ppm[0]

@@ -69,9 +69,9 @@ class IR2QSM(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Reconstruct χ in ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         field = pad_to_multiple((local_field * mask)[..., None], 2**self.config.depth)
         found, decoded, memory = [field], None, None
         for run in self.runs:

@@ -61,16 +61,9 @@ class LPCNN(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask, from one orientation. ``magnitude`` is not used.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: not used, as published.
-        """
+        """Reconstruct χ in ppm, zero outside the mask, from one orientation. ``weights`` are not used."""
         return self.several(local_field[:, None], mask, jax.tree.map(lambda leaf: leaf[:, None], geometry))
 
     def several(

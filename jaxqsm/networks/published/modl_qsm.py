@@ -68,16 +68,9 @@ class MoDLQSM(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ₃₃ in ppm, zero outside the mask.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: not used, as published.
-        """
+        """Reconstruct χ₃₃ in ppm, zero outside the mask. ``weights`` are not used."""
         config = self.config
         data = jax.vmap(measurement)(local_field, mask, geometry)
         mean = jnp.array([config.chi_mean, config.field_mean])

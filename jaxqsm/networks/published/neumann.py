@@ -60,18 +60,11 @@ class Neumann(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit; its square weights the data.
-        """
+        """Reconstruct χ in ppm, zero outside the mask. Squared ``weights`` weigh the data."""
         scale = self.config.chi_std
-        data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
+        data = jax.vmap(measurement)(local_field, mask, geometry, weights)
         term = self.step[...] * jax.vmap(_back)(data.field, data)
         chi = term
         for _ in range(self.config.terms):

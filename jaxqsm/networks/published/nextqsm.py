@@ -69,16 +69,9 @@ class NeXtQSM(Network):
         total_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
-
-        Args:
-            total_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: not used.
-        """
+        """Reconstruct χ in ppm, zero outside the mask. ``weights`` are not used."""
         inside = centre_padded(mask, self._multiple)
         local = self._local_field(total_field, mask)
         shape = local.shape[1:]

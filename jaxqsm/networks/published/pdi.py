@@ -63,17 +63,17 @@ class PDI(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """The mean of :meth:`posterior`."""
-        return self.posterior(local_field, mask, geometry, magnitude).mean
+        return self.posterior(local_field, mask, geometry, weights).mean
 
     def posterior(
         self,
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> VoxelwiseNormal:
         """Predict χ from a field in ppm. ``geometry`` and ``weights`` are not used."""
         config = self.config

@@ -65,7 +65,7 @@ class PHUNet(Network):
         wrapped: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """Predict the unwrapped phase before rounding to 2π multiples, rad, zero outside the mask.
@@ -74,12 +74,12 @@ class PHUNet(Network):
             wrapped: rad.
             mask: where it is meaningful.
             geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit.
+            weights: optional, any unit.
             start: that of :meth:`start` for the same arguments, if you have it already.
         """
-        start = self.start(wrapped, mask, geometry, magnitude) if start is None else start
+        start = self.start(wrapped, mask, geometry, weights) if start is None else start
         inside = mask.astype(start.dtype)
-        sure = inside if magnitude is None else jax.vmap(_relative)(magnitude, mask)
+        sure = inside if weights is None else jax.vmap(_relative)(weights, mask)
         left = (wrapped - start) * inside
         images = jnp.stack([start / jnp.pi, jnp.cos(left) * inside, jnp.sin(left), sure, inside], axis=-1)
         blocks = space_to_depth(pad_to_multiple(images, 4))
@@ -91,7 +91,7 @@ class PHUNet(Network):
         wrapped: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """Unwrap by least squares, rad. ``weights`` are not used."""
         return jax.vmap(laplacian)(wrapped, mask, geometry)
@@ -101,13 +101,13 @@ class PHUNet(Network):
         wrapped: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
         """Unwrap to exact 2π multiples, rad, zero outside the mask."""
-        near = self(wrapped, mask, geometry, magnitude)
+        near = self(wrapped, mask, geometry, weights)
         return mask * (near - wrap_phase(near - wrapped))
 
 
-def _relative(magnitude: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
-    mean = jnp.sum(magnitude * mask) / jnp.maximum(mask.sum(), 1)
-    return magnitude * mask / jnp.where(mean > 0, mean, 1)
+def _relative(weights: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    mean = jnp.sum(weights * mask) / jnp.maximum(mask.sum(), 1)
+    return weights * mask / jnp.where(mean > 0, mean, 1)

@@ -68,18 +68,11 @@ class ProximalVN(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: optional, any unit; its square weights the data.
-        """
+        """Reconstruct χ in ppm, zero outside the mask. Squared ``weights`` weigh the data."""
         scale, phase = self.config.chi_std, self.config.phase_scale
-        data = jax.vmap(measurement)(local_field, mask, geometry, magnitude)
+        data = jax.vmap(measurement)(local_field, mask, geometry, weights)
         inside = mask.astype(local_field.dtype)
 
         def consistent(chi: Array, data: Measurement, step: Array) -> Array:

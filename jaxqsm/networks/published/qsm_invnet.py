@@ -63,9 +63,9 @@ class QSMInvNet(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Reconstruct χ in ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         images = jnp.stack([local_field * mask / self.config.field_std, mask], axis=-1)
         found = padded(self._body, images, 2**self.config.depth)
         return self.config.chi_std * found[..., 0] * mask

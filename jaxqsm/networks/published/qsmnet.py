@@ -79,9 +79,9 @@ class QSMnet(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Reconstruct χ in ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         config = self.config
         strength = jnp.ones(len(mask))
         if config.scaled:

@@ -72,16 +72,9 @@ class SpiNetQSM(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask.
-
-        Args:
-            local_field: ppm.
-            mask: where it is valid.
-            geometry: with a leading batch axis on both leaves.
-            magnitude: not used, as published.
-        """
+        """Reconstruct χ in ppm, zero outside the mask. ``weights`` are not used."""
         config = self.config
         data = jax.vmap(measurement)(local_field, mask, geometry)
         inside = mask.astype(local_field.dtype)[..., None]

@@ -77,9 +77,9 @@ class XQSM(Network):
         local_field: Float[Array, "batch x y z"],
         mask: Bool[Array, "batch x y z"],
         geometry: Geometry | None = None,
-        magnitude: Float[Array, "batch x y z"] | None = None,
+        weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """χ in ppm, zero outside the mask. ``geometry`` and ``magnitude`` are not used."""
+        """Reconstruct χ in ppm, zero outside the mask. ``geometry`` and ``weights`` are not used."""
         field = local_field * mask
         images = pad_to_multiple(field[..., None], 2 ** (self.config.depth + 1))
         pair = self.enter(self.split(images))

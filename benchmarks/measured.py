@@ -1,0 +1,266 @@
+"""``python -m benchmarks.measured [METHOD ...]``: inversions of a measured field, scored as QSM-CI does.
+
+The head of the 2016 reconstruction challenge in ``../shared/data/invivo_2016``: its measured local field
+against COSMOS of twelve orientations, and fields that the COSMOS map makes, at four directions of B0, two
+voxel sizes and three noises. Every inversion has its defaults, the weight that it chooses from the data, and
+the best weight of a grid that is judged by the truth. It judges methods and defaults: nothing may be trained
+on it, and no constant fitted to it alone. Writes ``measured.json``, ``measured.md`` and ``measured.png`` in
+``results/``; finished cells are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import nibabel
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from matplotlib.figure import Figure
+from qsm_ci.qsm_eval import score_arrays
+
+from benchmarks.record import RESULTS, write_page
+from benchmarks.scoring import LONG
+from jaxqsm import Geometry
+from jaxqsm.evaluation.scans import tilted
+from jaxqsm.io import save_json
+from jaxqsm.methods import AUTO, METHODS, Method
+from jaxqsm.physics import dipole_field
+from jaxqsm.pipeline import box_around, cut
+
+HEAD = Path(__file__).resolve().parents[2] / "shared" / "data" / "invivo_2016"
+RECORD = RESULTS / "measured.json"
+MEASURED = "measured"
+"""Label of the measured field."""
+
+DIRECTIONS = {f"{angle}°": tilted(angle) for angle in (0, 20, 45, 90)}
+NOISES = (0.001, 0.003, 0.01)
+"""Standard deviations of white noise on the fields of the COSMOS map, ppm."""
+
+FACTOR = 2.0
+"""Ratio of neighbouring weights of the grid."""
+
+PUBLISHED = {
+    "QSMnet+": (51.1, 49.1, 0.59),
+    "LPCNN": (52.1, 50.7, 0.59),
+    "QSMnet": (52.8, 51.0, 0.58),
+    "MEDI, tuned": (60.0, 56.3, 0.53),
+    "MoDL-QSM": (62.0, None, None),
+    "TKD, tuned": (62.7, 58.7, 0.52),
+    "TV, tuned": (71.4, 66.2, 0.47),
+    "RTS": (71.7, None, None),
+    "IR2QSM": (82.2, None, None),
+}
+"""NRMSE and HFEN in percent and XSIM on the measured field, by the same scorer (QSM-CI's leaderboard)."""
+
+READING = """Scored by `qsm_ci.qsm_eval.score_arrays` over the whole mask: voxels without a value count as
+zero, and `coverage` is the part of the mask that has one. `auto` is the weight that the method chooses from
+the field alone; `best` that of a grid in steps of 2, judged by the truth, which nobody has for a scan of
+their own. The dipole field of the COSMOS map explains two thirds of the variance of the measured field: the
+rest is noise, residual background, anisotropy, flow, and errors of registration.
+"""
+
+PICTURED = ("default", AUTO, "best")
+GREY = 0.1
+"""Grey scale of the picture: ± so many ppm."""
+
+
+class Field(NamedTuple):
+    """A local field in ppm with the χ that it is scored against."""
+
+    field: Float[Array, "x y z"]
+    mask: Bool[Array, "x y z"]
+    geometry: Geometry
+    truth: Float[Array, "x y z"]
+
+
+Cell = dict[str, dict[str, float]]
+"""Scores by choice of the weight: ``default``, ``auto`` and ``best``."""
+
+
+def main(names: list[str]) -> None:
+    """Fill the record for the methods, or for all, and write page and picture."""
+    record: dict[str, dict[str, Cell]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    methods = [m for m in _methods() if not names or m.name in names]
+    for label, make in fields().items():
+        row = record.setdefault(label, {})
+        for method in methods:
+            if method.name not in row:
+                row[method.name] = _cell(method, make(), search=label == MEASURED)
+                save_json(RECORD, record)
+                print(label, method.name, row[method.name], file=sys.stderr, flush=True)
+                jax.clear_caches()
+    _write(record)
+    draw(record, RESULTS / "measured.png")
+
+
+def _methods() -> list[Method]:
+    return [method for method in METHODS["inversion"].values() if method.name not in LONG]
+
+
+def fields() -> dict[str, Callable[[], Field]]:
+    """All fields by label; each is made when it is called for."""
+    made: dict[str, Callable[[], Field]] = {
+        f"{size} mm, {angle}, {noise:g} ppm": partial(of_cosmos, size, direction, noise)
+        for size in (2, 1)
+        for angle, direction in DIRECTIONS.items()
+        for noise in NOISES
+    }
+    return {MEASURED: measured, **made}
+
+
+@lru_cache(1)
+def measured() -> Field:
+    """Read the measured local field and the COSMOS map, cut to the mask."""
+    names = ("phs_tissue", "chi_cosmos", "msk")
+    images = {name: nibabel.nifti1.load(HEAD / f"{name}.nii.gz") for name in names}
+    field, truth, inside = (np.asarray(images[name].dataobj, np.float32) for name in names)
+    mask = inside > 0
+    box = box_around(mask)
+    geometry = Geometry(images["msk"].header.get_zooms(), (0.0, 0.0, 1.0))
+    field, truth, mask = (cut(volume, box) for volume in (field * mask, truth * mask, mask))
+    return Field(jnp.asarray(field), jnp.asarray(mask), geometry, jnp.asarray(truth))
+
+
+@lru_cache(1)
+def of_cosmos(size: int, direction: tuple[float, float, float], noise: float) -> Field:
+    """Make the field of the COSMOS map, in blocks of ``size`` voxels, with white noise in ppm."""
+    head = measured()
+    field = dipole_field(head.truth, Geometry(head.geometry.voxel_size, direction))
+    field = field + noise * size**1.5 * jax.random.normal(jax.random.key(0), field.shape)
+    field, truth, inside = (_blocks(v, size) for v in (field, head.truth, head.mask.astype(field.dtype)))
+    mask = inside > 0.5
+    geometry = Geometry(np.asarray(head.geometry.voxel_size) * size, direction)
+    return Field(field * mask, mask, geometry, truth * mask)
+
+
+def _blocks(volume: Float[Array, "x y z"], size: int) -> Float[Array, "X Y H"]:
+    shape = tuple(n // size for n in volume.shape)
+    x, y, z = (n * size for n in shape)
+    split = volume[:x, :y, :z].reshape(shape[0], size, shape[1], size, shape[2], size)
+    return split.mean((1, 3, 5))
+
+
+def _cell(method: Method, given: Field, *, search: bool) -> Cell:
+    """Score a method with its default and chosen weights and, on ``search``, the best one of a grid."""
+    cell = {"default": _score(method, given, {})}
+    if not any(option.automatic for option in method.options):
+        return cell
+    start = time.perf_counter()
+    chosen = method.settled(given.field, given.mask, given.geometry, {"weight": AUTO})["weight"]
+    seconds = time.perf_counter() - start
+    cell[AUTO] = _score(method, given, {"weight": chosen})
+    cell[AUTO]["seconds"] += round(seconds, 1)
+    if search:
+        cell["best"] = _best(partial(_score, method, given), chosen)
+    return cell
+
+
+def _best(scored: Callable[[Mapping[str, Any]], dict[str, float]], start: float) -> dict[str, float]:
+    """Walk a grid of weights downhill from one of them, until both neighbours are worse."""
+    known: dict[int, dict[str, float]] = {}
+
+    def error(step: int) -> float:
+        if step not in known:
+            known[step] = scored({"weight": start * FACTOR**step})
+        value = known[step]["nrmse"]
+        return value if math.isfinite(value) else math.inf
+
+    best = 0
+    while (lowest := min((best - 1, best, best + 1), key=error)) != best:
+        best = lowest
+    return known[best]
+
+
+def _score(method: Method, given: Field, options: Mapping[str, Any]) -> dict[str, float]:
+    start = time.perf_counter()
+    chi = jax.block_until_ready(method.function(given.field, given.mask, given.geometry, **options))
+    seconds = time.perf_counter() - start
+    found, _ = score_arrays(np.asarray(chi), np.asarray(given.truth), np.asarray(given.mask))
+    kept = {name: round(float(found[name]), 4) for name in ("nrmse", "hfen", "xsim", "coverage")}
+    return kept | {"seconds": round(seconds, 1)} | dict(options)
+
+
+def _write(record: Mapping[str, Mapping[str, Cell]]) -> None:
+    row = record.get(MEASURED, {})
+    parts = [READING, f"![Maps of the measured field, ± {GREY} ppm](measured.png)\n", _measured_table(row)]
+    parts += [_made_table(record, size) for size in (2, 1)]
+    write_page("measured", "Inversions of a measured field", "python -m benchmarks.measured", *parts)
+
+
+def _measured_table(row: Mapping[str, Cell]) -> str:
+    lines = [
+        "## The measured field\n",
+        "| method | weight | NRMSE % | HFEN % | XSIM | coverage | seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rows: list[tuple[Any, ...]] = [
+        (scores["nrmse"], f"`{name}`", choice, scores["hfen"], scores["xsim"], scores)
+        for name, cell in row.items()
+        for choice, scores in cell.items()
+    ]
+    rows += [(n, f"*{name}*", "*published*", h, x, {}) for name, (n, h, x) in PUBLISHED.items()]
+    for nrmse, name, choice, hfen, xsim, scores in sorted(rows, key=lambda row: row[0]):
+        if "weight" in scores:
+            choice = f"{choice}, {scores['weight']:.2g}"
+        values = [f"{nrmse:.1f}", _cell_text(hfen, ".1f"), _cell_text(xsim, ".2f")]
+        values += [_cell_text(scores.get("coverage"), ".2f"), _cell_text(scores.get("seconds"), ".0f")]
+        lines.append(f"| {name} | {choice} | " + " | ".join(values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell_text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _made_table(record: Mapping[str, Mapping[str, Cell]], size: int) -> str:
+    labels = [label for label in fields() if label.startswith(f"{size} mm") and record.get(label)]
+    if not labels:
+        return ""
+    heads = [label.partition(", ")[2] for label in labels]
+    lines = [
+        f"## Fields of the COSMOS map, {size} mm\n",
+        "NRMSE in percent over the whole mask, default / auto.\n",
+        "| method | " + " | ".join(heads) + " |",
+        "| --- |" + " --- |" * len(heads),
+    ]
+    for method in _methods():
+        cells = [record[label].get(method.name, {}) for label in labels]
+        if any(cells):
+            texts = [" / ".join(f"{c[k]['nrmse']:.1f}" for k in PICTURED[:2] if k in c) for c in cells]
+            lines.append(f"| `{method.name}` | " + " | ".join(texts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(record: Mapping[str, Mapping[str, Cell]], path: Path) -> None:
+    """Draw the middle slice of the truth and of the best maps of the measured field, as PNG."""
+    row = record.get(MEASURED, {})
+    given = measured()
+    chosen = {name: min(cell, key=lambda choice: cell[choice]["nrmse"]) for name, cell in row.items()}
+    names = sorted(row, key=lambda name: row[name][chosen[name]]["nrmse"])[:7]
+    maps = {"COSMOS": given.truth}
+    for name in names:
+        scores = row[name][chosen[name]]
+        options = {"weight": scores["weight"]} if "weight" in scores else {}
+        chi = METHODS["inversion"][name].function(given.field, given.mask, given.geometry, **options)
+        maps[f"{name}, {chosen[name]}: {scores['nrmse']:.1f} %"] = chi
+    figure = Figure(figsize=(13, 2 * 3.9), layout="constrained", facecolor="#111418")
+    for panel, (title, volume) in zip(figure.subplots(2, 4).ravel(), maps.items(), strict=False):
+        middle = np.asarray(volume)[:, :, volume.shape[2] // 2]
+        panel.imshow(middle.T, cmap="gray", vmin=-GREY, vmax=GREY, origin="lower")
+        panel.set_title(title, color="#d7dde4", fontsize=10)
+    for panel in figure.axes:
+        panel.set_axis_off()
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
