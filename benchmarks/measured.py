@@ -252,8 +252,9 @@ def draw(record: Mapping[str, Mapping[str, Cell]], path: Path) -> None:
         options = {"weight": scores["weight"]} if "weight" in scores else {}
         chi = METHODS["inversion"][name].function(given.field, given.mask, given.geometry, **options)
         maps[f"{name}, {chosen[name]}: {scores['nrmse']:.1f} %"] = chi
-    figure = Figure(figsize=(13, 2 * 3.9), layout="constrained", facecolor="#111418")
-    for panel, (title, volume) in zip(figure.subplots(2, 4).ravel(), maps.items(), strict=False):
+    rows = -(-len(maps) // 4)
+    figure = Figure(figsize=(13, 3.9 * rows), layout="constrained", facecolor="#111418")
+    for panel, (title, volume) in zip(figure.subplots(rows, 4).ravel(), maps.items(), strict=False):
         middle = np.asarray(volume)[:, :, volume.shape[2] // 2]
         panel.imshow(middle.T, cmap="gray", vmin=-GREY, vmax=GREY, origin="lower")
         panel.set_title(title, color="#d7dde4", fontsize=10)
