@@ -14,12 +14,12 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import jax
 
 from benchmarks.record import RESULTS
-from benchmarks.scoring import LONG
+from benchmarks.scoring import LONG, downhill
 from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
@@ -89,17 +89,9 @@ def _compare(method: Method, trial: Trial) -> Cell:
     keywords = {"magnitude": trial.magnitude} if method.takes("magnitude") else {}
     chosen = method.settled(*scan, keywords | {"weight": AUTO})["weight"]
     default = method.option("weight").default
-    known = {0: error(default)}
-
-    def on_grid(step: int) -> float:
-        if step not in known:
-            known[step] = error(default * STEP**step)
-        return known[step]
-
-    best = round(math.log(chosen / default, STEP))
-    while (lowest := min((best - 1, best, best + 1), key=on_grid)) != best:
-        best = lowest
-    cell = {"chosen": error(chosen), "best": known[best], "default": known[0]}
+    on_grid = cache(lambda step: error(default * STEP**step))
+    best = downhill(on_grid, round(math.log(chosen / default, STEP)))
+    cell = {"chosen": error(chosen), "best": on_grid(best), "default": on_grid(0)}
     return {key: round(value, 2) for key, value in cell.items()} | {
         "chosen_weight": chosen,
         "best_weight": default * STEP**best,

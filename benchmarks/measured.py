@@ -11,11 +11,10 @@ on it, and no constant fitted to it alone. Writes ``measured.json``, ``measured.
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ from matplotlib.figure import Figure
 from qsm_ci.qsm_eval import score_arrays
 
 from benchmarks.record import RESULTS, write_page
-from benchmarks.scoring import LONG
+from benchmarks.scoring import LONG, downhill
 from jaxqsm import Geometry
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
@@ -68,7 +67,6 @@ their own. The dipole field of the COSMOS map explains two thirds of the varianc
 rest is noise, residual background, anisotropy, flow, and errors of registration.
 """
 
-PICTURED = ("default", AUTO, "best")
 GREY = 0.1
 """Grey scale of the picture: ± so many ppm."""
 
@@ -160,24 +158,9 @@ def _cell(method: Method, given: Field, *, search: bool) -> Cell:
     cell[AUTO] = _score(method, given, {"weight": chosen})
     cell[AUTO]["seconds"] += round(seconds, 1)
     if search:
-        cell["best"] = _best(partial(_score, method, given), chosen)
+        at = cache(lambda step: _score(method, given, {"weight": chosen * FACTOR**step}))
+        cell["best"] = at(downhill(lambda step: float(np.nan_to_num(at(step)["nrmse"], nan=np.inf))))
     return cell
-
-
-def _best(scored: Callable[[Mapping[str, Any]], dict[str, float]], start: float) -> dict[str, float]:
-    """Walk a grid of weights downhill from one of them, until both neighbours are worse."""
-    known: dict[int, dict[str, float]] = {}
-
-    def error(step: int) -> float:
-        if step not in known:
-            known[step] = scored({"weight": start * FACTOR**step})
-        value = known[step]["nrmse"]
-        return value if math.isfinite(value) else math.inf
-
-    best = 0
-    while (lowest := min((best - 1, best, best + 1), key=error)) != best:
-        best = lowest
-    return known[best]
 
 
 def _score(method: Method, given: Field, options: Mapping[str, Any]) -> dict[str, float]:
@@ -235,7 +218,7 @@ def _made_table(record: Mapping[str, Mapping[str, Cell]], size: int) -> str:
     for method in _methods():
         cells = [record[label].get(method.name, {}) for label in labels]
         if any(cells):
-            texts = [" / ".join(f"{c[k]['nrmse']:.1f}" for k in PICTURED[:2] if k in c) for c in cells]
+            texts = [" / ".join(f"{c[k]['nrmse']:.1f}" for k in ("default", AUTO) if k in c) for c in cells]
             lines.append(f"| `{method.name}` | " + " | ".join(texts) + " |")
     return "\n".join(lines) + "\n"
 

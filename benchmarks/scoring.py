@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from jaxqsm.evaluation import Trial, score
@@ -16,6 +17,15 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 LONG = ("fine", "zero_shot", "deep_image_prior", "implicit_representation", "plug_and_play", "red")
 """Inversions by a network at work on each scan for minutes: :mod:`benchmarks.scan_fits` compares them."""
+
+
+def downhill(error: Callable[[int], float], start: int = 0) -> int:
+    """Walk the whole numbers from a first one until both neighbours have the larger error; the lowest."""
+    known = cache(error)
+    best = start
+    while (lowest := min((best - 1, best, best + 1), key=known)) != best:
+        best = lowest
+    return best
 
 
 def fill(

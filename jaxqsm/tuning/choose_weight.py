@@ -114,7 +114,8 @@ def choose_weight(
         if "weights" in parameters:
             near = maps.get(step - 1, maps.get(step + 1))
             begun = {"start": near} if near is not None and "start" in parameters else {}
-            return method(field, mask, geometry, weights=shown, weight=weight(step), **begun, **options)
+            keywords = options | begun
+            return method(field, mask, geometry, weights=shown, weight=weight(step), **keywords)
         filled = jnp.where(held_out, 0, field)
         for _ in range(FILLINGS):
             chi = method(filled, mask, geometry, weight=weight(step), **options)

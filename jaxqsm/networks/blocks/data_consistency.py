@@ -55,7 +55,7 @@ def measurement(
         local_field: ppm; what lies outside the mask is ignored.
         mask: where it is valid.
         geometry: voxel size and field direction.
-        weights: optional, any unit; the weights are then it over its root mean square in the mask.
+        weights: optional confidence, any unit; scaled to a root mean square of 1 in the mask.
     """
     return Measurement(
         field=local_field * mask,
