@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxqsm import Geometry
 from jaxqsm.cli import main
@@ -19,6 +20,10 @@ from jaxqsm.physics import dipole_field
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 INVIVO = SHARED / "data" / "invivo_megre"
+of_reference_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="no reference data beside the repository; see CONTRIBUTING.md"
+)
+"""Mark of tests that read the reference data."""
 
 
 def assert_adjoint(

@@ -28,7 +28,7 @@ def huber_tv(local_field, mask, geometry, *, magnitude=None, weights=None, weigh
     References:
         Huber 1964, Ann Math Stat 35:73, doi:10.1214/aoms/1177703732.
     """
-    problem = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    problem = inversion_problem(local_field, mask, geometry, weights, magnitude)
     term = huber(problem.field, problem.weights, huber_threshold=0.01)
     chi = total_variation_admm(problem, term, weight=weight, tolerance=1e-2, max_iterations=max_iterations)
     return problem.to_scan_grid(chi)

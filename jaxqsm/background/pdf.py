@@ -60,7 +60,7 @@ def pdf(
     shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
     inside = pad(mask, shape)
     outside = ~inside
-    chosen = confidence(magnitude, weights)
+    chosen = confidence(weights, magnitude)
     weights = mask.astype(total_field.dtype)
     if chosen is not None:
         weights = weights * jnp.abs(chosen) ** 2

@@ -55,7 +55,7 @@ def polynomial(
     # Chebyshev's polynomials, as powers are nearly alike and float32 is short.
     along = [[jnp.cos(degree * jnp.arccos(axis)) for degree in range(order + 1)] for axis in axes]
     degrees = [d for d in itertools.product(range(order + 1), repeat=3) if sum(d) <= order]
-    chosen = confidence(magnitude, weights)
+    chosen = confidence(weights, magnitude)
     weights = mask.astype(total_field.dtype)
     if chosen is not None:
         weights = weights * chosen**2 / jnp.maximum(jnp.max(chosen**2 * mask), 1e-30)

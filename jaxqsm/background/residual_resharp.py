@@ -68,7 +68,7 @@ def residual_resharp(
     else:
         chi, known = start * mask, mask
     unexplained = inversion_problem(
-        total_field - dipole_field(chi, geometry), mask, geometry, magnitude, weights
+        total_field - dipole_field(chi, geometry), mask, geometry, weights, magnitude
     )
     rest, valid = resharp(
         crop(unexplained.filled(), mask.shape),

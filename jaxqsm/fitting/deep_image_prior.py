@@ -78,7 +78,7 @@ def deep_image_prior(
     """
     key = jax.random.key(0) if key is None else key
     of_weights, of_noise, of_voxels = jax.random.split(key, 3)
-    data, scale = at_unit_size(local_field, mask, geometry, confidence(magnitude, weights))
+    data, scale = at_unit_size(local_field, mask, geometry, confidence(weights, magnitude))
     noise = 0.3 * jax.random.normal(of_noise, (NOISE_CHANNELS, *mask.shape))
     images = jnp.stack([data.field, 3 * data.predict(data.weights * data.field), *noise], axis=-1)
     blocks = space_to_depth(pad_to_multiple(images[None], 4))

@@ -83,7 +83,7 @@ def fine(
     moving, fixed = nnx.split_state(state, nnx.All(nnx.Param, moves), ...)
     if not jax.tree.leaves(moving):
         raise ValueError(f"checkpoint {checkpoint}: the network has no layer {LAST!r}; use whole=True")
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
     return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, whole, max_iterations)
 
 

@@ -150,7 +150,7 @@ def _fitted(
     max_iterations: int,
 ) -> tuple[Descent, Callable[[Sequence[Array]], Representation], Array]:
     of_weights, of_voxels = jax.random.split(jax.random.key(0) if key is None else key)
-    data, scale = at_unit_size(local_field, mask, geometry, confidence(magnitude, weights))
+    data, scale = at_unit_size(local_field, mask, geometry, confidence(weights, magnitude))
     x, y, z = (jnp.arange(n) * size for n, size in zip(mask.shape, geometry.voxel_size, strict=True))
 
     def function(parameters: Sequence[Array]) -> Representation:

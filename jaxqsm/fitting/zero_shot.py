@@ -77,7 +77,7 @@ def zero_shot(
     graph, state = trained_network(checkpoint, "inversion")
     moving, fixed = nnx.split_state(state, nnx.Param, ...)
     key = jax.random.key(0) if key is None else key
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
     return _fitted(graph, moving, fixed, scan, key, weight, learning_rate, max_iterations)
 
 

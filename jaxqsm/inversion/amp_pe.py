@@ -119,7 +119,7 @@ def amp_pe(
     """
     unit = 2**levels
     x, y, z = (-(-n // unit) * unit for n in padded_shape(mask.shape))
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights, shape=(x, y, z))
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude, shape=(x, y, z))
     held = jax.lax.stop_gradient(given)
 
     def once(state: State, _: None, *, outliers: bool) -> tuple[State, None]:

@@ -65,7 +65,7 @@ def fansi_tgv(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = tgv_admm(
         given,
         of_phase(given.field, given.weights, acquisition, rho=FIELD_RHO),

@@ -61,7 +61,7 @@ def fansi_tv(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = total_variation_admm(
         given,
         of_phase(given.field, given.weights, acquisition),

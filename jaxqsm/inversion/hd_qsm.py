@@ -60,7 +60,7 @@ def hd_qsm(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = total_variation_admm(
         given,
         absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),

@@ -67,7 +67,7 @@ def heidi(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     first = least_squares(given, given.weights, max_iterations=start_iterations)
     field = local_field * mask
     guides = [field, laplacian(field, geometry)] + ([] if magnitude is None else [magnitude])

@@ -66,7 +66,7 @@ def ilsqr(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     rough = jnp.abs(pad(laplacian(local_field * mask, geometry), shape))

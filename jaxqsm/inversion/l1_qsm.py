@@ -66,7 +66,7 @@ def l1_qsm(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     # In units of a typical misfit both terms move at one pace; the minimum is the same.
     chi = total_variation_admm(
         given,

@@ -82,7 +82,7 @@ def medi(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     if smv_radius > 0:
         given = smv_filtered(given, smv_radius)
     within = given.mask

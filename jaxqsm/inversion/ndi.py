@@ -63,7 +63,7 @@ def ndi(
         (16, 16, 16)
     """
     shape = padded_shape(local_field.shape)
-    weights = data_weights(mask, magnitude, weights) ** 2
+    weights = data_weights(mask, weights, magnitude) ** 2
     # Weights above 1 would need a shorter step; only their ratio matters.
     weights = pad(weights / jnp.maximum(weights.max(), 1e-30), shape)
     field = pad(local_field * mask, shape)

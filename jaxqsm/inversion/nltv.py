@@ -68,7 +68,7 @@ def nltv(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     solve = partial(
         total_variation_admm,
         given,

@@ -62,7 +62,7 @@ def rts(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     first = least_squares(given, given.weights, max_iterations=start_iterations)
     chi = k_space_completion(
         given,

@@ -60,7 +60,7 @@ def star(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     strong = total_variation_admm(
         given,
         linear(given.field, given.weights),

@@ -59,7 +59,7 @@ def tgv(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = tgv_admm(
         given,
         linear(given.field, given.weights, rho=FIELD_RHO),

@@ -66,7 +66,7 @@ def tv(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = total_variation_admm(
         given,
         linear(given.field, given.weights),

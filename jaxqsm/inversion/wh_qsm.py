@@ -64,7 +64,7 @@ def wh_qsm(
         >>> chi.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     # The Laplacian of a voxel at the border takes in values from outside, where h is free.
     inside = pad(erode(mask, 1.0, geometry), given.shape)
     # Split off as tightly as it is weighted, so half of it stays.

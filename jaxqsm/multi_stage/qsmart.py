@@ -71,7 +71,7 @@ def qsmart(
     """
     invert = partial(
         ilsqr,
-        weights=confidence(magnitude, weights),
+        weights=confidence(weights, magnitude),
         start_iterations=start_iterations,
         max_iterations=max_iterations,
     )

@@ -60,7 +60,7 @@ def standard_deviation_of(
     if method.takes("method"):
         if inversion is None:
             raise ValueError(f"{method.name} follows noise through an inversion of the local field")
-        keywords["noise"] = noise_of_voxels(local_field, mask, confidence(magnitude, weights))
+        keywords["noise"] = noise_of_voxels(local_field, mask, confidence(weights, magnitude))
         keywords = dict(inversion_options or {}) | keywords | {"method": inversion.function}
     found = method.function(**keywords)
     return found if isinstance(found, jax.Array) else found.standard_deviation

@@ -53,5 +53,5 @@ def learned(
         (16, 16, 16)
     """
     graph, parameters = trained_network(checkpoint, "inversion")
-    chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(magnitude, weights))
+    chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(weights, magnitude))
     return referenced(chi, jnp.asarray(mask))

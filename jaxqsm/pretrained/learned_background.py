@@ -70,7 +70,7 @@ def learned_background(
     blocks = Geometry(jnp.asarray(size * factors), geometry.b0_dir)
     mask = erode(jnp.asarray(mask), erosion, geometry)
     inside = mask.astype(total_field.dtype)
-    sure = data_weights(mask, magnitude, weights)
+    sure = data_weights(mask, weights, magnitude)
     field, _ = block_mean(total_field, jnp.maximum(sure, 1e-6 * inside), factors)
     amplitude, filled = block_mean(sure, inside, factors)
     known = filled >= 0.5

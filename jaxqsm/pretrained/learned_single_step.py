@@ -58,7 +58,7 @@ def learned_single_step(
     """
     graph, parameters = trained_network(checkpoint, "single_step")
     inside = jnp.asarray(mask)
-    chi = call(graph, "__call__", parameters, total_field, inside, geometry, confidence(magnitude, weights))
+    chi = call(graph, "__call__", parameters, total_field, inside, geometry, confidence(weights, magnitude))
     network = nnx.merge(graph, parameters)
     (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
     return MaskedVolume(referenced(chi, inside), inside)

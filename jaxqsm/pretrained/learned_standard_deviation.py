@@ -60,5 +60,5 @@ def learned_standard_deviation(
     if not nnx.merge(graph, parameters).probabilistic:
         raise ValueError(f"checkpoint {checkpoint}: of a network that gives no deviation")
     inside = jnp.asarray(mask)
-    scan = local_field, inside, geometry, confidence(magnitude, weights), referenced(chi, inside)
+    scan = local_field, inside, geometry, confidence(weights, magnitude), referenced(chi, inside)
     return jnp.sqrt(call(graph, "posterior", parameters, *scan).variance) * inside

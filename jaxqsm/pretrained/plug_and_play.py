@@ -65,5 +65,5 @@ def plug_and_play(
     """
     graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.geomspace(strongest, weakest, max_iterations)
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
     return alternate(graph, state, scan, levels, trust / levels**2)

@@ -57,5 +57,5 @@ def red(
     """
     graph, state = trained_network(checkpoint, "denoising")
     levels = jnp.full(max_iterations, level)
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
     return alternate(graph, state, scan, levels, trust / levels**2)

@@ -69,7 +69,7 @@ def chi_separation(
         >>> bool((positive >= 0).all()), bool((negative <= 0).all())
         (True, True)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     shape, kernel = given.shape, given.kernel
     inside = pad(mask, shape)
     together = pad(jnp.maximum(r2prime, 0) / relaxivity * mask, shape)

@@ -80,7 +80,7 @@ def ss_tv(
         >>> chi.shape, valid.shape
         ((16, 16, 16), (16, 16, 16))
     """
-    given = inversion_problem(total_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(total_field, mask, geometry, weights, magnitude)
     given = smv_filtered_by_radii(given._replace(field=given.filled()), radii)
     chi = total_variation_admm(
         given,

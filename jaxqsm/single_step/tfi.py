@@ -72,7 +72,7 @@ def tfi(
     """
     shape = fast_shape(mask.shape, [n // 2 for n in mask.shape])
     inside = pad(mask, shape)
-    weights = pad(data_weights(mask, magnitude, weights) ** 2, shape)
+    weights = pad(data_weights(mask, weights, magnitude) ** 2, shape)
     kernel = dipole_kernel(shape, geometry)
     # A constant is no field of sources: the dipole has none.
     total = jnp.maximum(weights.sum(), 1e-30)

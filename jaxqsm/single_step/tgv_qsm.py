@@ -78,7 +78,7 @@ def tgv_qsm(
     """
     eroded = erode(mask, erosion, geometry) if erosion > 0 else mask
     local, interior = subtract_harmonic_extension(total_field, eroded, geometry)
-    given = inversion_problem(local, eroded, geometry, magnitude, weights)
+    given = inversion_problem(local, eroded, geometry, weights, magnitude)
     chi = tgv_admm(
         given,
         linear(given.field, given.weights, rho=FIELD_RHO),

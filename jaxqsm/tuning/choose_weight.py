@@ -101,7 +101,7 @@ def choose_weight(
     parameters = inspect.signature(method).parameters
     if "weight" not in parameters:
         raise ValueError(f"{getattr(method, '__name__', method)} has no weight")
-    sure = data_weights(mask, magnitude, weights)
+    sure = data_weights(mask, weights, magnitude)
     key = jax.random.key(0) if key is None else key
     held_out = _regions(mask, key)
     if "magnitude" in parameters:

@@ -76,8 +76,8 @@ def deep_ensemble(
         local_field,
         mask,
         geometry,
-        weights=confidence(magnitude, weights),
-        noise=noise_of_voxels(local_field, mask, confidence(magnitude, weights)),
+        weights=confidence(weights, magnitude),
+        noise=noise_of_voxels(local_field, mask, confidence(weights, magnitude)),
         key=key,
     )
     distance = found.members - (found.mean if chi is None else referenced(chi, mask))

@@ -80,7 +80,7 @@ def diffusion(
         (16, 16, 16)
     """
     graph, state = trained_network(checkpoint, "denoising")
-    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(magnitude, weights)
+    scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
     return _sampled(graph, state, scan, key, noise, samples, levels)
 
 

@@ -80,6 +80,6 @@ def ensemble(
     each = []
     for own, invert in zip(keys, inversions, strict=True):
         drawn = noise * jax.random.normal(own, mask.shape) * mask
-        each.append(invert(local_field + drawn, mask, geometry, weights=confidence(magnitude, weights)))
+        each.append(invert(local_field + drawn, mask, geometry, weights=confidence(weights, magnitude)))
     members = jnp.stack(each)
     return Ensemble(members.mean(0), members.std(0, ddof=1) * mask, members)

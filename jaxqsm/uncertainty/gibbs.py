@@ -89,14 +89,14 @@ def gibbs(
         ...     max_iterations=2).standard_deviation.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     first_weight = FIRST_WEIGHT if weight is None else weight
     best = pad(
         tv(local_field, mask, geometry, magnitude=magnitude, weights=weights, weight=first_weight),
         given.shape,
     )
     level = (
-        shown_noise(local_field, mask, confidence(magnitude, weights))
+        shown_noise(local_field, mask, confidence(weights, magnitude))
         if noise is None
         else jnp.asarray(noise, best.dtype)
     )

@@ -96,9 +96,9 @@ def laplace(
         ...     max_iterations=2).standard_deviation.shape
         (16, 16, 16)
     """
-    given = inversion_problem(local_field, mask, geometry, magnitude, weights)
+    given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     best = pad(chi * mask, given.shape)
-    noise = shown_noise(local_field, mask, confidence(magnitude, weights))
+    noise = shown_noise(local_field, mask, confidence(weights, magnitude))
     rate = (FIRST_WEIGHT if weight is None else weight) / noise**2
     inside = pad(mask, given.shape).astype(best.dtype)
     square = squared_length(gradient(best, geometry))

@@ -20,7 +20,7 @@ def padded_shape(shape: tuple[int, ...]) -> Shape:
 
 
 def confidence(
-    magnitude: Float[Array, "x y z"] | None, weights: Float[Array, "x y z"] | None
+    weights: Float[Array, "x y z"] | None, magnitude: Float[Array, "x y z"] | None
 ) -> Float[Array, "x y z"] | None:
     """Choose what weighs the data: the weights, or the magnitude where they are not given."""
     return magnitude if weights is None else weights
@@ -28,17 +28,17 @@ def confidence(
 
 def data_weights(
     mask: Bool[Array, "x y z"],
-    magnitude: Float[Array, "x y z"] | None,
-    weights: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None,
+    magnitude: Float[Array, "x y z"] | None = None,
 ) -> Float[Array, "x y z"]:
     """Scale the confidence in the field to a root mean square of 1 in the mask; 1 without any.
 
     Args:
         mask: where the field is valid; zero outside.
+        weights: confidence in the field of each voxel, any unit.
         magnitude: image, any unit, which is the confidence where ``weights`` are not given.
-        weights: confidence of each voxel, any unit.
     """
-    chosen = confidence(magnitude, weights)
+    chosen = confidence(weights, magnitude)
     inside = mask.astype(float)
     if chosen is None:
         return inside

@@ -82,8 +82,8 @@ def inversion_problem(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
-    magnitude: Float[Array, "x y z"] | None,
-    weights: Float[Array, "x y z"] | None = None,
+    weights: Float[Array, "x y z"] | None,
+    magnitude: Float[Array, "x y z"] | None = None,
     *,
     shape: Shape | None = None,
 ) -> InversionProblem:
@@ -91,7 +91,7 @@ def inversion_problem(
     shape = padded_shape(local_field.shape) if shape is None else shape
     return InversionProblem(
         field=pad(local_field * mask, shape),
-        weights=pad(data_weights(mask, magnitude, weights) ** 2, shape),
+        weights=pad(data_weights(mask, weights, magnitude) ** 2, shape),
         kernel=dipole_kernel(shape, geometry),
         geometry=geometry,
         mask=mask,

@@ -6,8 +6,9 @@ import resource
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, assert_refused, jaxqsm
+from helpers import INVIVO, assert_refused, jaxqsm, of_reference_data
 
+pytestmark = of_reference_data
 PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
 GIVEN = (
     "--echo-times",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, ball, jaxqsm, relative_error, smooth_blobs
+from helpers import INVIVO, ball, jaxqsm, of_reference_data, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.physics import dipole_field
@@ -94,6 +94,7 @@ def test_roi_counts_what_is_there(tmp_path):
 
 
 @pytest.mark.slow
+@of_reference_data
 def test_nonlinear_fit_in_vivo_agrees_with_the_linear_one(tmp_path):
     fields = []
     for method in ("weighted_fit", "nonlinear_fit"):

@@ -6,13 +6,14 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, SHARED, jaxqsm
+from helpers import INVIVO, SHARED, jaxqsm, of_reference_data
 from qsm_forward import ReconParams, TissueParams, generate_bids, generate_susceptibility_phantom
 from scipy import ndimage, stats
 
 TWO_ECHOES = SHARED / "data" / "invivo_two_echoes"
 
 
+@of_reference_data
 def test_in_vivo_crop(tmp_path):
     """7 T, phase stored as ±0.00367: rescaled and said so; veins come out positive."""
     out = tmp_path / "out"
@@ -44,6 +45,7 @@ def test_in_vivo_crop(tmp_path):
 
 
 @pytest.mark.slow
+@of_reference_data
 def test_real_heads_through_bids(tmp_path):
     """A head of two echoes with its neck, and a crop at 7 T, as a dataset: iron positive, borders doubted."""
     head, crop = (tmp_path / "raw" / f"sub-{name}" / "anat" for name in ("head", "crop"))

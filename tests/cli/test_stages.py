@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, jaxqsm
+from helpers import INVIVO, jaxqsm, of_reference_data
 from qsm_ci import qsm_eval
 
 PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
@@ -19,6 +19,7 @@ def _ok(*arguments):
     return done
 
 
+@of_reference_data
 def test_stages_chain_to_the_same_map(tmp_path):
     common = ("--phase", PHASE, "--magnitude", MAGNITUDE, *TIMES, "--field-strength", 7)
     _ok("mask", MAGNITUDE, "--out", tmp_path / "mask.nii.gz")
@@ -78,6 +79,7 @@ def test_stages_chain_to_the_same_map(tmp_path):
     assert ours["xsim"] == pytest.approx(theirs["xsim"], rel=1e-6)
 
 
+@of_reference_data
 def test_unwrap_adds_whole_turns(tmp_path):
     _ok("unwrap", PHASE, "--magnitude", MAGNITUDE, *TIMES, "--out", tmp_path / "u.nii.gz")
     unwrapped = nib.load(tmp_path / "u.nii.gz").get_fdata()

@@ -13,7 +13,7 @@ import pytest
 import torch
 import twins
 from flax import nnx
-from helpers import ball, relative_error, smooth_blobs
+from helpers import ball, of_reference_data, relative_error, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tkd
@@ -216,6 +216,7 @@ def test_sizes_are_the_published_ones(name, twin, count):
 
 
 @pytest.mark.slow
+@of_reference_data
 def test_published_spinet_reconstructs_a_field(tmp_path):
     """Trained on brains at 1 mm, it finds blobs too: better than truncated division does, with noise."""
     shape = (48, 48, 48)
@@ -245,6 +246,7 @@ def test_published_spinet_reconstructs_a_field(tmp_path):
     assert learned < error(np.asarray(tkd(field, mask, geometry)))
 
 
+@of_reference_data
 def test_files_that_are_not_theirs_are_refused(tmp_path):
     bad = tmp_path / "bad.pth"
     bad.write_bytes(b"nothing")

@@ -2,7 +2,7 @@ import jax
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, ball
+from helpers import INVIVO, ball, of_reference_data
 from scipy import ndimage
 
 from jaxqsm import Acquisition, Geometry
@@ -31,6 +31,7 @@ def test_ball_under_a_receive_field_on_anisotropic_voxels():
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.95
 
 
+@of_reference_data
 def test_crop_of_brain_is_all_signal():
     image = nib.load(INVIVO / "mag.nii.gz")
     mask = magnitude(np.asarray(image.dataobj), Geometry(image.header.get_zooms()[:3]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import INVIVO, SHARED, ball
+from helpers import INVIVO, SHARED, ball, of_reference_data
 
 from jaxqsm import Geometry
 from jaxqsm.io import load, load_scan
@@ -29,6 +29,7 @@ def test_a_piece_of_a_head_is_of_adult_size_unless_it_is_thin():
     assert not is_cut_out(np.pad(whole, 1), Geometry())
 
 
+@of_reference_data
 def test_in_vivo_crop_stays_whole():
     image = load(INVIVO / "mag.nii.gz")
     geometry = image.grid.geometry()
@@ -38,6 +39,7 @@ def test_in_vivo_crop_stays_whole():
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.08])
+@of_reference_data
 def test_mask_of_a_real_head_is_its_brain_without_the_neck(scale):
     """The neck reaches the lower end of the field of view; deepbet finds 1552 cm³ of brain."""
     names = [TWO_ECHOES / f"2001_WIP_fcMRI_Field_Mapping_enh_e{e}" for e in (1, 2)]

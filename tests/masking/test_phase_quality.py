@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import INVIVO, ball, jaxqsm
+from helpers import INVIVO, ball, jaxqsm, of_reference_data
 
 from jaxqsm import Geometry
 from jaxqsm.io import load, save
@@ -58,6 +58,7 @@ def test_command(phase, tmp_path):
     assert "phase_quality" in done.stderr
 
 
+@of_reference_data
 def test_in_vivo_crop_is_nearly_all_signal(tmp_path):
     done = jaxqsm(
         "mask", INVIVO / "phase.nii.gz", "--method", "phase_quality", "--out", tmp_path / "m.nii.gz"

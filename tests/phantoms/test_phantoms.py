@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SHARED, relative_error
+from helpers import SHARED, of_reference_data, relative_error
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.cli import main
@@ -31,6 +31,7 @@ def test_sphere_has_its_volume_on_any_grid():
 
 
 @pytest.mark.slow
+@of_reference_data
 def test_labels_are_what_the_script_derives_from_the_templates(tmp_path):
     main(str(SHARED / "data" / "head_templates"), str(tmp_path / "head.npz"))
     shipped = resources.files("jaxqsm.phantoms") / "data" / "head.npz"
