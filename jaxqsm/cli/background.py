@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxqsm.cli import console
 from jaxqsm.cli.choices import default_of, method_of
-from jaxqsm.cli.options import Direction, Settings, settings_of
+from jaxqsm.cli.options import StageOptions, settings_of
 from jaxqsm.cli.volumes import (
     at_scale,
     centred,
@@ -34,10 +34,7 @@ def background(
     method: Annotated[str, method_of("background")] = default_of("background"),
     magnitude: Path | None = None,
     weights: Path | None = None,
-    b0_dir: Direction = None,
-    settings: Settings = (),
-    replace_nonfinite: bool = False,
-    overwrite: bool = False,
+    options: StageOptions = StageOptions(),
 ) -> None:
     """Remove the background from a total field in ppm.
 
@@ -55,21 +52,13 @@ def background(
         Image; it weighs the data where --weights are not given.
     weights
         Confidence in the field of each voxel, any unit, for methods that take it.
-    b0_dir
-        Field direction in voxel axes. Default: from the affine.
-    settings
-        Options of the method: OPTION=VALUE.
-    replace_nonfinite
-        Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter.
-    overwrite
-        Replace the files.
     """
     chosen = chosen_method("background", method)
-    given = settings_of(chosen, settings)
-    check_output(out, overwrite)
-    check_output(out_mask, overwrite, option="--out-mask")
-    image, inside = load_field(total_field, mask, replace_nonfinite=replace_nonfinite)
-    true_geometry = geometry_of(image, b0_dir)
+    given = settings_of(chosen, options.settings)
+    check_output(out, options.overwrite)
+    check_output(out_mask, options.overwrite, option="--out-mask")
+    image, inside = load_field(total_field, mask, replace_nonfinite=options.replace_nonfinite)
+    true_geometry = geometry_of(image, options.b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
     keywords |= taken(chosen, images_of(image, magnitude, weights))
     values = jnp.asarray(centred(image.data, inside))

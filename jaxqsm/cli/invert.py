@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxqsm.cli import console
 from jaxqsm.cli.choices import default_of, method_of
-from jaxqsm.cli.options import Direction, Settings, Several, settings_of
+from jaxqsm.cli.options import Several, StageOptions, settings_of
 from jaxqsm.cli.volumes import (
     acquisition_of,
     at_scale,
@@ -47,10 +47,7 @@ def invert(
     echo_times: Annotated[tuple[float, ...], Several] = (),
     field_strength: float | None = None,
     csf_mask: Path | None = None,
-    b0_dir: Direction = None,
-    settings: Settings = (),
-    replace_nonfinite: bool = False,
-    overwrite: bool = False,
+    options: StageOptions = StageOptions(),
 ) -> None:
     """Invert a local field in ppm, or a total field in a single step, to susceptibility in ppm.
 
@@ -78,25 +75,17 @@ def invert(
         Tesla, with --echo-times. Default: MagneticFieldStrength of the JSON sidecar.
     csf_mask
         Cerebrospinal fluid, which medi takes as zero (MEDI+0).
-    b0_dir
-        Field direction in voxel axes. Default: from the affine.
-    settings
-        Options of the method: OPTION=VALUE, e.g. weight=0.0001; weight=auto finds it by cross-validation.
-    replace_nonfinite
-        Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter.
-    overwrite
-        Replace the file.
     """
     chosen = chosen_method(["inversion", "single_step"], method)
     of_chi = chosen_method("uncertainty", uncertainty, option="--uncertainty")
-    given = settings_of(chosen, settings)
-    check_output(out, overwrite)
-    check_output(out_mask, overwrite, option="--out-mask")
-    check_output(out_std, overwrite, option="--out-std")
+    given = settings_of(chosen, options.settings)
+    check_output(out, options.overwrite)
+    check_output(out_mask, options.overwrite, option="--out-mask")
+    check_output(out_std, options.overwrite, option="--out-std")
     if out_std is not None and chosen.stage == "single_step":
         raise InputError(f"--out-std: {method} takes a total field; use jaxqsm run --uncertainty")
-    image, inside = load_field(field, mask, replace_nonfinite=replace_nonfinite)
-    true_geometry = geometry_of(image, b0_dir)
+    image, inside = load_field(field, mask, replace_nonfinite=options.replace_nonfinite)
+    true_geometry = geometry_of(image, options.b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
     images = images_of(image, magnitude, weights)
     keywords |= taken(chosen, images)

@@ -83,6 +83,21 @@ class ReadingOptions:
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
+class StageOptions:
+    """Options of a command that runs one method on one field."""
+
+    settings: Settings = ()
+    "Options of the method: OPTION=VALUE."
+    b0_dir: Direction = None
+    "Field direction in voxel axes. Default: from the affine."
+    replace_nonfinite: bool = False
+    "Accept NaN and infinite voxels within the mask, and take them out of it. Outside they never matter."
+    overwrite: bool = False
+    "Replace the files."
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
 class FieldOptions:
     """Which methods on the way to the total field, with which options."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from jaxqsm.cli import console
-from jaxqsm.cli.options import Direction, Settings, settings_of
+from jaxqsm.cli.options import StageOptions, settings_of
 from jaxqsm.cli.volumes import (
     at_scale,
     check_output,
@@ -41,10 +41,7 @@ def separate(
     uniform_r2: float = UNIFORM_R2,
     magnitude: Path | None = None,
     method: str = "chi_separation",
-    settings: Settings = (),
-    b0_dir: Direction = None,
-    replace_nonfinite: bool = False,
-    overwrite: bool = False,
+    options: StageOptions = StageOptions(),
 ) -> None:
     """Separate χ⁺ (iron) and χ⁻ (myelin, calcium) in ppm, from a local field and R2′.
 
@@ -72,30 +69,22 @@ def separate(
         Weights of the field.
     method
         chi_separation.
-    settings
-        Options of the method: OPTION=VALUE.
-    b0_dir
-        Field direction in voxel axes. Default: from the affine.
-    replace_nonfinite
-        Accept NaN and infinite voxels within the mask, as 0. Outside they never matter.
-    overwrite
-        Replace the files.
     """
     chosen = chosen_method("separation", method)
-    given = settings_of(chosen, settings)
-    check_output(out_positive, overwrite, option="--out-positive")
-    check_output(out_negative, overwrite, option="--out-negative")
+    given = settings_of(chosen, options.settings)
+    check_output(out_positive, options.overwrite, option="--out-positive")
+    check_output(out_negative, options.overwrite, option="--out-negative")
     if (r2prime is None) == (r2star is None):
         raise InputError("give one of --r2prime and --r2star")
     if r2 is not None and r2star is None:
         raise InputError("--r2: serves with --r2star alone")
     if not field_strength > 0:
         raise InputError(f"--field-strength {field_strength}: tesla above 0 are needed")
-    image, inside = load_field(local_field, mask, replace_nonfinite=replace_nonfinite)
+    image, inside = load_field(local_field, mask, replace_nonfinite=options.replace_nonfinite)
     rates = {path: load(path, keep_nonfinite=True) for path in (r2prime, r2star, r2) if path is not None}
     for path, rate in rates.items():
         require_same_grid(image, rate)
-        rates[path] = finite_within(rate, inside, replace=replace_nonfinite)
+        rates[path] = finite_within(rate, inside, replace=options.replace_nonfinite)
     if r2prime is not None:
         difference = rates[r2prime].data
     else:
@@ -103,7 +92,7 @@ def separate(
         difference = rates[r2star].data - (uniform_r2 if r2 is None else rates[r2].data)
         if r2 is None:
             console.note(f"no map of R2: {uniform_r2:g} /s is taken everywhere")
-    keywords, geometry, _ = at_scale(chosen, given, inside, geometry_of(image, b0_dir))
+    keywords, geometry, _ = at_scale(chosen, given, inside, geometry_of(image, options.b0_dir))
     with console.stage(method) as done:
         positive, negative = done(
             chosen.function(
