@@ -165,7 +165,7 @@ def _method(stage: str, method: Method, score: dict[str, float] | None, *, first
     if method.options:
         meanings = _meanings(method)
         lines.append("| option | default | meaning |\n| --- | --- | --- |")
-        lines += [f"| `{o.name}` | `{o.default}` | {meanings.get(o.name, '')} |" for o in method.options]
+        lines += [f"| `{o.name}` | `{o.shown}` | {meanings.get(o.name, '')} |" for o in method.options]
         lines.append("")
     lines.append(f"**Source:** {_plain(method.source)}\n")
     package = method.path.split(".")[1]

@@ -29,7 +29,7 @@ from jaxqsm import (
 from jaxqsm.geometry import Geometry
 
 AUTO = "auto"
-"""Value of an option that is to be found from the data."""
+"""How a person writes the value of a weight that is to be found from the data, its default: None."""
 
 FROM_SCAN = frozenset(
     {
@@ -69,22 +69,25 @@ LENGTHS = {
 }
 """Power of mm in the unit of options, by name or by method and name; those of others have none."""
 
-INVERTING = ("inversion", "single_step")
-"""Stages that end at χ, whose weight may be :data:`AUTO`."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Option:
     """One keyword option of a method: its name, default and type (that of the default).
 
-    One whose default is None is a number, which the method finds where none is given. Where ``automatic``, it
-    may be :data:`AUTO` instead. Its unit goes with the ``power`` of a length: 1 for mm and ppm · mm.
+    One whose default is None is a number, which the method finds where none is given; by
+    :func:`jaxqsm.tuning.choose_weight` where ``automatic``. Its unit goes with the ``power`` of a length: 1
+    for mm and ppm · mm.
     """
 
     name: str
     default: Any
     automatic: bool = False
     power: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The default as a person writes it."""
+        return AUTO if self.automatic else str(self.default)
 
     def times(self, value: Any, scale: float) -> Any:
         """Scale a value to an object whose lengths are ``scale`` times as long."""
@@ -100,7 +103,7 @@ class Option:
             ValueError: the text does not fit the type of the default.
         """
         if self.automatic and text == AUTO:
-            return AUTO
+            return None
         if isinstance(self.default, bool):
             if text.lower() in ("true", "false"):
                 return text.lower() == "true"
@@ -154,12 +157,18 @@ class Method:
             Option(
                 p.name,
                 p.default,
-                automatic=p.name == "weight" and self.stage in INVERTING,
+                automatic=p.name == "weight" and self.typical_weight is not None,
                 power=LENGTHS.get(f"{self.name}.{p.name}", LENGTHS.get(p.name, 0)),
             )
             for p in parameters
             if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
         )
+
+    @property
+    def typical_weight(self) -> float | None:
+        """The weight near which that of a scan is searched; None where none is found from the data."""
+        typical: float | None = getattr(self.function, "typical_weight", None)
+        return typical
 
     def takes(self, name: str) -> bool:
         """Check whether the method has an argument of that name."""
@@ -168,11 +177,11 @@ class Method:
     def settled(
         self, field: Any, mask: Any, geometry: Geometry, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Replace a weight of :data:`AUTO` by that of a cross-validation."""
-        if keywords.get("weight") != AUTO:
+        """Find the weight from the data, if the method has one and none is given."""
+        if self.typical_weight is None or keywords.get("weight") is not None:
             return dict(keywords)
-        others = {name: value for name, value in keywords.items() if name != "weight"}
-        return others | {"weight": tuning.choose_weight(self.function, field, mask, geometry, **others)}
+        others = {name: value for name, value in keywords.items() if name not in ("weight", "start")}
+        return {**keywords, "weight": tuning.choose_weight(self.function, field, mask, geometry, **others)}
 
     def option(self, name: str) -> Option:
         """Look up the option of that name.

@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ import pytest
 
 from jaxqsm import Geometry
 from jaxqsm.cli import main
+from jaxqsm.methods import Method
 from jaxqsm.physics import dipole_field
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -24,6 +26,13 @@ of_reference_data = pytest.mark.skipif(
     not SHARED.is_dir(), reason="no reference data beside the repository; see CONTRIBUTING.md"
 )
 """Mark of tests that read the reference data."""
+
+
+def at_typical_weight(method: Method) -> Callable:
+    """The method with one weight for any data: a search would be as long as all else that a test does."""
+    if method.typical_weight is None:
+        return method.function
+    return partial(method.function, weight=method.typical_weight)
 
 
 def assert_adjoint(

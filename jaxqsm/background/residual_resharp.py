@@ -12,6 +12,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume, crop
 from jaxqsm.physics import dipole_field
 from jaxqsm.single_step.ss_tv import ss_tv
+from jaxqsm.tuning import typical_weight
 from jaxqsm.variational.problem import inversion_problem
 
 
@@ -64,7 +65,14 @@ def residual_resharp(
         ((24, 24, 24), (24, 24, 24))
     """
     if start is None:
-        chi, known = ss_tv(total_field, mask, geometry, magnitude=magnitude, weights=weights)
+        chi, known = ss_tv(
+            total_field,
+            mask,
+            geometry,
+            magnitude=magnitude,
+            weights=weights,
+            weight=typical_weight(ss_tv),
+        )
     else:
         chi, known = start * mask, mask
     unexplained = inversion_problem(

@@ -25,7 +25,6 @@ from jaxqsm.cli.volumes import (
     write_volumes,
 )
 from jaxqsm.io import InputError
-from jaxqsm.methods import AUTO
 from jaxqsm.operators import MaskedVolume
 from jaxqsm.pipeline import standard_deviation_of
 
@@ -96,10 +95,10 @@ def invert(
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
     values = jnp.asarray(centred(image.data, inside) if chosen.stage == "single_step" else image.data)
-    if keywords.get("weight") == AUTO:
+    if chosen.typical_weight is not None and keywords.get("weight") is None:
         with console.stage("weight, by cross-validation"):
             keywords = chosen.settled(values, inside, geometry, keywords)
-        console.note(f"weight {chosen.option('weight').times(keywords['weight'], scale):.3g}")
+        console.note(f"weight {chosen.option('weight').times(float(keywords['weight']), scale):.3g}")
     try:
         with console.stage(method) as done:
             found = done(chosen.function(values, inside, geometry, **keywords))

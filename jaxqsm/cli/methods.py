@@ -25,5 +25,5 @@ def methods() -> None:
 def _show(console: Console, method: Method, remark: str = "") -> None:
     console.print(f"  [cyan]{method.name}[/cyan]{remark}: {method.summary}")
     for option in method.options:
-        console.print(f"      {option.name} = {option.default}", markup=False)
+        console.print(f"      {option.name} = {option.shown}", markup=False)
     console.print(f"      {method.source}", style="dim", markup=False)

@@ -92,8 +92,9 @@ def work_of(
         keywords |= weights if method.takes("magnitude") else {}
         return partial(method.function, field, mask, geometry, **keywords), None
     inversion = find_method("inversion", MAP_METHOD)
-    chi = inversion.function(field, mask, geometry, **weights)
-    given = method, chi, field, mask, geometry, inversion, weights
+    inverted = inversion.settled(field, mask, geometry, weights)
+    chi = inversion.function(field, mask, geometry, **inverted)
+    given = method, chi, field, mask, geometry, inversion, inverted
     work = partial(standard_deviation_of, *given, magnitude=trial.magnitude, weights=None, options=keywords)
     return work, chi
 

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import tgv_admm
 from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.problem import inversion_problem
@@ -17,6 +18,7 @@ FIELD_RHO = 0.5
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(2e-4)
 def fansi_tgv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -26,7 +28,7 @@ def fansi_tgv(
     weights: Float[Array, "x y z"] | None = None,
     acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 2e-4,
+    weight: float,
     ratio: float = 4.0,
     tolerance: float = 5e-3,
     max_iterations: int = 200,
@@ -46,7 +48,8 @@ def fansi_tgv(
         acquisition: echo times and field strength; the data term is then that of the phase, s being the
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm, of the first penalty. Default 2e-4.
+        weight: in ppm · mm, of the first penalty. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         ratio: mm; weight of the second penalty over the first. Default 4, as for
             :func:`~jaxqsm.inversion.tgv`.
         tolerance: relative change of the iterate at which to stop. Default 5e-3.

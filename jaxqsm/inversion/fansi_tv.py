@@ -8,12 +8,14 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(3e-4)
 def fansi_tv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -23,7 +25,7 @@ def fansi_tv(
     weights: Float[Array, "x y z"] | None = None,
     acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 3e-4,
+    weight: float,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -44,7 +46,7 @@ def fansi_tv(
         acquisition: echo times and field strength; the data term is then that of the phase, s being the
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm. Default 3e-4.
+        weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

@@ -10,12 +10,14 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.l1_qsm import TYPICAL_MISFIT
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
+@weight_from_data(2e-4)
 def hd_qsm(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -25,7 +27,7 @@ def hd_qsm(
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     first_weight: float = 0.05,
-    weight: float = 2e-4,
+    weight: float,
     start_iterations: int = 20,
     max_iterations: int = 60,
 ) -> Float[Array, "x y z"]:
@@ -44,7 +46,8 @@ def hd_qsm(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         first_weight: in mm, of the first stage's penalty. Default 0.05.
-        weight: in ppm · mm, of the second stage's. Default 2e-4.
+        weight: in ppm · mm, of the second stage's. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         start_iterations: of the first stage. Default 20, as published.
         max_iterations: of the second stage. Default 60.
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import laplacian
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.edges import differences_without_edges, masked_shrink
 from jaxqsm.variational.least_squares import least_squares
@@ -17,6 +18,7 @@ from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
+@weight_from_data(1e-2, held_out_size=0.0)
 def heidi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -27,7 +29,7 @@ def heidi(
     start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
     edges: float = 0.3,
-    weight: float = 1e-4,
+    weight: float,
     start_iterations: int = 20,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
@@ -48,7 +50,8 @@ def heidi(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15.
         edges: part of all differences of each image that count as edges. Default 0.3.
-        weight: in ppm · mm, of the penalty on other differences against what is kept. Default 1e-4.
+        weight: in ppm · mm, of the penalty on other differences against what is kept. Default: chosen from
+            the data (:func:`~jaxqsm.tuning.choose_weight`).
         start_iterations: conjugate-gradient steps of the least squares. Default 20.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.

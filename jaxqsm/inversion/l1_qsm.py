@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.solvers import shrink
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute
 from jaxqsm.variational.problem import inversion_problem
@@ -22,6 +23,7 @@ HUBER_THRESHOLD = 1e-3
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(0.05)
 def l1_qsm(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -30,7 +32,7 @@ def l1_qsm(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 0.05,
+    weight: float,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -49,8 +51,8 @@ def l1_qsm(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in mm: unlike that of :func:`~jaxqsm.inversion.tv` it does not depend on the noise. Default
-            0.05.
+        weight: in mm: unlike that of :func:`~jaxqsm.inversion.tv` it does not depend on the noise. Default:
+            chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

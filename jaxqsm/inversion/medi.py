@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import IMAGE_RHO, total_variation_admm
 from jaxqsm.variational.data_terms import Proximal, of_phase
 from jaxqsm.variational.edges import edge_weighted_shrink
@@ -21,6 +22,7 @@ OUTLIER = 6.0
 
 
 @partial(jax.jit, static_argnames=("smv_radius", "merit", "max_iterations"))
+@weight_from_data(3e-4)
 def medi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -31,7 +33,7 @@ def medi(
     acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
     csf_mask: Bool[Array, "x y z"] | None = None,
-    weight: float = 3e-4,
+    weight: float,
     edges: float = 0.3,
     smv_radius: float = 0.0,
     merit: int = 0,
@@ -57,7 +59,7 @@ def medi(
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         csf_mask: where cerebrospinal fluid is known to be of one χ (MEDI+0). χ is then relative to it.
-        weight: in ppm · mm. Default 3e-4.
+        weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         edges: part of all differences in the mask that count as edges. Default 0.3, as published.
         smv_radius: mm; above 0, field and model are SMV-filtered with this radius, which removes
             what is left of the background, and the mask is eroded by it. Default 0: none; published with 5.

@@ -12,12 +12,14 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import gradient
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.solvers import shrink as shrink_values
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import Shrink, total_variation_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("outer_iterations", "max_iterations"))
+@weight_from_data(4e-4)
 def nltv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -26,7 +28,7 @@ def nltv(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 4e-4,
+    weight: float,
     huber_threshold: float = 0.02,
     outer_iterations: int = 3,
     tolerance: float = 1e-2,
@@ -47,7 +49,8 @@ def nltv(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm, of small gradients. Default 4e-4.
+        weight: in ppm · mm, of small gradients. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         huber_threshold: ppm / mm, the gradient whose penalty is halved. Default 0.02: any from 0.01 to 0.05
             serves.
         outer_iterations: further solutions after the first. Default 3.

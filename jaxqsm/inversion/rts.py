@@ -8,12 +8,14 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.least_squares import least_squares
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
+@weight_from_data(3e-3, held_out_size=0.0)
 def rts(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -23,7 +25,7 @@ def rts(
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     threshold: float = 0.15,
-    weight: float = 1e-4,
+    weight: float,
     start_iterations: int = 20,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
@@ -43,7 +45,8 @@ def rts(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         threshold: of the kernel's magnitude above which k-space is kept. Default 0.15, as published.
-        weight: in ppm · mm, of total variation against what is kept. Default 1e-4.
+        weight: in ppm · mm, of total variation against what is kept. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         start_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
             χ too weak.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.

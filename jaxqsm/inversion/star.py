@@ -10,12 +10,14 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import pad
 from jaxqsm.physics import dipole_convolve
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(3e-4)
 def star(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -25,7 +27,7 @@ def star(
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     strong_weight: float = 3e-3,
-    weight: float = 3e-4,
+    weight: float,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -43,7 +45,8 @@ def star(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm that the second level begins from, less what the first finds. Default: none.
         strong_weight: in ppm · mm, of the first level. Default 3e-3, ten times the second's.
-        weight: in ppm · mm, of the second level. Default 3e-4.
+        weight: in ppm · mm, of the second level. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations of each level. Default 200.
 

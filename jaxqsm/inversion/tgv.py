@@ -8,12 +8,14 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import FIELD_RHO, tgv_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(2e-4)
 def tgv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -22,7 +24,7 @@ def tgv(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 2e-4,
+    weight: float,
     ratio: float = 4.0,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
@@ -40,7 +42,8 @@ def tgv(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm, of the first penalty. Default 2e-4.
+        weight: in ppm · mm, of the first penalty. Default: chosen from the data
+            (:func:`~jaxqsm.tuning.choose_weight`).
         ratio: mm; weight of the second penalty over the first. Default 4; published with 2 for 1 mm voxels.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.

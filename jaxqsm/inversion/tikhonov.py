@@ -12,16 +12,18 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import laplacian_symbol
 from jaxqsm.physics import dipole_kernel
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.common import filtered, padded_shape
 
 
 @partial(jax.jit, static_argnames="penalty")
+@weight_from_data(0.02, held_out_size=0.0)
 def tikhonov(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
     geometry: Geometry,
     *,
-    weight: float = 0.02,
+    weight: float,
     penalty: Literal["identity", "gradient", "laplacian"] = "gradient",
 ) -> Float[Array, "x y z"]:
     """Minimise |Dχ − field|² + weight |Rχ|², in closed form in k-space.
@@ -35,7 +37,7 @@ def tikhonov(
         mask: where the field is valid.
         geometry: voxel size and field direction.
         weight: strength of the penalty; dimensionless for ``"identity"``, mm² for ``"gradient"``, mm⁴ for
-            ``"laplacian"``.
+            ``"laplacian"``. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         penalty: R is the identity, the gradient (default: keeps the mean of large regions) or the Laplacian.
 
     Returns:

@@ -8,12 +8,14 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(3e-4)
 def tv(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -22,7 +24,7 @@ def tv(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 3e-4,
+    weight: float,
     tolerance: float = 1e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
@@ -43,7 +45,8 @@ def tv(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: regularisation weight in ppm · mm; about proportional to the noise. Default 3e-4.
+        weight: regularisation weight in ppm · mm; about proportional to the noise. Default: chosen from the
+            data (:func:`~jaxqsm.tuning.choose_weight`).
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 200.
 

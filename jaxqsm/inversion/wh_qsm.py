@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import erode, pad
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import of_phase
 from jaxqsm.variational.field_split import Harmonic
@@ -17,6 +18,7 @@ from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames="max_iterations")
+@weight_from_data(3e-4)
 def wh_qsm(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -26,7 +28,7 @@ def wh_qsm(
     weights: Float[Array, "x y z"] | None = None,
     acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 3e-4,
+    weight: float,
     harmonic_weight: float = 150.0,
     tolerance: float = 5e-3,
     max_iterations: int = 300,
@@ -47,7 +49,7 @@ def wh_qsm(
         acquisition: echo times and field strength; the data term is then that of the phase, s being the
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm. Default 3e-4.
+        weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         harmonic_weight: in mm⁴; the larger, the more nearly harmonic. Default 150, as published.
         tolerance: relative change of the iterate at which to stop. Default 5e-3: smooth fields come late.
         max_iterations: bound on the iterations. Default 300.

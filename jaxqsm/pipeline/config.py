@@ -76,7 +76,7 @@ class Config:
                 lengths that are set keep their true length.
 
         Returns:
-            The plan. A weight that is ``"auto"`` stays so in it, as it depends on the field.
+            The plan. A weight that the data choose is None in it, as it depends on the field.
 
         Raises:
             ValueError: unknown method or option, methods that do not go together, or one that needs more

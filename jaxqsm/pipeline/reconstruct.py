@@ -41,7 +41,7 @@ class Maps(NamedTuple, Generic[Volume]):
     residual: Volume
     mask: Volume
     standard_deviation: Volume | None = None
-    weight: float | None = None
+    weight: Float[Array, ""] | None = None
 
 
 def reconstruct(

@@ -35,7 +35,7 @@ class Susceptibility(NamedTuple, Generic[Volume]):
     local_field: Volume
     chi: Volume
     mask: Volume
-    weight: float | None = None
+    weight: Float[Array, ""] | None = None
     inverted: Mapping[str, Any] = {}
 
 
@@ -141,13 +141,14 @@ def _settled(
     fields: FieldMaps[Array],
     acquisition: Acquisition | None,
 ) -> dict[str, Any]:
-    """Keyword arguments of an inversion, its weight found where that is asked for."""
+    """Keyword arguments of an inversion, its weight found where none is set."""
     keywords = step.keywords(magnitude=fields.magnitude, weights=fields.weights, acquisition=acquisition)
     return step.method.settled(field, mask, geometry, keywords)
 
 
-def _chosen(step: Step, keywords: Mapping[str, Any]) -> float | None:
-    return keywords["weight"] if step.options.get("weight") == "auto" else None
+def _chosen(step: Step, keywords: Mapping[str, Any]) -> Float[Array, ""] | None:
+    searched = step.method.typical_weight is not None and step.options["weight"] is None
+    return keywords["weight"] if searched else None
 
 
 def _filled(chi: Array, reliable: Bool[Array, "x y z"], other: Array, mask: Bool[Array, "x y z"]) -> Array:

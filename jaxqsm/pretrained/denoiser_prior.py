@@ -19,6 +19,9 @@ from jaxqsm.variational.common import referenced
 LEAST_NOISE = 1e-3
 """ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""
 
+START_WEIGHT = 3e-4
+"""Of total variation at :data:`TYPICAL_FIELD`, ppm · mm."""
+
 SOLVER_ITERATIONS = 20
 """Conjugate-gradient iterations a step, preconditioned in k-space, from the last χ."""
 
@@ -48,7 +51,7 @@ def beside_denoiser(
     """Scale the scan to the denoiser, compute a first χ, and estimate the noise of the field."""
     data, size = at_unit_size(local_field, mask, geometry, weights)
     data = data._replace(field=TYPICAL_FIELD * data.field)
-    start = tv(data.field, mask, geometry, weights=weights)
+    start = tv(data.field, mask, geometry, weights=weights, weight=START_WEIGHT)
     noise = field_noise(data.field, data.weights, mask)
     return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), size / TYPICAL_FIELD)
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import huber
 from jaxqsm.variational.edges import edge_weighted_shrink
@@ -23,6 +24,7 @@ RADII = (16.0, 8.0, 4.0, 2.0)
 
 
 @partial(jax.jit, static_argnames=("radii", "max_iterations"))
+@weight_from_data(5e-4, held_out_size=1.0)
 def ss_tv(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -31,7 +33,7 @@ def ss_tv(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 5e-4,
+    weight: float,
     edges: float = 0.3,
     huber_threshold: float = 0.02,
     radii: tuple[float, ...] = RADII,
@@ -56,7 +58,7 @@ def ss_tv(
             where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm. Default 5e-4.
+        weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
         huber_threshold: of h, ppm. Default 0.02: unwrapping errors then pull little, and without any it makes
             no difference.

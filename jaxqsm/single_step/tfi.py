@@ -12,6 +12,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume, crop, divergence, fast_shape, gradient, pad, squared_steepness
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import conjugate_gradient
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.common import data_weights, referenced
 from jaxqsm.variational.edges import differences_without_edges
 
@@ -20,6 +21,7 @@ FLAT = 1e-3
 
 
 @partial(jax.jit, static_argnames=("outer_iterations", "max_iterations"))
+@weight_from_data(5e-4, held_out_size=1.0)
 def tfi(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -28,7 +30,7 @@ def tfi(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 5e-4,
+    weight: float,
     edges: float = 0.3,
     strength_outside: float = 30.0,
     outer_iterations: int = 5,
@@ -50,7 +52,7 @@ def tfi(
             where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm. Default 5e-4.
+        weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         edges: part of all differences of the magnitude that count as edges. Default 0.3.
         strength_outside: P beyond the mask. Default 30, as published.
         outer_iterations: Gauss-Newton steps, each with the total variation's weights of the last. Default 5.

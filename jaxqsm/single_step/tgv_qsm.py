@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume, erode, pad, subtract_harmonic_extension
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import FIELD_RHO, tgv_admm
 from jaxqsm.variational.data_terms import linear
 from jaxqsm.variational.field_split import Harmonic
@@ -20,6 +21,7 @@ RELAXATION = 1.8
 
 
 @partial(jax.jit, static_argnames=("erosion", "max_iterations"))
+@weight_from_data(2e-4, held_out_size=1.0)
 def tgv_qsm(
     total_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
@@ -28,7 +30,7 @@ def tgv_qsm(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
-    weight: float = 2e-4,
+    weight: float,
     ratio: float = 3.0,
     erosion: float = 3.0,
     tolerance: float = 1e-2,
@@ -55,8 +57,8 @@ def tgv_qsm(
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
-        weight: in ppm · mm, of the first penalty. Default 2e-4; the published 1e-3 for the phase of 20 ms at
-            3 T would be 6e-5.
+        weight: in ppm · mm, of the first penalty. The published 1e-3 for the phase of 20 ms at 3 T would be
+            6e-5. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         ratio: mm; weight of the second penalty over the first. Default 3, as published.
         erosion: mm taken off the mask first, as the Laplacian shows errors at the border most. Default 3;
             published: three layers of voxels.

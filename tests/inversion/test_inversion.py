@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import BRAIN_SHAPE as SHAPE
-from helpers import assert_gradient, ball, brain_of_blocks, relative_error, smooth_blobs
+from helpers import assert_gradient, at_typical_weight, ball, brain_of_blocks, relative_error, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import cosmos, medi, sti, tikhonov, tv, wh_qsm
@@ -15,7 +15,7 @@ from jaxqsm.physics import dipole_field
 from jaxqsm.variational.common import referenced
 
 METHODS = {
-    name: method.function
+    name: at_typical_weight(method)
     for name, method in find_methods("inversion").items()
     if method.path.startswith("jaxqsm.inversion.")
 }

@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import BRAIN_SHAPE as SHAPE
-from helpers import assert_gradient, ball, brain_beside_strong_sources, jaxqsm, relative_error, smooth_blobs
+from helpers import (
+    assert_gradient,
+    at_typical_weight,
+    ball,
+    brain_beside_strong_sources,
+    jaxqsm,
+    relative_error,
+    smooth_blobs,
+)
 
 from jaxqsm import Geometry, multi_stage, single_step
 from jaxqsm.io import load, save
@@ -39,7 +47,7 @@ def _error(found, chi, valid):
 @pytest.mark.parametrize("name", QUICK)
 def test_recovers_the_truth_beside_strong_sources(truth, name):
     chi, total, mask = truth
-    found, valid = METHODS["single_step"][name].function(total, mask, GEOMETRY, **OPTIONS[name])
+    found, valid = at_typical_weight(METHODS["single_step"][name])(total, mask, GEOMETRY, **OPTIONS[name])
     assert _error(found, chi, valid) < TOLERANCES[name]
     relative = referenced(chi, valid)
     # Balls as small as these see little of what varies slowly: it is weak.
@@ -73,7 +81,7 @@ def test_qsmart_by_either_filter_and_with_vessels(truth):
 @pytest.mark.parametrize("name", QUICK)
 def test_wrong_direction_or_voxel_size_is_worse(truth, name):
     chi, total, mask = truth
-    solve = METHODS["single_step"][name].function
+    solve = at_typical_weight(METHODS["single_step"][name])
     right = _error(*_with(chi, solve(total, mask, GEOMETRY, **OPTIONS[name])))
     turned = Geometry(GEOMETRY.voxel_size, (0.3, -0.4, 0.85))
     squeezed = Geometry((1.4, 1.1, 1.0), GEOMETRY.b0_dir)
@@ -89,7 +97,7 @@ def _with(chi, result):
 @pytest.mark.parametrize("name", QUICK)
 def test_rubbish_outside_and_where_there_is_no_signal(truth, name):
     _, total, mask = truth
-    solve = METHODS["single_step"][name].function
+    solve = at_typical_weight(METHODS["single_step"][name])
     found, _ = solve(total, mask, GEOMETRY, **OPTIONS[name])
     again, _ = solve(jnp.where(mask, total, 70.0), mask, GEOMETRY, **OPTIONS[name])
     np.testing.assert_allclose(again, found, atol=1e-5)

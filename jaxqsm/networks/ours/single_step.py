@@ -33,6 +33,9 @@ from jaxqsm.variational.problem import (
 TYPICAL_FILTERED_FIELD = 0.01
 """Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
 
+START_WEIGHT = 5e-4
+"""Of total variation, ppm · mm, for a filtered field of the typical strength."""
+
 START_ITERATIONS = 40
 """More change the start by less than the network does."""
 
@@ -140,6 +143,7 @@ class SingleStep(Network):
                 mask,
                 geometry,
                 magnitude=weights,
+                weight=START_WEIGHT,
                 radii=RADII,
                 tolerance=0.0,
                 max_iterations=START_ITERATIONS,
