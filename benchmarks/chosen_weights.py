@@ -1,10 +1,9 @@
-"""``python -m benchmarks.chosen_weights [METHOD ...]``: ``weight=auto`` beside the best weight of a grid.
+"""``python -m benchmarks.chosen_weights [METHOD ...]``: weights from the data beside the best of a grid.
 
 Every inversion and single step with a weight, on simulated heads of 2 mm: the atlas head, 20° oblique, and
-another person, 45° oblique. The grid is the default times powers of 1.6, walked downhill from the chosen
-weight, so the best is the one whose neighbours are both worse. Writes ``chosen_weights.json`` and
-``chosen_weights.md`` in ``results/``; finished cells are not done again (40 minutes on one core when none
-is).
+another person, 45° oblique. The grid is the typical weight times powers of 1.6, walked downhill from the
+chosen weight, so the best is the one whose neighbours are both worse. Writes ``chosen_weights.json`` and
+``chosen_weights.md`` in ``results/``; finished cells are not done again.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from functools import cache, partial
 import jax
 
 from benchmarks.record import RESULTS
-from benchmarks.scoring import LONG, downhill
+from benchmarks.scoring import downhill
 from jaxqsm.evaluation import EVALUATION_SCANS, Trial, make_trial, score
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
-from jaxqsm.methods import AUTO, METHODS, Method
+from jaxqsm.methods import METHODS, Method
 from jaxqsm.phantoms import HeadPhantom, head
 from jaxqsm.simulation import Protocol
 
@@ -36,10 +35,11 @@ STAGES = ("inversion", "single_step")
 
 INTRODUCTION = """# Weights that choose themselves
 
-NRMSE of χ in percent with `weight=auto`, with the best weight of a grid in steps of 1.6, and with the
-default. The automatic choice sees the field alone, the grid is judged by the truth. Heads of 2 mm, simulated
-at 1 mm, oblique by 20 and 45°; inversions are given the true local field with the scan's noise, single steps
-(`ss_tv`, `tfi`, `tgv_qsm`) the total field. Made by `python -m benchmarks.chosen_weights`.
+NRMSE of χ in percent with the weight that the data choose, the default; with the best weight of a grid in
+steps of 1.6; and with the typical weight that the search begins near. The choice sees the field alone, the
+grid is judged by the truth. Heads of 2 mm, simulated at 1 mm, oblique by 20 and 45°; inversions are given the
+true local field with the scan's noise, single steps (`ss_tv`, `tfi`, `tgv_qsm`) the total field. Made by
+`python -m benchmarks.chosen_weights`.
 """
 
 Cell = dict[str, float]
@@ -67,7 +67,7 @@ def main(names: list[str]) -> None:
 
 def _weighed() -> list[Method]:
     every = [method for stage in STAGES for method in METHODS[stage].values()]
-    return [m for m in every if any(o.automatic for o in m.options) and m.name not in LONG]
+    return [m for m in every if m.typical_weight is not None]
 
 
 def _scans() -> dict[str, tuple[Protocol, Callable[[], HeadPhantom]]]:
@@ -87,24 +87,25 @@ def _compare(method: Method, trial: Trial) -> Cell:
 
     scan = trial.field, trial.mask, trial.geometry
     keywords = {"magnitude": trial.magnitude} if method.takes("magnitude") else {}
-    chosen = method.settled(*scan, keywords | {"weight": AUTO})["weight"]
-    default = method.option("weight").default
-    on_grid = cache(lambda step: error(default * STEP**step))
-    best = downhill(on_grid, round(math.log(chosen / default, STEP)))
-    cell = {"chosen": error(chosen), "best": on_grid(best), "default": on_grid(0)}
+    chosen = float(method.settled(*scan, keywords)["weight"])
+    typical = method.typical_weight
+    assert typical is not None
+    on_grid = cache(lambda step: error(typical * STEP**step))
+    best = downhill(on_grid, round(math.log(chosen / typical, STEP)))
+    cell = {"chosen": error(chosen), "best": on_grid(best), "typical": on_grid(0)}
     return {key: round(value, 2) for key, value in cell.items()} | {
         "chosen_weight": chosen,
-        "best_weight": default * STEP**best,
+        "best_weight": typical * STEP**best,
     }
 
 
 def _page(record: Record) -> str:
-    heads = [f"{label}: auto / best / default" for label in record]
-    lines = [INTRODUCTION, "| method | " + " | ".join(heads) + " | auto over best |"]
+    heads = [f"{label}: chosen / best / typical" for label in record]
+    lines = [INTRODUCTION, "| method | " + " | ".join(heads) + " | chosen over best |"]
     lines.append("| --- |" + " --- |" * (len(heads) + 1))
     for method in _weighed():
         cells = [row.get(method.name) for row in record.values()]
-        values = [f"{c['chosen']:.1f} / {c['best']:.1f} / {c['default']:.1f}" if c else "" for c in cells]
+        values = [f"{c['chosen']:.1f} / {c['best']:.1f} / {c['typical']:.1f}" if c else "" for c in cells]
         ratios = [f"{c['chosen'] / c['best']:.2f}" for c in cells if c]
         lines.append(f"| `{method.name}` | " + " | ".join(values) + f" | {', '.join(ratios)} |")
     return "\n".join(lines) + "\n"

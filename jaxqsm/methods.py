@@ -29,7 +29,7 @@ from jaxqsm import (
 from jaxqsm.geometry import Geometry
 
 AUTO = "auto"
-"""How a person writes the value of a weight that is to be found from the data, its default: None."""
+"""Word of a person for a weight that is found from the data, which is None, its default."""
 
 FROM_SCAN = frozenset(
     {

@@ -17,10 +17,12 @@ METHOD = '''"""Inversion by Huber's function of the misfit."""
 import jax.numpy as jnp
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational import huber, inversion_problem, total_variation_admm
 
 
-def huber_tv(local_field, mask, geometry, *, magnitude=None, weights=None, weight=3e-4, max_iterations=20):
+@weight_from_data(3e-4)
+def huber_tv(local_field, mask, geometry, *, magnitude=None, weights=None, weight, max_iterations=20):
     """Minimise Huber's function of Dχ − field + weight Σ |∇χ|₁.
 
     Use it where a test needs a method.

@@ -20,7 +20,7 @@ LEAST_NOISE = 1e-3
 """ppm at :data:`TYPICAL_FIELD`, if the field shows less: the model is not truer than that."""
 
 START_WEIGHT = 3e-4
-"""Of total variation at :data:`TYPICAL_FIELD`, ppm · mm."""
+"""Weight of total variation at :data:`TYPICAL_FIELD`, ppm · mm."""
 
 SOLVER_ITERATIONS = 20
 """Conjugate-gradient iterations a step, preconditioned in k-space, from the last χ."""

@@ -23,7 +23,7 @@ from jaxqsm.variational.problem import inversion_problem, smv_filtered_by_radii
 STEP = 3.0
 """Ratio of neighbouring weights that are tried."""
 
-FIRST = 2
+FIRST = 3
 """Power of the step at which the search begins, from the method's typical weight. Too light a weight is not
 converged within the tolerance, which regularises as well: the search comes from smooth maps to detailed ones.
 """
@@ -52,10 +52,10 @@ LITTLE = 1e-3
 around."""
 
 FILLING_ITERATIONS = 30
-"""Of BiCGSTAB for the field of held-out voxels that a linear method predicts of itself."""
+"""Iterations of BiCGSTAB for the field that a linear method predicts of itself in held-out voxels."""
 
 SCORED_RADII = (8.0, 4.0, 2.0)
-"""Radii in mm of the SMV kernels that a single step is scored with."""
+"""Radii in mm of the SMV kernels that the residual is scored behind."""
 
 
 def choose_weight(
@@ -75,10 +75,11 @@ def choose_weight(
 
     A tenth of the voxels, in random regions a few voxels wide, get no weight in the data term. Too small a
     weight fits the errors of the rest, too large a one not even their field: both predict the held-out field
-    badly. Regions, not single voxels, since errors that are smooth (residual background, frequency shifts)
-    predict each other from voxel to voxel. Of a method from total field to χ the SMV-filtered field is
-    scored, which no background passes. Weights are tried downhill in steps of 3 from nine times the method's
-    typical weight, each begun at the map of its neighbour; the lowest and its neighbours make a parabola.
+    badly. Regions, not single voxels, since errors that are smooth (frequency shifts, what is alike by
+    interpolation) predict each other from voxel to voxel. Scored is the SMV-filtered residual, which no
+    background passes, be it the whole of it in a single step or what its removal left. Weights are tried
+    downhill in steps of 3 from 27 times the method's typical weight, each begun at the map of its
+    neighbour; the lowest and its neighbours make a parabola.
 
     A box about the middle of the mask stands for the whole, with half its sides: an eighth of the work. From
     a local field, that of the sources outside the box is subtracted, by closed-form inversion of the whole.
@@ -215,11 +216,7 @@ def _chosen(
         which, _ = _next(misfits)
         found = solved(which - REACH, chi)
         chi, valid = MaskedVolume.of(found, mask)
-        predicted = dipole_field(chi, geometry)
-        residual = (field - predicted) * mask
-        if isinstance(found, MaskedVolume):  # of a total field: without its background
-            residual = _smv_filtered(residual, mask, geometry) * valid
-        residual = residual - jnp.sum(residual * shown) / jnp.maximum(jnp.sum(shown), 1e-30)
+        residual = _smv_filtered((field - dipole_field(chi, geometry)) * mask, mask, geometry) * valid
         misfit = jnp.sum((sure * residual) ** 2 * held_out)
         return misfits.at[which].set(misfit), chi
 
@@ -251,7 +248,7 @@ def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:
 
 
 def _lowest(misfits: Float[Array, " weights"]) -> Float[Array, ""]:
-    """Where the parabola through the best and its neighbours is lowest."""
+    """Find where the parabola through the best and its neighbours is lowest."""
     best = jnp.argmin(misfits)
     near = jnp.clip(best + jnp.array([-1, 0, 1]), 0, misfits.size - 1)
     low, middle, high = jnp.log(jnp.maximum(misfits[near], 1e-30))

@@ -1,5 +1,6 @@
 """The weight that the data choose is near the one that the truth would."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -99,9 +100,38 @@ def test_a_truth_is_needed_and_a_weight():
 def test_follows_noise_and_unit_of_the_field():
     quiet, noisy = (choose_weight(tv, *_scan(noise)[1:3], GEOMETRY) for noise in (0.0005, 0.008))
     assert noisy > 3 * quiet
+    chi, field, mask, _ = _scan(0.004)
+    once, fourfold = (choose_weight(tv, factor * field, mask, GEOMETRY) for factor in (1, 4))
+    errors = [
+        relative_error(tv(4 * field, mask, GEOMETRY, weight=w), 4 * chi, mask) for w in (fourfold, 4 * once)
+    ]
+    assert fourfold > 2 * once
+    assert errors[0] < 1.1 * errors[1]
+
+
+def test_a_method_searches_where_no_weight_is_given():
+    """Also when compiled and mapped; a gradient takes the weight as a constant."""
     _, field, mask, _ = _scan(0.004)
-    once, tenfold = (choose_weight(tv, factor * field, mask, GEOMETRY) for factor in (1, 10))
-    assert tenfold == pytest.approx(10 * once, rel=0.5)
+    fields = jnp.stack([field, 2 * field])
+    once = [tv(f, mask, GEOMETRY, weight=choose_weight(tv, f, mask, GEOMETRY)) for f in fields]
+    mapped = jax.jit(jax.vmap(lambda f: tv(f, mask, GEOMETRY)))(fields)
+    for found, alone in zip(mapped, once, strict=True):
+        assert relative_error(found, alone, mask) < 0.02
+
+    def energy(scale, weight=None):
+        return jnp.sum(tv(scale * field, mask, GEOMETRY, weight=weight) ** 2)
+
+    weight = choose_weight(tv, field, mask, GEOMETRY)
+    assert jax.grad(energy)(1.0) == pytest.approx(float(jax.grad(energy)(1.0, weight)), rel=0.01)
+
+
+def test_residual_background_is_not_fitted():
+    """Far sources' field, ten times as strong as that of the tissue, changes the weight little."""
+    _, field, mask, _ = _scan(0.004)
+    x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    background = jnp.asarray(0.2 * (x**2 - y**2), jnp.float32) * mask
+    clean, spoiled = (choose_weight(tv, f, mask, GEOMETRY) for f in (field, field + background))
+    assert 0.5 < float(spoiled / clean) < 4
 
 
 def test_is_refused_where_there_is_nothing_to_choose():
@@ -125,7 +155,7 @@ def test_command_finds_it_and_says_it(tmp_path):
     said = float(done.stderr.split("weight ")[-1].split()[0])
     # Weights are tried from the default of an object of this size.
     scale = object_scale(np.asarray(mask), GEOMETRY)
-    chosen = scale * choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale))
+    chosen = scale * float(choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale)))
     assert said == pytest.approx(chosen, rel=0.02)
     found = load(tmp_path / "chi.nii.gz").data
     assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.05

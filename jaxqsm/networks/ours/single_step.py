@@ -34,7 +34,7 @@ TYPICAL_FILTERED_FIELD = 0.01
 """Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
 
 START_WEIGHT = 5e-4
-"""Of total variation, ppm · mm, for a filtered field of the typical strength."""
+"""Weight of total variation, ppm · mm, for a filtered field of the typical strength."""
 
 START_ITERATIONS = 40
 """More change the start by less than the network does."""
