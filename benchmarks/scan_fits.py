@@ -44,8 +44,6 @@ NAMES = (
     "tv",
     "medi",
     "l1_qsm",
-    "medi, weight=auto",
-    "l1_qsm, weight=auto",
     "learned",
     "fine",
     "zero_shot",
@@ -60,7 +58,7 @@ INTRODUCTION = """# Fits to one scan, beside classical and trained inversions
 
 NRMSE in percent on the evaluation set: all of it with voxels twice as long, so that networks can be fitted to
 each scan on a CPU, and its reference as it is. Every method has its defaults, the true local field with the
-scan's noise, and the magnitude; `weight=auto` is chosen from the field. Made by
+scan's noise, and the magnitude. Made by
 `python -m benchmarks.scan_fits` (with `--set DIR` for the set as it is), each in a process of its own on one
 core beside other work; seconds (with compilation) and memory (with libraries) are those of the first scan.
 Empty cells are not run.
@@ -71,8 +69,6 @@ READING = """## Reading
 - The network that was trained is the most accurate on all scans but the noisy one. Fitting it further to the
   scan, by all voxels (`fine`) or by those it was not shown (`zero_shot`), does not help where scans are like
   its training.
-- `weight=auto` is as good as the defaults where voxels are long, and better at 1 mm: `medi` has 16.1 instead
-  of 19.5 %. Of the best of all classical rows `learned` has 0.91 of the error with long voxels, 0.81 at 1 mm.
 - `implicit_representation` has never seen another scan, and is as good as the best classical method.
 - `deep_image_prior` starts from a network that knows nothing, and stops where held-out voxels say so: on a
   CPU it is both the slowest and, of the fits, the least accurate.
@@ -179,16 +175,8 @@ def _function(name: str) -> Callable[..., Any]:
         return partial(diffusion, key=jax.random.key(0))
     if name == "deep_ensemble":
         return deep_ensemble
-    name, _, weight = name.partition(", weight=")
-    method = METHODS["inversion"][name]
-    if not weight:
-        return method.function
-
-    def weighed(field: Array, mask: Array, geometry: Geometry, *, magnitude: Array) -> Array:
-        keywords = method.settled(field, mask, geometry, {"magnitude": magnitude, "weight": weight})
-        return method.function(field, mask, geometry, **keywords)
-
-    return weighed
+    function: Callable[..., Any] = METHODS["inversion"][name].function
+    return function
 
 
 def _write_page(record: dict[str, Table]) -> None:

@@ -60,10 +60,10 @@ plt.xlabel("weight (ppm mm)")
 plt.ylabel("error of chi (%)")
 
 # %% [markdown]
-# Without a truth, held-out voxels take its place: `choose_weight`, or `--set weight=auto` on the command line.
+# Without a truth, held-out regions of the field take its place: `choose_weight`, which finds every weight that is not given.
 
 # %%
-automatic = choose_weight(tv, field, mask, geometry, magnitude=magnitude)
+automatic = float(choose_weight(tv, field, mask, geometry, magnitude=magnitude))
 value = 100 * float(loss(jnp.log(automatic))[0])
 plt.semilogx([automatic], [value], "r*", markersize=14, label="without truth")
 plt.semilogx(weights, [100 * float(loss(jnp.log(w))[0]) for w in weights], "k.-", label="grid")

@@ -30,7 +30,7 @@ LIMITS = {
     "single_step": 0.1,
     "uncertainty": 0.1,
 }
-"""Grey scale: ± so many radians or ppm."""
+"""Grey scale: ± so many radians or ppm; of deviations, which have no sign, from zero."""
 
 INK, BACKGROUND = "#d7dde4", "#111418"
 
@@ -46,7 +46,7 @@ def main(stages: list[str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             print(stage, method.name, flush=True)
             panels = _panels(method, trial)
-            _draw(panels, LIMITS[stage], path)
+            _draw(panels, (0 if stage == "uncertainty" else -LIMITS[stage], LIMITS[stage]), path)
             jax.clear_caches()
 
 
@@ -66,13 +66,13 @@ def _panels(method: Method, trial: Trial) -> dict[str, jax.Array]:
     return {"map": found, "map − truth": found - truth}
 
 
-def _draw(panels: dict[str, jax.Array], limit: float, path: Path) -> None:
+def _draw(panels: dict[str, jax.Array], limits: tuple[float, float], path: Path) -> None:
     figure = Figure(figsize=(4.6, 2.9), facecolor=BACKGROUND, layout="constrained")
     axes = figure.subplots(1, len(panels))
     for panel, (title, volume) in zip(axes, panels.items(), strict=True):
         # Through the deep grey matter.
         plane = np.asarray(volume)[:, :, volume.shape[2] // 2 - 4]
-        panel.imshow(plane.T, cmap="gray", vmin=-limit, vmax=limit, origin="lower")
+        panel.imshow(plane.T, cmap="gray", vmin=limits[0], vmax=limits[1], origin="lower")
         panel.set_title(title, color=INK, fontsize=8)
         panel.set_axis_off()
     figure.savefig(path, dpi=75, facecolor=BACKGROUND)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume
+from jaxqsm.tuning.choose_weight import typical_weight
 from jaxqsm.variational.common import referenced
 
 TOLERANCE = 1e-3
@@ -56,7 +57,7 @@ def learn_weight(
     Args:
         method: an inversion with a ``weight``, such as :func:`~jaxqsm.inversion.tv`, or a single step.
         scans: of any shapes; their mean relative error counts.
-        start: weight to begin from. Default: the method's own default.
+        start: weight to begin from. Default: the method's typical weight.
         max_iterations: of Adam on the weight's logarithm. Default 15.
         learning_rate: of the logarithm a step. Default 0.3: 15 steps reach a weight 30 times off.
         options: further keyword arguments of the method. Default tolerance: 1e-3, where it takes one.
@@ -93,7 +94,7 @@ def learn_weight(
         truth = referenced(scan.truth, valid)
         return jnp.linalg.norm(referenced(chi, valid) - truth) / jnp.linalg.norm(truth)
 
-    logarithm = jnp.log(parameters["weight"].default if start is None else start)
+    logarithm = jnp.log(typical_weight(method) if start is None else start)
     optimiser = optax.adam(learning_rate)
     memory = optimiser.init(logarithm)
     path: list[tuple[float, float]] = []
