@@ -220,7 +220,7 @@ def _at_phase_scale(radians_per_ppm: float) -> Acquisition:
 
 def _options(method: Method, count: int, counted: bool) -> dict[str, Any]:
     known = {option.name for option in method.options}
-    exact = {"tolerance": 0.0, "max_iterations": count} if counted else {}
+    exact = method.fixed | ({"tolerance": 0.0, "max_iterations": count} if counted else {})
     return {name: value for name, value in exact.items() if name in known} | OPTIONS.get(method.name, {})
 
 

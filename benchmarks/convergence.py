@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
 def _point(name: str, trial: Trial, count: int) -> tuple[float, float]:
     stage = "single_step" if name == "ss_tv" else "inversion"
     method = find_method(stage, name)
-    options = {"max_iterations": count} | ({} if name == "ndi" else {"tolerance": 0.0})
+    options = {"max_iterations": count, **method.fixed} | ({} if name == "ndi" else {"tolerance": 0.0})
     inputs = trial.field, trial.mask, trial.geometry
 
     def solve():

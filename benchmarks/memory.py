@@ -30,7 +30,7 @@ from jaxqsm.variational.problem import inversion_problem
 SHAPE = (256, 256, 160)
 GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.2, -0.1, 0.97))
 COUNT = 20
-FIXED = {"tolerance": 0.0, "max_iterations": COUNT}
+FIXED = {"weight": 3e-4, "tolerance": 0.0, "max_iterations": COUNT}
 
 
 def _unrolled(field: Array, mask: Array) -> Array:

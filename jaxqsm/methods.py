@@ -170,6 +170,13 @@ class Method:
         typical: float | None = getattr(self.function, "typical_weight", None)
         return typical
 
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Options that keep it from searching the data for its regularisation, for tests and timings."""
+        if self.typical_weight is not None:
+            return {"weight": self.typical_weight}
+        return {"early_stopping": False} if self.takes("early_stopping") else {}
+
     def takes(self, name: str) -> bool:
         """Check whether the method has an argument of that name."""
         return name in inspect.signature(self.function).parameters

@@ -30,9 +30,7 @@ of_reference_data = pytest.mark.skipif(
 
 def at_typical_weight(method: Method) -> Callable:
     """The method with one weight for any data: a search would be as long as all else that a test does."""
-    if method.typical_weight is None:
-        return method.function
-    return partial(method.function, weight=method.typical_weight)
+    return partial(method.function, **method.fixed)
 
 
 def assert_adjoint(

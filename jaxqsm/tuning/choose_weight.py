@@ -13,12 +13,9 @@ from jax.scipy.sparse.linalg import bicgstab
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop
-from jaxqsm.operators.padding import Shape
+from jaxqsm.operators import MaskedVolume
 from jaxqsm.physics import dipole_field
-from jaxqsm.tuning.far_sources import field_of_far_sources
-from jaxqsm.variational.common import data_weights
-from jaxqsm.variational.problem import inversion_problem, smv_filtered_by_radii
+from jaxqsm.tuning.held_out import hold_out
 
 STEP = 3.0
 """Ratio of neighbouring weights that are tried."""
@@ -31,31 +28,12 @@ converged within the tolerance, which regularises as well: the search comes from
 REACH = 7
 """Highest and lowest power of the step that may be tried."""
 
-PART = 2
-"""One over the length of the box, of each side of the image, whose field is inverted for the search."""
-
-LEAST = 48
-"""Voxels that a side of the box has at least."""
-
-RIM = 6
-"""Voxels along the faces of the box whose field is not held out: that of far sources errs most there."""
-
-HELD_OUT = 0.1
-"""Part of the voxels whose field the inversion does not see."""
-
 HELD_OUT_SIZE = 2.0
 """Voxels. Errors of measured fields are alike in neighbouring voxels: single voxels would be predicted by an
 image that fits the errors of the rest."""
 
-LITTLE = 1e-3
-"""Magnitude of held-out voxels, as a part: no weight, yet a single step finds their field in SMV kernels
-around."""
-
 FILLING_ITERATIONS = 30
 """Iterations of BiCGSTAB for the field that a linear method predicts of itself in held-out voxels."""
-
-SCORED_RADII = (8.0, 4.0, 2.0)
-"""Radii in mm of the SMV kernels that the residual is scored behind."""
 
 
 def choose_weight(
@@ -167,20 +145,14 @@ def _chosen(
     key: PRNGKeyArray,
 ) -> Float[Array, ""]:
     parameters = inspect.signature(method).parameters
-    whole, size = mask.shape, _box_size(mask.shape)
-    if size != whole:
-        corner = _box_corner(mask, size)
-        if "total_field" not in parameters:
-            field = field - field_of_far_sources(field, mask, corner, size, geometry)
-        field, mask, magnitude, weights, given = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice(leaf, corner, size) if jnp.shape(leaf) == whole else leaf,
-            (field, mask, magnitude, weights, given),
-        )
-    field = field * mask
-    sure = data_weights(mask, weights, magnitude)
-    inner = jnp.pad(jnp.ones([n - 2 * RIM for n in mask.shape], bool), RIM) if size != whole else mask
-    held_out = _regions(mask & inner, held_out_size, key)
-    shown = jnp.where(held_out, LITTLE, 1) * sure
+    scan, (magnitude, given) = hold_out(
+        (field, mask, geometry),
+        weights if weights is not None else magnitude,
+        (magnitude, given),
+        region_size=held_out_size,
+        total="total_field" in parameters,
+        key=key,
+    )
     options = {**dict(fixed), **given}
     if "magnitude" in parameters:
         options["magnitude"] = magnitude
@@ -188,55 +160,33 @@ def _chosen(
     def weight(power: Any) -> Array:
         return typical * STEP ** jnp.asarray(power, field.dtype)
 
-    def offset(predicted: Array) -> Array:
-        return jnp.sum(shown * (field - predicted)) / jnp.maximum(jnp.sum(shown), 1e-30)
-
     def solved(power: Array, start: Array) -> Any:
+        volume = scan.field, scan.mask, geometry
         if "weights" in parameters:
             begun = {"start": start} if "start" in parameters else {}
-            return method(field, mask, geometry, weights=shown, weight=weight(power), **options, **begun)
+            return method(*volume, weights=scan.weights, weight=weight(power), **options, **begun)
 
-        def predicted(filled: Array) -> Array:
-            found = dipole_field(method(filled, mask, geometry, weight=weight(power), **options), geometry)
-            return jnp.where(held_out, found + offset(found), 0)
+        def predicted(unknown: Array) -> Array:
+            chi = method(known + unknown, *volume[1:], weight=weight(power), **options)
+            return jnp.where(scan.held_out, dipole_field(chi, geometry), 0)
 
         # Where the method is linear, so is the field that it predicts where it was given that very field.
-        known = jnp.where(held_out, 0, field)
-        first = predicted(known)
-        filled, _ = bicgstab(
-            lambda unknown: unknown - predicted(known + unknown) + first,
-            first,
-            maxiter=FILLING_ITERATIONS,
-            tol=1e-2,
+        known = jnp.where(scan.held_out, 0, scan.field)
+        first = predicted(jnp.zeros_like(known))
+        unknown, _ = bicgstab(
+            lambda unknown: unknown - predicted(unknown) + first, first, maxiter=FILLING_ITERATIONS, tol=1e-2
         )
-        return method(known + filled, mask, geometry, weight=weight(power), **options)
+        return method(known + unknown, *volume[1:], weight=weight(power), **options)
 
     def tried(state: tuple[Array, Array]) -> tuple[Array, Array]:
         misfits, chi = state
         which, _ = _next(misfits)
-        found = solved(which - REACH, chi)
-        chi, valid = MaskedVolume.of(found, mask)
-        residual = _smv_filtered((field - dipole_field(chi, geometry)) * mask, mask, geometry) * valid
-        misfit = jnp.sum((sure * residual) ** 2 * held_out)
-        return misfits.at[which].set(misfit), chi
+        chi, valid = MaskedVolume.of(solved(which - REACH, chi), scan.mask)
+        return misfits.at[which].set(scan.misfit(chi, valid)), chi
 
     unknown = jnp.full(2 * REACH + 1, jnp.inf, field.dtype)
-    misfits, _ = jax.lax.while_loop(lambda s: _next(s[0])[1], tried, (unknown, jnp.zeros_like(field)))
+    misfits, _ = jax.lax.while_loop(lambda s: _next(s[0])[1], tried, (unknown, jnp.zeros_like(scan.field)))
     return weight(_lowest(misfits) - REACH)
-
-
-def _box_size(shape: tuple[int, ...]) -> Shape:
-    x, y, z = (min(n, max(LEAST, -(-n // PART))) for n in shape)
-    return x, y, z
-
-
-def _box_corner(mask: Bool[Array, "x y z"], size: Shape) -> tuple[Array, ...]:
-    """First voxel of a box about the centre of the mask."""
-    profiles = (mask.sum(tuple(other for other in range(3) if other != axis)) for axis in range(3))
-    return tuple(
-        jnp.clip(jnp.round(jnp.average(jnp.arange(n), weights=p + 1e-9) - s / 2).astype(int), 0, n - s)
-        for n, p, s in zip(mask.shape, profiles, size, strict=True)
-    )
 
 
 def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:
@@ -254,19 +204,3 @@ def _lowest(misfits: Float[Array, " weights"]) -> Float[Array, ""]:
     low, middle, high = jnp.log(jnp.maximum(misfits[near], 1e-30))
     bend = low - 2 * middle + high
     return best + jnp.where(bend > 0, jnp.clip(0.5 * (low - high) / jnp.where(bend > 0, bend, 1), -1, 1), 0)
-
-
-def _regions(mask: Bool[Array, "x y z"], size: float, key: PRNGKeyArray) -> Bool[Array, "x y z"]:
-    """Draw the regions where smoothed noise is highest, :data:`HELD_OUT` of the mask."""
-    frequencies = jnp.meshgrid(*(jnp.fft.fftfreq(n) for n in mask.shape), indexing="ij")
-    response = jnp.exp(-2 * (jnp.pi * size) ** 2 * sum(k**2 for k in frequencies))
-    smooth = jnp.fft.ifftn(response * jnp.fft.fftn(jax.random.normal(key, mask.shape))).real
-    return mask & (smooth > jnp.nanquantile(jnp.where(mask, smooth, jnp.nan), 1 - HELD_OUT))
-
-
-def _smv_filtered(
-    field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
-) -> Float[Array, "x y z"]:
-    """Field filtered by the largest SMV kernel that fits about each voxel; zero where none fits."""
-    each = smv_filtered_by_radii(inversion_problem(field, mask, geometry, None), SCORED_RADII)
-    return crop(jnp.sum(each.field * (each.weights > 0), axis=0), mask.shape)
