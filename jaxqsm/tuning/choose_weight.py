@@ -186,7 +186,7 @@ def _chosen(
 
     unknown = jnp.full(2 * REACH + 1, jnp.inf, field.dtype)
     misfits, _ = jax.lax.while_loop(lambda s: _next(s[0])[1], tried, (unknown, jnp.zeros_like(scan.field)))
-    return weight(_lowest(misfits) - REACH)
+    return jnp.where(misfits.min() > 0, weight(_lowest(misfits) - REACH), typical)
 
 
 def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:
@@ -194,7 +194,8 @@ def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:
     best = jnp.where(jnp.isinf(misfits).all(), FIRST + REACH, jnp.argmin(misfits))
     near = jnp.clip(best + jnp.array([0, -1, 1]), 0, misfits.size - 1)
     unknown = jnp.isinf(misfits[near])
-    return near[jnp.argmax(unknown)], unknown.any()
+    # A misfit of zero tells nothing: no held-out voxel was scored.
+    return near[jnp.argmax(unknown)], unknown.any() & (misfits.min() > 0)
 
 
 def _lowest(misfits: Float[Array, " weights"]) -> Float[Array, ""]:

@@ -142,7 +142,7 @@ def test_head_end_to_end_oblique_and_anisotropic():
         return np.corrcoef(np.asarray(maps.chi)[inside], np.asarray(scan.chi)[inside])[0, 1]
 
     assert correlation((0.3, 0.2, 0.93)) > 0.87
-    assert correlation((-0.3, -0.2, 0.93)) < 0.5
+    assert correlation((-0.3, -0.2, 0.93)) < 0.6
 
 
 def test_voxels_whose_echoes_disagree_do_not_count():
