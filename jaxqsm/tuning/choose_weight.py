@@ -25,8 +25,8 @@ FIRST = 3
 converged within the tolerance, which regularises as well: the search comes from smooth maps to detailed ones.
 """
 
-REACH = 7
-"""Highest and lowest power of the step that may be tried."""
+LOWEST, HIGHEST = -3, 7
+"""Powers of the step that may be tried: far below the typical weight χ is not regularised at all."""
 
 HELD_OUT_SIZE = 2.0
 """Voxels. Errors of measured fields are alike in neighbouring voxels: single voxels would be predicted by an
@@ -181,17 +181,17 @@ def _chosen(
     def tried(state: tuple[Array, Array]) -> tuple[Array, Array]:
         misfits, chi = state
         which, _ = _next(misfits)
-        chi, valid = MaskedVolume.of(solved(which - REACH, chi), scan.mask)
+        chi, valid = MaskedVolume.of(solved(which + LOWEST, chi), scan.mask)
         return misfits.at[which].set(scan.misfit(chi, valid)), chi
 
-    unknown = jnp.full(2 * REACH + 1, jnp.inf, field.dtype)
+    unknown = jnp.full(HIGHEST - LOWEST + 1, jnp.inf, field.dtype)
     misfits, _ = jax.lax.while_loop(lambda s: _next(s[0])[1], tried, (unknown, jnp.zeros_like(scan.field)))
-    return jnp.where(misfits.min() > 0, weight(_lowest(misfits) - REACH), typical)
+    return jnp.where(misfits.min() > 0, weight(_lowest(misfits) + LOWEST), typical)
 
 
 def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:
     """The next weight to try, the first or an unknown neighbour of the best; and whether there is one."""
-    best = jnp.where(jnp.isinf(misfits).all(), FIRST + REACH, jnp.argmin(misfits))
+    best = jnp.where(jnp.isinf(misfits).all(), FIRST - LOWEST, jnp.argmin(misfits))
     near = jnp.clip(best + jnp.array([0, -1, 1]), 0, misfits.size - 1)
     unknown = jnp.isinf(misfits[near])
     # A misfit of zero tells nothing: no held-out voxel was scored.
