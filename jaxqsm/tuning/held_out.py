@@ -39,7 +39,7 @@ WORST = 1e30
 
 
 class HeldOutScan(NamedTuple):
-    """What an inversion is shown of a scan, and what it is judged by.
+    """Part of a scan that an inversion is shown, and the part that it is judged by.
 
     Attributes:
         field: ppm, in the box, zero outside the mask.
