@@ -181,11 +181,15 @@ class Method:
         """Check whether the method has an argument of that name."""
         return name in inspect.signature(self.function).parameters
 
+    def searches(self, keywords: Mapping[str, Any]) -> bool:
+        """Check whether the weight is to be found from the data: the method can, and none is given."""
+        return self.typical_weight is not None and keywords.get("weight") is None
+
     def settled(
         self, field: Any, mask: Any, geometry: Geometry, keywords: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Find the weight from the data, if the method has one and none is given."""
-        if self.typical_weight is None or keywords.get("weight") is not None:
+        if not self.searches(keywords):
             return dict(keywords)
         others = {name: value for name, value in keywords.items() if name not in ("weight", "start")}
         return {**keywords, "weight": tuning.choose_weight(self.function, field, mask, geometry, **others)}

@@ -95,7 +95,7 @@ def invert(
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
         keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
     values = jnp.asarray(centred(image.data, inside) if chosen.stage == "single_step" else image.data)
-    if chosen.typical_weight is not None and keywords.get("weight") is None:
+    if chosen.searches(keywords):
         with console.stage("weight, by cross-validation"):
             keywords = chosen.settled(values, inside, geometry, keywords)
         console.note(f"weight {chosen.option('weight').times(float(keywords['weight']), scale):.3g}")

@@ -13,12 +13,9 @@ from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.solvers import iterate
-from jaxqsm.tuning.held_out import hold_out
+from jaxqsm.tuning.held_out import HELD_OUT_SIZE, hold_out
 from jaxqsm.variational.common import confidence, data_weights, padded_shape, referenced
 from jaxqsm.variational.data_terms import sine
-
-REGION_SIZE = 2.0
-"""Size in voxels of the held-out regions."""
 
 INTERVAL = 2
 """Iterations between those at which the descent may stop."""
@@ -127,7 +124,7 @@ def _best_iteration(
 ) -> Integer[Array, ""]:
     """Find after how many iterations held-out regions of the field are predicted best, on a box."""
     given = jax.lax.stop_gradient(((local_field, mask, geometry), sure, start))
-    scan, begun = hold_out(*given, region_size=REGION_SIZE, total=False, key=jax.random.key(0))
+    scan, begun = hold_out(*given, region_size=HELD_OUT_SIZE, total=False, key=jax.random.key(0))
     descend, first = _descent(scan.field, scan.mask, geometry, scan.weights, acquisition, begun, step_size)
 
     def judged(chi: Array, _: None) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import laplacian_symbol
 from jaxqsm.physics import dipole_kernel
 from jaxqsm.tuning import weight_from_data
-from jaxqsm.variational.common import filtered, padded_shape
+from jaxqsm.variational.common import filtered, padded_shape, regularised_inverse
 
 
 @partial(jax.jit, static_argnames="penalty")
@@ -62,6 +62,4 @@ def tikhonov(
         energy = jnp.ones_like(kernel)
     else:
         raise ValueError(f"penalty is {penalty!r}; use 'identity', 'gradient' or 'laplacian'")
-    divisor = kernel**2 + weight * energy
-    divisor = jnp.where(divisor > 0, divisor, 1)  # k = 0, where the kernel is zero as well
-    return filtered(local_field * mask, mask, kernel / divisor)
+    return filtered(local_field * mask, mask, regularised_inverse(kernel, weight * energy))

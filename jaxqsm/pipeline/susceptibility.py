@@ -147,8 +147,7 @@ def _settled(
 
 
 def _chosen(step: Step, keywords: Mapping[str, Any]) -> Float[Array, ""] | None:
-    searched = step.method.typical_weight is not None and step.options["weight"] is None
-    return keywords["weight"] if searched else None
+    return keywords["weight"] if step.method.searches(step.options) else None
 
 
 def _filled(chi: Array, reliable: Bool[Array, "x y z"], other: Array, mask: Bool[Array, "x y z"]) -> Array:

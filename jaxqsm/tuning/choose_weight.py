@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume
 from jaxqsm.physics import dipole_field
-from jaxqsm.tuning.held_out import hold_out
+from jaxqsm.tuning.held_out import HELD_OUT_SIZE, hold_out
+from jaxqsm.variational.common import confidence
 
 STEP = 3.0
 """Ratio of neighbouring weights that are tried."""
@@ -27,10 +28,6 @@ converged within the tolerance, which regularises as well: the search comes from
 
 LOWEST, HIGHEST = -3, 7
 """Powers of the step that may be tried: far below the typical weight χ is not regularised at all."""
-
-HELD_OUT_SIZE = 2.0
-"""Voxels. Errors of measured fields are alike in neighbouring voxels: single voxels would be predicted by an
-image that fits the errors of the rest."""
 
 FILLING_ITERATIONS = 30
 """Iterations of BiCGSTAB for the field that a linear method predicts of itself in held-out voxels."""
@@ -147,7 +144,7 @@ def _chosen(
     parameters = inspect.signature(method).parameters
     scan, (magnitude, given) = hold_out(
         (field, mask, geometry),
-        weights if weights is not None else magnitude,
+        confidence(weights, magnitude),
         (magnitude, given),
         region_size=held_out_size,
         total="total_field" in parameters,

@@ -10,7 +10,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.operators import laplacian_symbol
 from jaxqsm.operators.padding import Shape
 from jaxqsm.physics import dipole_field, dipole_kernel
-from jaxqsm.variational.common import filtered, padded_shape
+from jaxqsm.variational.common import filtered, padded_shape, regularised_inverse
 
 STRENGTH = 0.02
 """mm², of the penalty on the gradient; details of χ do not matter to the far field."""
@@ -37,7 +37,7 @@ def field_of_far_sources(
     """
     shape = padded_shape(mask.shape)
     kernel = dipole_kernel(shape, geometry)
-    divisor = kernel**2 + STRENGTH * laplacian_symbol(shape, geometry)
-    chi = filtered(local_field * mask, mask, kernel / jnp.where(divisor > 0, divisor, 1))
+    response = regularised_inverse(kernel, STRENGTH * laplacian_symbol(shape, geometry))
+    chi = filtered(local_field * mask, mask, response)
     box = jnp.zeros(size, chi.dtype)
     return dipole_field(jax.lax.dynamic_update_slice(chi, box, corner), geometry)

@@ -28,6 +28,10 @@ RIM = 6
 HELD_OUT = 0.1
 """Part of the voxels whose field an inversion does not see."""
 
+HELD_OUT_SIZE = 2.0
+"""Voxels. Errors of measured fields are alike in neighbouring voxels: single voxels would be predicted by an
+image that fits the errors of the rest."""
+
 LITTLE = 1e-3
 """Weight of held-out voxels, as a part: none, yet a single step finds their field in SMV kernels around."""
 

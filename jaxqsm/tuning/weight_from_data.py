@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jaxqsm.tuning.choose_weight import HELD_OUT_SIZE, choose_weight
+from jaxqsm.tuning.choose_weight import choose_weight
+from jaxqsm.tuning.held_out import HELD_OUT_SIZE
 
 Found = TypeVar("Found")
 
@@ -22,7 +23,6 @@ def weight_from_data(
     Args:
         typical: weight that the search begins from, in the method's unit; also that of solves inside other
             methods, where the best weight matters little.
-
         held_out_size: as for :func:`choose_weight`. Regions suit a prior that must say what χ is where there
             is no field. A linear method, or one that keeps most of k-space as the field has it, only smooths:
             of it regions ask for too much, and single voxels, 0, are right. Default 2.

@@ -57,6 +57,14 @@ def filtered(
     return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
 
 
+def regularised_inverse(
+    kernel: Float[Array, "X Y H"], penalty: Float[Array, "X Y H"]
+) -> Float[Array, "X Y H"]:
+    """Compute D / (D² + penalty), the response of closed-form inversion; zero where both are."""
+    divisor = kernel**2 + penalty
+    return kernel / jnp.where(divisor > 0, divisor, 1)  # k = 0, where the kernel is zero as well
+
+
 def referenced(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
     """Reference χ to its mean in the mask; zero outside."""
     inside = mask.astype(chi.dtype)
