@@ -108,7 +108,7 @@ def test_a_start_shortens_the_way(truth, name):
         return METHODS[name](field, mask, GEOMETRY, start=start, **fixed, **{count: iterations})
 
     solution = after(40)
-    assert relative_error(after(3, 0.95 * solution), solution) < relative_error(after(3), solution)
+    assert relative_error(after(2, 0.95 * solution), solution) < relative_error(after(2), solution)
 
 
 def test_a_start_does_not_move_the_goal(truth):
