@@ -1,12 +1,13 @@
 """Bad input gets one clear line, exit code 2, and leaves nothing half-written."""
 
 import os
-import resource
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, assert_refused, jaxqsm, of_reference_data
+from helpers import INVIVO, assert_refused, jaxqsm_here, of_reference_data
 
 pytestmark = of_reference_data
 PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
@@ -31,19 +32,9 @@ def _changed(path, source, change=lambda data: data, affine=None):
     return path
 
 
-def _run(out, *arguments, phase=PHASE, magnitude=MAGNITUDE, given=GIVEN, **options):
-    return jaxqsm(
-        "run",
-        "--phase",
-        phase,
-        "--magnitude",
-        magnitude,
-        "--out",
-        out,
-        *given,
-        *arguments,
-        **options,
-    )
+def _run(out, *arguments, phase=PHASE, magnitude=MAGNITUDE, given=GIVEN, command=jaxqsm_here):
+    images = ("--phase", phase, "--magnitude", magnitude)
+    return command("run", *images, "--out", out, *given, *arguments)
 
 
 def _assert_nothing_written(folder, allowed=()):
@@ -145,10 +136,11 @@ def test_read_only_output_folder(tmp_path):
 def test_full_disk(tmp_path):
     """A limit on file size stands in for a full disk: writing fails midway."""
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+    def limited(*arguments):
+        shell = ["bash", "-c", 'ulimit -f 146; exec "$@"', "bash", sys.executable, "-m", "jaxqsm"]
+        return subprocess.run([*shell, *map(str, arguments)], capture_output=True, text=True)
 
-    done = _run(tmp_path / "out", preexec_fn=limit)
+    done = _run(tmp_path / "out", command=limited)
     assert_refused(done, "out", "free space")
     _assert_nothing_written(tmp_path)
 
@@ -183,7 +175,8 @@ def test_full_disk(tmp_path):
         (("stress", "--out", "x", "--method", "tv", "--voxel-size", "9"), "--voxel-size"),
     ],
 )
-def test_wrong_usage(tmp_path, arguments, mentions):
-    done = jaxqsm(*arguments, cwd=tmp_path)
+def test_wrong_usage(tmp_path, monkeypatch, arguments, mentions):
+    monkeypatch.chdir(tmp_path)
+    done = jaxqsm_here(*arguments)
     assert_refused(done, mentions)
     _assert_nothing_written(tmp_path)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import INVIVO, ball, jaxqsm, of_reference_data, relative_error, smooth_blobs
+from helpers import INVIVO, ball, jaxqsm_here, of_reference_data, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.physics import dipole_field
@@ -17,7 +17,7 @@ AFFINE = np.diag([1.0, 1.2, 1.4, 1.0])
 
 
 def _ok(*arguments):
-    done = jaxqsm(*arguments)
+    done = jaxqsm_here(*arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -41,12 +41,12 @@ def test_cosmos_from_three_files(tmp_path):
     _ok("cosmos", *files, "--b0-dirs", *numbers, "--mask", inside, "--out", out)
     assert relative_error(nib.load(out).get_fdata(), chi, mask) < 0.05
 
-    short = jaxqsm(
+    short = jaxqsm_here(
         "cosmos", *files, "--b0-dirs", *numbers[:6], "--mask", inside, "--out", tmp_path / "no.nii.gz"
     )
     assert short.returncode == 2
     assert "--b0-dirs has 6 numbers; 3 fields need 9" in short.stderr
-    few = jaxqsm("sti", *files, "--b0-dirs", *numbers, "--mask", inside, "--out", tmp_path / "no.nii.gz")
+    few = jaxqsm_here("sti", *files, "--b0-dirs", *numbers, "--mask", inside, "--out", tmp_path / "no.nii.gz")
     assert few.returncode == 2
     assert "6 orientations" in few.stderr
     assert not (tmp_path / "no.nii.gz").exists()
@@ -63,7 +63,9 @@ def test_r2star_of_files_in_any_order(tmp_path):
     _ok("r2star", *files, "--out", out, "--t2star", t2star)
     np.testing.assert_allclose(nib.load(out).get_fdata(), rate, rtol=5e-3)
     np.testing.assert_allclose(nib.load(t2star).get_fdata(), 1 / rate, rtol=5e-3)
-    uneven = jaxqsm("r2star", *files, "--echo-times", 0.001, 0.002, 0.02, "--out", tmp_path / "no.nii.gz")
+    uneven = jaxqsm_here(
+        "r2star", *files, "--echo-times", 0.001, 0.002, 0.02, "--out", tmp_path / "no.nii.gz"
+    )
     assert uneven.returncode == 2
     assert "evenly" in uneven.stderr
     assert "Traceback" not in uneven.stderr
@@ -88,7 +90,7 @@ def test_roi_counts_what_is_there(tmp_path):
     _ok("roi", *files, "--reference", 7, "--out", out)
     shifted = list(csv.DictReader(out.open()))
     assert float(shifted[1]["mean"]) == pytest.approx(0, abs=1e-6)
-    missing = jaxqsm("roi", *files, "--reference", 9)
+    missing = jaxqsm_here("roi", *files, "--reference", 9)
     assert missing.returncode == 2
     assert "--reference 9" in missing.stderr
 
@@ -126,9 +128,9 @@ def test_swi_from_phase_and_from_chi(tmp_path):
     several = "swi", "--magnitude", echoes, "--phase", phases, "--echo-times", 0.01, 0.02
     _ok(*several, "--out", tmp_path / "clear.nii.gz")
     assert nib.load(tmp_path / "clear.nii.gz").shape == SHAPE
-    mixed = jaxqsm(*several, "--chi", source, "--out", tmp_path / "no.nii.gz")
+    mixed = jaxqsm_here(*several, "--chi", source, "--out", tmp_path / "no.nii.gz")
     assert mixed.returncode == 2
-    neither = jaxqsm("swi", "--magnitude", magnitude, "--out", tmp_path / "no.nii.gz")
+    neither = jaxqsm_here("swi", "--magnitude", magnitude, "--out", tmp_path / "no.nii.gz")
     assert neither.returncode == 2
     assert "--phase and --chi" in neither.stderr
 
@@ -159,7 +161,7 @@ def test_separate_iron_and_myelin(tmp_path):
     _ok("separate", *common, *uniform, "--r2star", files[2], "--set", "weight=0.01")
     smoother = nib.load(out[0]).get_fdata()
     assert np.std(smoother[mask]) < 0.9 * np.std(found[0][mask])
-    both = jaxqsm("separate", *common, *uniform, "--r2star", files[2], "--r2prime", files[2])
+    both = jaxqsm_here("separate", *common, *uniform, "--r2star", files[2], "--r2prime", files[2])
     assert both.returncode == 2
     assert "--r2prime" in both.stderr
 
@@ -177,6 +179,6 @@ def test_invert_relative_to_cerebrospinal_fluid(tmp_path):
     found = nib.load(out).get_fdata()
     assert abs(found[fluid].mean()) < 1e-4
     assert relative_error(found[mask], (chi + 0.02)[mask]) < 0.3
-    other = jaxqsm("invert", *common, "--method", "tv", "--out", tmp_path / "no.nii.gz")
+    other = jaxqsm_here("invert", *common, "--method", "tv", "--out", tmp_path / "no.nii.gz")
     assert other.returncode == 2
     assert "tv does not use it" in other.stderr

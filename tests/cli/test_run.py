@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import INVIVO, SHARED, jaxqsm, of_reference_data
 from qsm_forward import ReconParams, TissueParams, generate_bids, generate_susceptibility_phantom
+from scans import save_nifti, small_scan
 from scipy import ndimage, stats
 
 TWO_ECHOES = SHARED / "data" / "invivo_two_echoes"
@@ -149,19 +150,18 @@ def test_a_weight_that_was_chosen_is_in_the_history(tmp_path):
 
 def test_one_bad_subject_does_not_stop_the_others(tmp_path):
     """Two subjects, the first truncated: the second is reconstructed, the first is named, exit 1."""
-    data, out = tmp_path / "bids", tmp_path / "out"
+    data, out, scan = tmp_path / "bids", tmp_path / "out", small_scan()
+    sidecar = {"EchoTime": scan.echo_times, "MagneticFieldStrength": 3}
     for subject in ("1", "2"):
-        done = jaxqsm(
-            "simulate", "--out", data, "--subject", subject, "--voxel-size", 4, 4, 4, "--echo-times", 0.004,
-            0.012, "--overwrite",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    broken = data / "sub-1" / "anat" / "sub-1_echo-2_part-phase_MEGRE.nii.gz"
+        anat = data / f"sub-{subject}" / "anat"
+        for part, volumes in (("phase", scan.phase), ("mag", scan.magnitude)):
+            save_nifti(anat / f"sub-{subject}_part-{part}_MEGRE.nii.gz", volumes, scan.affine, **sidecar)
+    broken = data / "sub-1" / "anat" / "sub-1_part-phase_MEGRE.nii.gz"
     broken.write_bytes(broken.read_bytes()[:5000])
     done = jaxqsm("bids", data, out, "participant", "--background", "v_sharp", "--inversion", "tkd")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "sub-1_echo-2_part-phase_MEGRE.nii.gz" in done.stderr
+    assert "sub-1_part-phase_MEGRE.nii.gz" in done.stderr
     assert "1 failed: sub-1" in done.stderr
     assert not (out / "sub-1").exists()
     assert (out / "sub-2" / "anat" / "sub-2_Chimap.nii.gz").exists()

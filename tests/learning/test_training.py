@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ball, relative_error, smooth_blobs
+from helpers import ball, jaxqsm, jaxqsm_here, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
@@ -194,25 +194,22 @@ def test_eight_devices_train_as_one(tmp_path, network):
             np.testing.assert_allclose(eight[name], values, atol=1e-6, err_msg=name)
 
 
-def test_the_command_trains_and_says_what_is_wrong(tmp_path):
+def test_the_command_trains_and_says_what_is_wrong(tmp_path, monkeypatch):
     (tmp_path / "c.toml").write_text(SMALL.replace("batch_size = 8", "batch_size = 1"))
 
-    def command(*arguments):
-        line = [sys.executable, "-m", "jaxqsm", "train", *arguments]
-        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=500)
-
-    done = command("c.toml", "--out", "run")
+    done = jaxqsm("train", "c.toml", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "NRMSE" in done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
-    done = command("nothing", "--out", "run")
+    monkeypatch.chdir(tmp_path)
+    done = jaxqsm_here("train", "nothing", "--out", "run")
     assert done.returncode == 2
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
     assert f"no such file; give a TOML file, or one of {names}" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
-    done = command("c.toml", "--out", "run")
+    done = jaxqsm_here("train", "c.toml", "--out", "run")
     assert done.returncode == 2
     assert "another configuration" in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -27,16 +28,18 @@ from jaxqsm.networks.blocks.layers import (
     unpad,
 )
 from jaxqsm.networks.network import Network
+from jaxqsm.tuning import choose_weight
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
 from jaxqsm.variational.edges import edge_weighted_shrink
-from jaxqsm.variational.problem import inversion_problem
+from jaxqsm.variational.problem import InversionProblem, inversion_problem
 
 START_WEIGHT = 5e-4
-"""ppm · mm at :data:`TYPICAL_FIELD`, of the gradients in the least-squares start."""
+"""ppm · mm at :data:`TYPICAL_FIELD`, of the gradients in the least-squares start, at least: heavier where the
+field asks for it. Lighter ones leave noise that the network has not seen."""
 
 ROBUST_WEIGHT = 0.07
-"""mm, of the gradients in the least-absolute start."""
+"""mm, of the gradients in the least-absolute start, at least."""
 
 ROBUST_MISFIT = 0.02
 """ppm at :data:`TYPICAL_FIELD`, to bring both terms of the robust start to one pace; its solution does not
@@ -83,6 +86,10 @@ class Start(NamedTuple):
     Both are of least total variation off the magnitude's edges (:func:`jaxqsm.inversion.medi`). ``smooth``
     trusts all of the field a little, which serves where it is noisy; ``robust`` trusts most of it wholly and
     some not at all (:func:`jaxqsm.inversion.l1_qsm`), which serves where it is clear.
+
+    Their weights follow the scan, by :func:`~jaxqsm.tuning.choose_weight` of ``smooth``: measured fields hold
+    errors that no simulation of training had. As the error of the field grows, a least-squares weight grows
+    with its square, and a least-absolute one in proportion: ``robust`` has the root of the change.
     """
 
     smooth: Float[Array, "batch x y z"]
@@ -203,15 +210,40 @@ def _classical(
     geometry: Geometry,
     weights: Float[Array, "x y z"] | None,
 ) -> Start:
+    chosen = choose_weight(_smooth, field, mask, geometry, weights=weights, typical=START_WEIGHT)
+    heavier = jnp.maximum(chosen / START_WEIGHT, 1)
+    given, search = _search(field, mask, geometry, weights)
+    smooth = search(linear(given.field, given.weights), weight=heavier * START_WEIGHT)
+    pull = ROBUST_MISFIT * jnp.sqrt(given.weights)
+    robust_weight = jnp.sqrt(heavier) * ROBUST_WEIGHT
+    robust = search(absolute(given.field, pull), weight=ROBUST_MISFIT * robust_weight, start=smooth)
+    return Start(given.to_scan_grid(smooth), given.to_scan_grid(robust))
+
+
+def _smooth(
+    field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    *,
+    weights: Float[Array, "x y z"] | None = None,
+    weight: Float[Array, ""] | float,
+) -> Float[Array, "x y z"]:
+    given, search = _search(field, mask, geometry, weights)
+    return given.to_scan_grid(search(linear(given.field, given.weights), weight=weight))
+
+
+def _search(
+    field: Float[Array, "x y z"],
+    mask: Bool[Array, "x y z"],
+    geometry: Geometry,
+    weights: Float[Array, "x y z"] | None,
+) -> tuple[InversionProblem, Callable[..., Array]]:
     given = inversion_problem(field, mask, geometry, weights)
     shrink = edge_weighted_shrink(weights, mask, geometry, given.shape, edges=START_EDGES)
     search = partial(
         total_variation_admm, given, shrink=shrink, tolerance=None, max_iterations=START_ITERATIONS
     )
-    smooth = search(linear(given.field, given.weights), weight=START_WEIGHT)
-    pull = ROBUST_MISFIT * jnp.sqrt(given.weights)
-    robust = search(absolute(given.field, pull), weight=ROBUST_MISFIT * ROBUST_WEIGHT, start=smooth)
-    return Start(given.to_scan_grid(smooth), given.to_scan_grid(robust))
+    return given, search
 
 
 class _State(NamedTuple):
