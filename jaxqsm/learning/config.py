@@ -30,6 +30,9 @@ class DataConfig:
         contrast: factor on χ (and its field, and the background's), evenly in its logarithm.
         residual_background: residual part of the background field, in half of the
             patches.
+        field_error: ppm, root mean square of the errors of measured fields that are added
+            (:func:`~jaxqsm.simulation.field_errors`), evenly in its logarithm, in half of the patches of a
+            task that takes a field.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
@@ -48,6 +51,7 @@ class DataConfig:
     reuse: int = 8
     contrast: tuple[float, float] = (0.5, 2.0)
     residual_background: tuple[float, float] = (0.001, 0.03)
+    field_error: tuple[float, float] = (3e-4, 0.012)
     unweighted: float = 0.2
     noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5

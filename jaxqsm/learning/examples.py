@@ -16,7 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
-from jaxqsm.simulation import Patch, Variety, patch_stream
+from jaxqsm.simulation import Patch, Variety, field_errors, patch_stream
 from jaxqsm.unwrapping import laplacian
 from jaxqsm.variational.common import referenced
 
@@ -138,7 +138,8 @@ class Examples:
         elif self._task == "separation":
             example = _mixed(key, patch, contrast, weighted, _logarithmic(random, RELAXATION_NOISE))
         else:
-            example = _example(key, patch, contrast, part, weighted, task=self._task, kernel=kernel)
+            error = _logarithmic(random, self._config.field_error) if random.random() < 0.5 else 0.0
+            example = _example(key, patch, contrast, part, weighted, error, task=self._task, kernel=kernel)
         if self._start is not None:
             # Where there is a second measurement, such as R2′, the start is made of it too.
             second = () if example.start is None else (example.start,)
@@ -155,6 +156,7 @@ def _example(
     contrast: Volume,
     part: Volume,
     weighted: Volume,
+    error: Volume,
     *,
     task: Task,
     kernel: Kernel,
@@ -165,10 +167,12 @@ def _example(
     # Only a local field is without most of its background.
     residual_background = part if task == "inversion" else contrast
     background = residual_background * (patch.total_field - patch.local_field) * mask
-    noise = _field_noise(patch)
+    of_noise, of_errors = jax.random.split(key)
+    noise = _field_noise(patch) * jax.random.normal(of_noise, mask.shape) * mask
+    errors = field_errors(chi, mask, patch.geometry, standard_deviation=error, key=of_errors)
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
     return Example(
-        field=local + background + noise * jax.random.normal(key, mask.shape) * mask,
+        field=local + background + noise + errors,
         target=local if task == "background" else chi,
         mask=mask,
         weights=jnp.where(weighted, magnitude, 1) * mask,

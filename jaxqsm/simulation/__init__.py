@@ -5,6 +5,7 @@ from jaxqsm.simulation.acquisition import random_coil_phase as random_coil_phase
 from jaxqsm.simulation.acquisition import sampling_matrix as sampling_matrix
 from jaxqsm.simulation.acquisition import shim as shim
 from jaxqsm.simulation.dataset import patch_dataset as patch_dataset
+from jaxqsm.simulation.field_errors import field_errors as field_errors
 from jaxqsm.simulation.patches import Patch as Patch
 from jaxqsm.simulation.patches import Variety as Variety
 from jaxqsm.simulation.patches import patch_stream as patch_stream

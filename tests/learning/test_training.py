@@ -23,7 +23,13 @@ from jaxqsm.networks.ours.unrolled import Unrolled
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
-QUIET = dataclasses.replace(DATA, residual_background=(1e-9, 1e-8), variety={"snr": (1e7, 1e8)}, cuboids=0.0)
+QUIET = dataclasses.replace(
+    DATA,
+    residual_background=(1e-9, 1e-8),
+    field_error=(1e-9, 1e-8),
+    variety={"snr": (1e7, 1e8)},
+    cuboids=0.0,
+)
 
 
 @pytest.mark.slow
