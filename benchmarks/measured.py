@@ -1,4 +1,4 @@
-"""``python -m benchmarks.measured [METHOD ...]``: inversions of a measured field, scored as QSM-CI does.
+"""``python -m benchmarks.measured [METHOD | FIELD ...]``: a measured field, scored as QSM-CI does.
 
 The head of the 2016 reconstruction challenge in ``../shared/data/invivo_2016``: its measured local field
 against COSMOS of twelve orientations, and fields that the COSMOS map makes, at four directions of B0, two
@@ -86,10 +86,17 @@ Cell = dict[str, dict[str, float]]
 
 
 def main(names: list[str]) -> None:
-    """Fill the record for the methods, or for all, and write page and picture."""
+    """Fill the record for the methods and fields that are named, or for all, and write page and picture."""
     record: dict[str, dict[str, Cell]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    methods = [m for m in _methods() if not names or m.name in names]
+    kinds = {m.name for m in _methods()}, set(fields())
+    if unknown := set(names).difference(*kinds):
+        sys.exit(
+            f"{', '.join(sorted(unknown))}: neither a method nor a field; use {', '.join(sorted(kinds[1]))}"
+        )
+    methods = [m for m in _methods() if m.name in names or not kinds[0].intersection(names)]
     for label, make in fields().items():
+        if label not in names and kinds[1].intersection(names):
+            continue
         row = record.setdefault(label, {})
         for method in methods:
             if method.name not in row:

@@ -29,6 +29,12 @@ converged within the tolerance, which regularises as well: the search comes from
 LOWEST, HIGHEST = -3, 7
 """Powers of the step that may be tried: far below the typical weight χ is not regularised at all."""
 
+LEAST_HELD_OUT = 600
+"""Voxels. Fewer lie in one or two regions, whose field any weight may predict by chance."""
+
+NOTHING = 0.05
+"""Part of the misfit of no χ by which a map must differ from it, to tell anything of its weight."""
+
 FILLING_ITERATIONS = 30
 """Iterations of BiCGSTAB for the field that a linear method predicts of itself in held-out voxels."""
 
@@ -55,6 +61,8 @@ def choose_weight(
     background passes, be it the whole of it in a single step or what its removal left. Weights are tried
     downhill in steps of 3 from 27 times the method's typical weight, each begun at the map of its
     neighbour; the lowest and its neighbours make a parabola.
+
+    Where fewer than 600 voxels are held out, the typical weight stands.
 
     A box about the middle of the mask stands for the whole, with half its sides: an eighth of the work. From
     a local field, that of the sources outside the box is subtracted, by closed-form inversion of the whole.
@@ -179,11 +187,19 @@ def _chosen(
         misfits, chi = state
         which, _ = _next(misfits)
         chi, valid = MaskedVolume.of(solved(which + LOWEST, chi), scan.mask)
-        return misfits.at[which].set(scan.misfit(chi, valid)), chi
+        misfit, nothing = scan.misfit(chi, valid), scan.misfit(jnp.zeros_like(chi), valid)
+        # Weights so heavy that χ is next to none are all alike: lighter ones are to be tried.
+        alike = jnp.abs(misfit - nothing) < NOTHING * nothing
+        slightly = 1 + NOTHING * which / misfits.size
+        return misfits.at[which].set(jnp.where(alike, nothing * slightly, misfit)), chi
 
+    enough = scan.held_out.sum() >= LEAST_HELD_OUT
     unknown = jnp.full(HIGHEST - LOWEST + 1, jnp.inf, field.dtype)
-    misfits, _ = jax.lax.while_loop(lambda s: _next(s[0])[1], tried, (unknown, jnp.zeros_like(scan.field)))
-    return jnp.where(misfits.min() > 0, weight(_lowest(misfits) + LOWEST), typical)
+    misfits, _ = jax.lax.while_loop(
+        lambda state: enough & _next(state[0])[1], tried, (unknown, jnp.zeros_like(scan.field))
+    )
+    found = weight(_lowest(misfits) + LOWEST)
+    return jnp.where(enough & (misfits.min() > 0), found, typical)
 
 
 def _next(misfits: Float[Array, " weights"]) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from jaxqsm.learning.adversarial import CriticTraining
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
 from jaxqsm.learning.objective import equivariance, without_mean
-from jaxqsm.networks.ours.unrolled import Unrolled
+from jaxqsm.networks import build
 from jaxqsm.physics import dipole_field
 
 DATA = DataConfig(shape=16, sources={"head": 1.0}, window=2, reuse=2)
@@ -112,12 +112,13 @@ def test_equivariance_is_less_for_a_network_that_inverts_by_the_right_geometry()
 def test_examples_bring_where_a_network_begins():
     """The same as the network finds itself, but for differences that are taken forwards."""
     config = dataclasses.replace(DATA, shape=24)
-    example = Examples(config, "inversion", 3, Unrolled.start).batch(1)
-    start = Unrolled.start(example.field, example.mask, example.geometry, example.weights)
+    network = build("unrolled", {"channels": 8})
+    example = Examples(config, "inversion", 3, network.start).batch(1)
+    start = network.start(example.field, example.mask, example.geometry, example.weights)
     for theirs, own in zip(example.start, start, strict=True):
         assert relative_error(theirs, own, example.mask) < 0.1
     turned = jax.tree.map(lambda leaf: leaf[:, ::-1], example._replace(geometry=None))
-    wrong = Unrolled.start(turned.field, turned.mask, example.geometry, turned.weights)
+    wrong = network.start(turned.field, turned.mask, example.geometry, turned.weights)
     assert relative_error(example.start.smooth, wrong.smooth, example.mask) > 0.3
 
 

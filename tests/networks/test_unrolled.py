@@ -6,18 +6,19 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from helpers import ball, smooth_blobs
+from helpers import ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.networks import build, load_network, measurement, parameter_count, save_weights
-from jaxqsm.networks.ours.unrolled import Unrolled, UnrolledConfig
+from jaxqsm.networks.blocks.data_consistency import TYPICAL_FIELD, root_mean_square
+from jaxqsm.networks.ours.unrolled import START_WEIGHT, Unrolled, UnrolledConfig, _smooth
 
 SHAPE = (18, 16, 21)
 SMALL = UnrolledConfig(iterations=2, channels=8, memory=4)
 
 
-def _batch(geometries, shape=SHAPE):
-    mask = jnp.asarray(ball(shape, 7))
+def _batch(geometries, shape=SHAPE, radius=7):
+    mask = jnp.asarray(ball(shape, radius))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *geometries)
     chi = jnp.stack(
         [0.1 * jnp.asarray(smooth_blobs(shape, seed=s), jnp.float32) for s in range(len(geometries))]
@@ -130,3 +131,20 @@ def test_files_that_are_not_weights_are_refused(tmp_path):
         build("unrolled", {"depth": 3})
     with pytest.raises(ValueError, match="unknown; use one of"):
         build("unrolling", {})
+
+
+def test_starts_are_smoother_where_the_field_errs_more():
+    """A weight that follows the scan serves a noisy field, and costs a clear one nothing."""
+    field, mask, stacked, chi = _batch([Geometry()], (32, 32, 32), 13)
+    noise = jnp.asarray(np.random.default_rng(0).standard_normal(field.shape), field.dtype)
+    truth, geometry = chi[0] - jnp.sum(chi) / mask.sum(), Geometry()
+    network, errors = Unrolled(SMALL, rngs=nnx.Rngs(0)), []
+    for part in (0.0, 1.0):
+        size = root_mean_square(field, mask)
+        noisy = (field + part * size * noise) * mask
+        start = network.start(noisy, mask, stacked)
+        scale = root_mean_square(noisy, mask) / TYPICAL_FIELD
+        fixed = scale * _smooth(noisy[0] / scale, mask[0], geometry, weight=START_WEIGHT)
+        errors.append([relative_error(found, truth, mask[0]) for found in (start.smooth[0], fixed)])
+    assert errors[0][0] < 1.05 * errors[0][1], errors
+    assert errors[1][0] < 0.8 * errors[1][1], errors

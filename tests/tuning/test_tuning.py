@@ -134,6 +134,23 @@ def test_residual_background_is_not_fitted():
     assert 0.5 < float(spoiled / clean) < 4
 
 
+@pytest.mark.parametrize("radius", [5, 7, 9])
+def test_objects_too_small_to_tell_have_the_typical_weight(radius):
+    """One or two held-out regions would be predicted by chance."""
+    mask = jnp.asarray(ball(SHAPE, radius))
+    field = dipole_field(0.1 * jnp.asarray(smooth_blobs(SHAPE), jnp.float32) * mask, GEOMETRY) * mask
+    assert float(choose_weight(tv, field, mask, GEOMETRY)) == pytest.approx(tv.typical_weight)
+
+
+def test_weights_that_leave_no_chi_are_passed_on_the_way_down():
+    """The search begins where χ is all but none: there misfits are alike, and rounding makes a minimum."""
+    chi, field, mask, _ = _scan(0.004)
+    far = float(choose_weight(tv, field, mask, GEOMETRY, typical=20 * tv.typical_weight))
+    near = float(choose_weight(tv, field, mask, GEOMETRY))
+    errors = [relative_error(tv(field, mask, GEOMETRY, weight=w), chi, mask) for w in (far, near)]
+    assert errors[0] < 1.1 * errors[1]
+
+
 def test_is_refused_where_there_is_nothing_to_choose():
     _, field, mask, _ = _scan(0.0)
     with pytest.raises(ValueError, match="tkd has no weight"):
