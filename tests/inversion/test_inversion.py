@@ -175,21 +175,22 @@ def test_medi_spares_edges_of_the_magnitude(truth):
 
 def test_medi_options_do_what_they_say(truth):
     chi, field, mask = truth
+    solve = METHODS["medi"]
     spoiled = field + _harmonic() * mask
-    with_smv, without = (medi(spoiled, mask, GEOMETRY, smv_radius=r) for r in (3.0, 0.0))
+    with_smv, without = (solve(spoiled, mask, GEOMETRY, smv_radius=r) for r in (3.0, 0.0))
     core = mask & (with_smv != 0)
     assert 0.3 * mask.sum() < core.sum() < 0.8 * mask.sum()
     with_smv, without, right = (referenced(image, core) for image in (with_smv, without, chi))
     assert relative_error(with_smv, right) < 0.7 * relative_error(without, right)
 
     wrong = field.at[20, 20, 16].add(0.15).at[18, 16, 12].add(-0.15)
-    once, again = (medi(wrong, mask, GEOMETRY, merit=n) for n in (0, 1))
+    once, again = (solve(wrong, mask, GEOMETRY, merit=n) for n in (0, 1))
     assert relative_error(again, chi, mask) < relative_error(once, chi, mask)
 
     fluid = jnp.asarray(ball(SHAPE, 3)) & mask
     uneven = jnp.where(fluid, 0.05 * jnp.asarray(smooth_blobs(SHAPE, seed=3), jnp.float32), chi)
-    found = medi(dipole_field(uneven * mask, GEOMETRY), mask, GEOMETRY, csf_mask=fluid, csf_weight=10.0)
-    free = medi(dipole_field(uneven * mask, GEOMETRY), mask, GEOMETRY)
+    found = solve(dipole_field(uneven * mask, GEOMETRY), mask, GEOMETRY, csf_mask=fluid, csf_weight=10.0)
+    free = solve(dipole_field(uneven * mask, GEOMETRY), mask, GEOMETRY)
     inside = np.asarray(fluid)
     assert abs(np.asarray(found)[inside].mean()) < 1e-4
     assert np.asarray(found)[inside].std() < 0.3 * np.asarray(free)[inside].std()

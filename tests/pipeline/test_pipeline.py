@@ -101,7 +101,8 @@ def test_gradient_is_finite_where_there_is_no_signal():
 
 
 def test_jit_equals_plain_and_stages_are_told():
-    config = Config(background="v_sharp", inversion="tikhonov", options={"v_sharp": {"radii": (3.0, 2.0)}})
+    options = {"v_sharp": {"radii": (3.0, 2.0)}, "tikhonov": {"weight": 0.05}}
+    config = Config(background="v_sharp", inversion="tikhonov", options=options)
     arguments = (_signal(), jnp.asarray(MASK), Geometry(), Acquisition(*ACQUISITION))
     seen = []
 
