@@ -60,7 +60,9 @@ FADING = 0.6
 def on_valid_voxels(network: Network, example: Example) -> Example:
     """Cut the mask of an example to the network's valid output."""
     mask = network.valid(example.mask, example.geometry)
-    return example._replace(mask=mask, target=example.target * mask)
+    # χ⁺ and χ⁻ stand along a last axis.
+    inside = mask.reshape(mask.shape + (1,) * (example.target.ndim - mask.ndim))
+    return example._replace(mask=mask, target=example.target * inside)
 
 
 def objective(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ball, jaxqsm, jaxqsm_here, relative_error, smooth_blobs
+from helpers import NetworkOf, ball, jaxqsm, jaxqsm_here, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
@@ -103,7 +103,9 @@ def test_equivariance_is_less_for_a_network_that_inverts_by_the_right_geometry()
         swapped = jax.vmap(lambda g: Geometry(g.voxel_size, g.b0_dir[::-1]))(geometry)
         return inverse(field, mask, swapped, magnitude)
 
-    right, ignored, mistaken = (float(equivariance(n, chi, example)) for n in (inverse, deaf, wrong))
+    right, ignored, mistaken = (
+        float(equivariance(NetworkOf(n), chi, example)) for n in (inverse, deaf, wrong)
+    )
     assert right < 0.7 * ignored
     assert right < 0.8 * mistaken
 

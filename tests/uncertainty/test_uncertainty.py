@@ -138,7 +138,7 @@ def test_gibbs_draws_from_the_posterior_itself(x64):
         def energy(chi):
             predicted = dipole_convolve(chi, given.kernel, given.shape)
             steepness = jnp.sqrt(sum(g**2 for g in gradient(chi, GEOMETRY)) + 1e-24)
-            data = 0.5 * jnp.sum(given.weights * (predicted - given.trusted) ** 2)
+            data = 0.5 * jnp.sum(given.weights * (predicted - given.known_field) ** 2)
             return (data + weight * jnp.sum(steepness)) / noise**2
 
         return float(jnp.vdot(chi - chi.mean(), jax.grad(energy)(chi)))
@@ -148,7 +148,7 @@ def test_gibbs_draws_from_the_posterior_itself(x64):
     unknowns = np.prod(given.shape) - 1
     assert np.mean([slope(c) for c in chain[30:]]) == pytest.approx(unknowns, rel=0.02)
     found = gibbs(field, mask, GEOMETRY, **options, samples=60, burn_in=20, key=jax.random.key(3))
-    own = jnp.stack([given.finish(c) for c in chain[30:]])
+    own = jnp.stack([given.to_scan_grid(c) for c in chain[30:]])
     assert float(jnp.mean(found.standard_deviation[mask])) == pytest.approx(
         float(own.std(0)[mask].mean()), rel=0.1
     )
@@ -296,8 +296,8 @@ def _judged(phantom):
     [
         ("learned_standard_deviation", 1.2),
         ("deep_ensemble", 1.05),  # of four members a voxel's deviation is known to 40 %
-        ("laplace", 1.2),
-        ("noise_propagation", 1.2),
+        ("laplace", 1.1),  # what a chosen weight leaves is bias more than noise, which these two follow
+        ("noise_propagation", 1.05),
         ("bootstrap", 1.05),  # eight members and samples know a voxel's deviation to 27 %
         ("diffusion", 1.05),
     ],
