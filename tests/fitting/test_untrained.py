@@ -35,7 +35,9 @@ def truth():
     return chi, (dipole_field(chi, GEOMETRY, kernel="integrated") + noise) * mask, mask
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("deep_image_prior", marks=pytest.mark.slow), "implicit_representation"]
+)
 def test_recovers_the_truth_and_knows_the_physics(truth, name):
     chi, field, mask = truth
     found = METHODS[name](field, mask, GEOMETRY)
