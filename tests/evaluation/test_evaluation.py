@@ -183,6 +183,7 @@ def test_every_stage_is_given_what_the_stage_before_would_leave():
     assert np.corrcoef(*ahead)[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_scores_of_unwrapping_background_and_deviation():
     """A few voxels off by a turn, half the local field in half of the mask, an error that is known."""
     snr = SWEEPS["snr"].trial

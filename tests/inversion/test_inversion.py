@@ -111,6 +111,7 @@ def test_a_start_shortens_the_way(truth, name):
     assert relative_error(after(2, 0.95 * solution), solution) < relative_error(after(2), solution)
 
 
+@pytest.mark.slow
 def test_a_start_does_not_move_the_goal(truth):
     _, field, mask = truth
     solution = tv(field, mask, GEOMETRY, tolerance=0.0)
@@ -156,6 +157,7 @@ def _harmonic():
     return jnp.asarray(0.1 * (x[:, None, None] ** 2 - y[None, :, None] ** 2) / 200, jnp.float32)
 
 
+@pytest.mark.slow
 def test_weak_harmonics_take_up_what_is_left_of_the_background(truth):
     chi, field, mask = truth
     spoiled = field + _harmonic() * mask

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import NetworkOf, ball, jaxqsm, jaxqsm_here, relative_error, smooth_blobs
+from helpers import NetworkOf, ball, jaxqsm, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
@@ -203,7 +203,7 @@ def test_eight_devices_train_as_one(tmp_path, network):
             np.testing.assert_allclose(eight[name], values, atol=1e-6, err_msg=name)
 
 
-def test_the_command_trains_and_says_what_is_wrong(tmp_path, monkeypatch):
+def test_the_command_trains_and_says_what_is_wrong(tmp_path):
     (tmp_path / "c.toml").write_text(SMALL.replace("batch_size = 8", "batch_size = 1"))
 
     done = jaxqsm("train", "c.toml", "--out", "run", cwd=tmp_path)
@@ -211,14 +211,13 @@ def test_the_command_trains_and_says_what_is_wrong(tmp_path, monkeypatch):
     assert "NRMSE" in done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
-    monkeypatch.chdir(tmp_path)
-    done = jaxqsm_here("train", "nothing", "--out", "run")
+    done = jaxqsm("train", "nothing", "--out", "run", cwd=tmp_path)
     assert done.returncode == 2
     names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
     assert f"no such file; give a TOML file, or one of {names}" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
-    done = jaxqsm_here("train", "c.toml", "--out", "run")
+    done = jaxqsm("train", "c.toml", "--out", "run", cwd=tmp_path)
     assert done.returncode == 2
     assert "another configuration" in done.stderr
 

@@ -36,6 +36,7 @@ def _identity(subject):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_packed_template_holds_every_label():
     """Sampled at the template's own voxels, an unchanged person has the template's labels."""
     anatomy = template()
