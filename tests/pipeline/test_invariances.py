@@ -162,7 +162,7 @@ def test_padding(tmp_path, reference, widths):
         Config(),
         FAST,
         Config(background="pdf", inversion="tv"),
-        Config(background="lbv", inversion="medi"),
+        pytest.param(Config(background="lbv", inversion="medi"), marks=pytest.mark.slow),
         Config(background="resharp", inversion="tikhonov"),
     ],
     ids=["ss_tv", "v_sharp tkd", "pdf tv", "lbv medi", "resharp tikhonov"],
