@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +81,8 @@ class Field(NamedTuple):
     truth: Float[Array, "x y z"]
 
 
+Named = TypeVar("Named")
+
 Cell = dict[str, dict[str, float]]
 """Scores by choice of the weight: ``default``, ``typical`` and ``best``."""
 
@@ -88,17 +90,12 @@ Cell = dict[str, dict[str, float]]
 def main(names: list[str]) -> None:
     """Fill the record for the methods and fields that are named, or for all, and write page and picture."""
     record: dict[str, dict[str, Cell]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    kinds = {m.name for m in _methods()}, set(fields())
-    if unknown := set(names).difference(*kinds):
-        sys.exit(
-            f"{', '.join(sorted(unknown))}: neither a method nor a field; use {', '.join(sorted(kinds[1]))}"
-        )
-    methods = [m for m in _methods() if m.name in names or not kinds[0].intersection(names)]
-    for label, make in fields().items():
-        if label not in names and kinds[1].intersection(names):
-            continue
+    methods, made = {m.name: m for m in _methods()}, fields()
+    if unknown := set(names).difference(methods, made):
+        sys.exit(f"{', '.join(sorted(unknown))}: neither a method nor a field; use {'; '.join(sorted(made))}")
+    for label, make in _named(names, made).items():
         row = record.setdefault(label, {})
-        for method in methods:
+        for method in _named(names, methods).values():
             if method.name not in row:
                 row[method.name] = _cell(method, make(), search=label == MEASURED)
                 save_json(RECORD, record)
@@ -106,6 +103,11 @@ def main(names: list[str]) -> None:
                 jax.clear_caches()
     _write(record)
     draw(record, RESULTS / "measured.png")
+
+
+def _named(names: list[str], all_of_them: dict[str, Named]) -> dict[str, Named]:
+    """Those that are named, or all where none of them is."""
+    return {name: one for name, one in all_of_them.items() if name in names} or all_of_them
 
 
 def _methods() -> list[Method]:

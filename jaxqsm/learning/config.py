@@ -31,8 +31,8 @@ class DataConfig:
         residual_background: residual part of the background field, in half of the
             patches.
         field_error: ppm, root mean square of the errors of measured fields that are added
-            (:func:`~jaxqsm.simulation.field_errors`), evenly in its logarithm, in half of the patches of a
-            task that takes a field.
+            (:func:`~jaxqsm.simulation.field_errors`), evenly in its logarithm, in half of the patches; for
+            the tasks ``inversion``, ``background`` and ``single_step``.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as

@@ -50,7 +50,7 @@ def field_errors(
         key: of the draw.
 
     Returns:
-        Errors in ppm, zero outside the mask. Four real FFTs.
+        Errors in ppm, zero outside the mask. Four real FFTs, and those of an erosion.
 
     References:
         Langkammer et al. 2018, MRM 79:1661, doi:10.1002/mrm.26830 (the 2016 challenge: measured field and

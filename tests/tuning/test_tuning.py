@@ -151,6 +151,19 @@ def test_weights_that_leave_no_chi_are_passed_on_the_way_down():
     assert errors[0] < 1.1 * errors[1]
 
 
+def test_a_trace_of_chi_is_no_minimum():
+    """What heavy weights leave of χ differs by rounding: here most of it is left where the search begins."""
+    _, field, mask, _ = _scan(0.004)
+    typical, limit = tv.typical_weight, 4 * tv.typical_weight
+
+    def fading(field, mask, geometry, *, weights=None, weight):
+        trace = 1e-3 * jnp.exp(-(jnp.log(weight / (27 * typical)) ** 2))
+        found = tv(field, mask, geometry, weights=weights, weight=jnp.minimum(weight, limit))
+        return jnp.where(weight > limit, trace, 1) * found
+
+    assert float(choose_weight(fading, field, mask, GEOMETRY, typical=typical)) < limit
+
+
 def test_is_refused_where_there_is_nothing_to_choose():
     _, field, mask, _ = _scan(0.0)
     with pytest.raises(ValueError, match="tkd has no weight"):
