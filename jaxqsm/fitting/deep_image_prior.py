@@ -105,7 +105,7 @@ def deep_image_prior(
         mask,
         geometry,
         of_voxels,
-        weight=weight / 0.02,
+        weight=weight,
         learning_rate=learning_rate,
         max_iterations=max_iterations,
         phase_scale=None if acquisition is None else acquisition.phase_scale * scale,

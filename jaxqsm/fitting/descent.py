@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Bool, Float, Integer, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.networks.blocks.data_consistency import Measurement
+from jaxqsm.networks.blocks.data_consistency import TYPICAL_FIELD, Measurement
 from jaxqsm.operators import gradient, squared_steepness
 
 HELD_OUT = 0.1
@@ -25,7 +25,7 @@ class Descent(NamedTuple):
     """Result of a per-scan optimisation.
 
     Attributes:
-        chi: ppm, of the step that predicted the held-out field best.
+        chi: in the unit of the field, of the step that predicted the held-out field best.
         parameters: of that step.
         step: that step.
         held_out: misfit of the held-out field at every step, over its size.
@@ -56,19 +56,19 @@ def descend(
     phase_scale: ArrayLike | None = None,
     splits: Bool[Array, "split x y z"] | None = None,
 ) -> Descent:
-    """Minimise ½ Σ |W (Dχ − field)|² + weight Σ |∇χ| over ``parameters``, by Adam.
+    """Minimise ½ Σ |W (Dχ − field)|² + weight / 0.02 ppm · Σ |∇χ| over ``parameters``, by Adam.
 
     A tenth of the voxels is held out. An average over recent steps predicts their field; the average with
     the least misfit is kept, and so the fit ends where it begins to learn noise, whatever ``max_iterations``.
 
     Args:
-        image: from parameters, and the number of the split, to χ, ppm.
+        image: from parameters, and the number of the split, to χ.
         parameters: to start from, any pytree.
-        data: the field and its weights.
+        data: the field at unit size (``data_consistency.at_unit_size``), and its weights.
         mask: where the field is valid.
         geometry: voxel size, for the total variation.
         key: draws the held-out voxels.
-        weight: of Σ |∇χ|, ppm · mm.
+        weight: of Σ |∇χ|, ppm · mm, for a field whose size is ``TYPICAL_FIELD``.
         learning_rate: of Adam.
         max_iterations: of Adam.
         phase_scale: s; the data term is then Σ |W (exp(is Dχ) − exp(is field))|² / s², in which 2π
@@ -96,7 +96,7 @@ def descend(
         left = data.predict(chi) - data.field
         steepness = jnp.sqrt(squared_steepness(gradient(chi, geometry)) + 1e-12)
         misfit = jnp.where(counting[number], weighted(left) ** 2, 0)
-        value = jnp.sum(misfit) / 2 + weight * jnp.sum(steepness * mask)
+        value = jnp.sum(misfit) / 2 + weight / TYPICAL_FIELD * jnp.sum(steepness * mask)
         return value / size, (chi, left)
 
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate))

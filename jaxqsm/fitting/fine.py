@@ -117,7 +117,7 @@ def _fitted(
         mask,
         geometry,
         key,
-        weight=weight / 0.02,
+        weight=weight,
         learning_rate=learning_rate,
         max_iterations=max_iterations,
     )

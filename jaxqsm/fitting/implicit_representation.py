@@ -164,7 +164,7 @@ def _fitted(
         mask,
         geometry,
         of_voxels,
-        weight=weight / 0.02,
+        weight=weight,
         learning_rate=learning_rate,
         max_iterations=max_iterations,
     )

@@ -120,7 +120,7 @@ def _fitted(
         mask,
         geometry,
         of_unknown,
-        weight=weight / 0.02,
+        weight=weight,
         learning_rate=learning_rate,
         max_iterations=max_iterations,
         splits=predicted & mask,

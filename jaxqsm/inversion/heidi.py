@@ -13,7 +13,6 @@ from jaxqsm.operators import laplacian
 from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.edges import differences_without_edges, masked_shrink
-from jaxqsm.variational.least_squares import least_squares
 from jaxqsm.variational.problem import inversion_problem
 
 
@@ -71,14 +70,13 @@ def heidi(
         (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, weights, magnitude)
-    first = least_squares(given, given.weights, max_iterations=start_iterations)
     field = local_field * mask
     guides = [field, laplacian(field, geometry)] + ([] if magnitude is None else [magnitude])
     found = [differences_without_edges(jax.lax.stop_gradient(g), mask, geometry, edges=edges) for g in guides]
     x, y, z = (jnp.stack(directions).all(axis=0) for directions in zip(*found, strict=True))
     chi = k_space_completion(
         given,
-        first,
+        start_iterations=start_iterations,
         threshold=threshold,
         weight=weight,
         start=start,

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
-from jaxqsm.variational.least_squares import least_squares
 from jaxqsm.variational.problem import inversion_problem
 
 
@@ -66,10 +65,9 @@ def rts(
         (16, 16, 16)
     """
     given = inversion_problem(local_field, mask, geometry, weights, magnitude)
-    first = least_squares(given, given.weights, max_iterations=start_iterations)
     chi = k_space_completion(
         given,
-        first,
+        start_iterations=start_iterations,
         threshold=threshold,
         weight=weight,
         start=start,

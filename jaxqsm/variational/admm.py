@@ -27,6 +27,7 @@ from jaxqsm.solvers import douglas_rachford
 from jaxqsm.solvers import shrink as shrink_values
 from jaxqsm.variational.data_terms import Proximal
 from jaxqsm.variational.field_split import Harmonic, field_split
+from jaxqsm.variational.least_squares import least_squares
 from jaxqsm.variational.problem import InversionProblem, Volume
 
 GRADIENT_RHO = 100.0
@@ -115,8 +116,8 @@ def total_variation_admm(
 
 def k_space_completion(
     given: InversionProblem,
-    first: Volume,
     *,
+    start_iterations: int,
     threshold: ArrayLike,
     weight: ArrayLike,
     shrink: Shrink = shrink_values,
@@ -124,12 +125,14 @@ def k_space_completion(
     tolerance: float,
     max_iterations: int,
 ) -> Volume:
-    """Minimise ½ Σ |χ̂ − first|² where |D| > threshold, + weight Σ |∇χ|₁ by ADMM: k-space completion.
+    """Minimise ½ Σ |χ̂ − χ̂₀|² where |D| > threshold, + weight Σ |∇χ|₁ by ADMM: k-space completion.
+
+    χ₀ is the least-squares solution after a few iterations, well determined where the dipole kernel is large.
 
     Args:
-        given: the problem; its grid, kernel and geometry are used.
-        first: χ in ppm, kept where the dipole kernel is large.
-        threshold: magnitude of the kernel above which ``first`` is known.
+        given: the problem.
+        start_iterations: of the least-squares solution χ₀.
+        threshold: magnitude of the kernel above which χ̂₀ is kept.
         weight: ppm · mm.
         shrink: as in :func:`total_variation_admm`.
         start: as in :func:`total_variation_admm`; default: what is known.
@@ -137,7 +140,7 @@ def k_space_completion(
         max_iterations: bound on the iterations, of two real FFTs each.
     """
     shape, geometry = given.shape, given.geometry
-    spectrum = jnp.fft.rfftn(first)
+    spectrum = jnp.fft.rfftn(least_squares(given, given.weights, max_iterations=start_iterations))
     known = jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0)
     rho = GRADIENT_RHO * weight
     divisor = rho * laplacian_symbol(shape, geometry) + known
