@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import io
 import json
@@ -60,6 +61,9 @@ LATEX = {
     "γ": r"\gamma ", "π": r"\pi ", "√": r"\sqrt ", "≥": r"\ge ", "≤": r"\le ", "ᵀ": "^{T}", "σ": r"\sigma ",
     "R2*": "R_2^*",
 }  # fmt: skip
+IMPORTED_WHEN_USED = ["learning", "evaluation"]
+"""Packages that ``import jaxqsm`` leaves alone."""
+
 FUNCTIONS = {"exp", "log", "sin", "argmin", "diag", "min", "max"}
 
 
@@ -233,8 +237,9 @@ def _api() -> None:
     packages = [
         n for n, v in vars(jaxqsm).items() if inspect.ismodule(v) and n in exported and n != "methods"
     ]
+    packages += IMPORTED_WHEN_USED
     for package in packages:
-        module = getattr(jaxqsm, package)
+        module = importlib.import_module(f"jaxqsm.{package}")
         names = [
             (name, value)
             for name, value in vars(module).items()

@@ -31,7 +31,7 @@ from jaxqsm.geometry import Geometry
 AUTO = "auto"
 """Word of a person for a weight that is found from the data, which is None, its default."""
 
-FROM_SCAN = frozenset(
+NOT_OPTIONS = frozenset(
     {
         "magnitude",
         "magnitudes",
@@ -44,9 +44,12 @@ FROM_SCAN = frozenset(
         "start",
         "key",
         "affine",
+        "network",
+        "denoiser",
     }
 )
-"""Keyword arguments that the pipeline fills from the scan; not options of a person."""
+"""Keyword arguments that the pipeline fills from the scan or that only Python can give; not options of a
+person."""
 
 LENGTHS = {
     "radius": 1,
@@ -161,7 +164,7 @@ class Method:
                 power=LENGTHS.get(f"{self.name}.{p.name}", LENGTHS.get(p.name, 0)),
             )
             for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in FROM_SCAN
+            if p.kind is p.KEYWORD_ONLY and p.name not in NOT_OPTIONS
         )
 
     @property

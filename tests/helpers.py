@@ -18,7 +18,6 @@ import pytest
 from jaxqsm import Geometry
 from jaxqsm.cli import main
 from jaxqsm.methods import Method
-from jaxqsm.networks.network import Network
 from jaxqsm.physics import dipole_field
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -32,16 +31,6 @@ of_reference_data = pytest.mark.skipif(
 def at_typical_weight(method: Method) -> Callable:
     """The method with one weight for any data: a search would be as long as all else that a test does."""
     return partial(method.function, **method.fixed)
-
-
-class NetworkOf(Network):
-    """A network without weights: a function of field, mask, geometry and weights."""
-
-    def __init__(self, function: Callable) -> None:
-        self.function = function
-
-    def __call__(self, *inputs: object) -> jax.Array:
-        return self.function(*inputs)
 
 
 def assert_adjoint(

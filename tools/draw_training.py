@@ -19,7 +19,7 @@ def main() -> None:
     for number, path in enumerate(given.logs):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         steps = [before + line["step"] for line in lines]
-        axis.plot(steps, [100 * line["nrmse"] for line in lines], label=f"run {number + 1}: network")
+        axis.plot(steps, [100 * line["validation"] for line in lines], label=f"run {number + 1}: network")
         if given.start:
             axis.hlines(
                 given.start[number],

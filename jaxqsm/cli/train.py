@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from pathlib import Path
@@ -16,26 +17,32 @@ from jaxqsm.cli import console
 from jaxqsm.cli.choices import configuration
 from jaxqsm.io import InputError
 from jaxqsm.learning import CONFIGS, Report, read_config
+from jaxqsm.networks import read_notes
 
 
-def train(config: Annotated[str, configuration()], /, *, out: Path) -> int | None:
-    """Train a network on simulated scans, or go on with a training that was stopped.
+def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path | None = None) -> int | None:
+    """Train a network on simulated scans or your own, or go on with a training that was stopped.
 
-    Writes weights.safetensors (jaxqsm invert --method learned --set checkpoint=FILE), log.jsonl, events for
-    TensorBoard (tensorboard --logdir OUT) and checkpoints/, from which the same command goes on after it was
-    stopped at any moment. Batches are split over all devices, and data.batch_size must be a multiple of their
-    number; without a GPU or TPU, over as many cores as divide it.
+    Writes weights.safetensors, those of the best validation (jaxqsm invert --method learned --set
+    checkpoint=FILE), log.jsonl, events for TensorBoard (tensorboard --logdir OUT) and checkpoints/, from
+    which the same command goes on after it was stopped at any moment. Batches are split over all devices, and
+    data.batch_size must be a multiple of their number; without a GPU or TPU, over as many cores as divide it.
 
     Parameters
     ----------
     out
         Folder of the run.
+    data
+        Folder of scans of your own, in place of simulated ones: files that end in localfield, chimap and mask
+        (.nii.gz), or as jaxqsm bids names them; fields alone for losses that need no χ. Subjects (sub-) are
+        either trained on or held out.
     """
     for module in ("orbax", "tensorboardX"):
         if importlib.util.find_spec(module) is None:
             raise InputError(f"jaxqsm train needs {module}: pip install 'jaxqsm[learning]'")
     from tensorboardX import SummaryWriter
 
+    from jaxqsm.learning.training import WEIGHTS
     from jaxqsm.learning.training import train as steps
 
     path = CONFIGS / f"{config}.toml" if "/" not in config and not config.endswith(".toml") else Path(config)
@@ -52,6 +59,9 @@ def train(config: Annotated[str, configuration()], /, *, out: Path) -> int | Non
     done = 0
     try:
         run = read_config(path)
+        if data is not None:
+            scans = str(data.resolve())
+            run = dataclasses.replace(run, data=dataclasses.replace(run.data, scans=scans))
         _spread_over_cores(run.data.batch_size)
         with Progress(*columns, console=console.terminal()) as progress:
             task = progress.add_task("training", total=run.steps)
@@ -61,9 +71,8 @@ def train(config: Annotated[str, configuration()], /, *, out: Path) -> int | Non
                     progress.update(task, completed=done, description=f"loss {report.loss:.3f}")
                     _record(events, report)
                     if report.validation is not None:
-                        console.note(
-                            f"  step {done:<7}loss {report.loss:.4f}  NRMSE {100 * report.validation:.2f} %"
-                        )
+                        scored = f"validation {100 * report.validation:.2f} %"
+                        console.note(f"  step {done:<7}loss {report.loss:.4f}  {scored}")
     except ValueError as error:
         raise InputError(str(error)) from error
     except OSError as error:
@@ -71,7 +80,8 @@ def train(config: Annotated[str, configuration()], /, *, out: Path) -> int | Non
     except KeyboardInterrupt:
         console.note(f"stopped after step {done}; the same command goes on from the last checkpoint")
         return 130
-    console.note(f"{out / 'weights.safetensors'} holds the weights of step {run.steps}")
+    kept = read_notes(out / WEIGHTS)["steps"]
+    console.note(f"{out / WEIGHTS} holds the weights of step {kept} of {run.steps}, the best validated ones")
     return None
 
 
@@ -85,9 +95,10 @@ def _spread_over_cores(batch_size: int) -> None:
 
 def _record(events, report: Report) -> None:
     events.add_scalar("loss", report.loss, report.step)
+    events.add_scalar("learning_rate", report.learning_rate, report.step)
     if report.validation is None or report.panels is None:
         return
-    events.add_scalar("validation/nrmse", report.validation, report.step)
+    events.add_scalar("validation/error", report.validation, report.step)
     field, out, target, error = report.panels
     limits = np.abs(field).max(), np.abs(target).max(), np.abs(target).max(), np.abs(target).max()
     row = [
@@ -95,3 +106,4 @@ def _record(events, report: Report) -> None:
         for panel, limit in zip((field, out, target, error), limits, strict=True)
     ]
     events.add_image("field, prediction, target, error", np.hstack(row)[None], report.step)
+    events.flush()

@@ -6,6 +6,10 @@ from jaxqsm.io.bids import write_dataset_description as write_dataset_descriptio
 from jaxqsm.io.dicom import SignalFiles as SignalFiles
 from jaxqsm.io.dicom import converted as converted
 from jaxqsm.io.errors import InputError as InputError
+from jaxqsm.io.field_scans import FieldScan as FieldScan
+from jaxqsm.io.field_scans import FieldVolumes as FieldVolumes
+from jaxqsm.io.field_scans import find_field_scans as find_field_scans
+from jaxqsm.io.field_scans import load_field_scan as load_field_scan
 from jaxqsm.io.grid import Grid as Grid
 from jaxqsm.io.grid import grid_from as grid_from
 from jaxqsm.io.labels import label_names as label_names

@@ -39,6 +39,12 @@ class DataConfig:
             the model of the inversion goes. The others' field is band-limited. Default 0.5.
         noise: ppm, standard deviation of what is added to χ for the task ``denoising``, evenly in its
             logarithm.
+        scans: folder of scans of one's own to train on in place of simulated ones, as a path beside the
+            configuration's; :func:`jaxqsm.io.find_field_scans` says what it holds.
+        as_measured: of scans of one's own, part of the patches whose field is the measured one. The others'
+            is that of their χ with noise and field errors. Default 0.5.
+        held_out: of scans of one's own, part of the subjects that are held out for validation. Default 0.2,
+            at least one subject where there are two.
         turned: whether examples have their axes exchanged, and the field's direction with them. Without it
             they are reflected only, and axial scans stay axial. Default true.
     """
@@ -55,6 +61,9 @@ class DataConfig:
     unweighted: float = 0.2
     noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5
+    scans: str | None = None
+    as_measured: float = 0.5
+    held_out: float = 0.2
     turned: bool = True
 
 
@@ -80,9 +89,12 @@ class TrainingConfig:
         ema: decay of the average of weights that is kept as the result. Default 0.998.
         seed: of initial weights and data.
         checkpoint_every: steps between checkpoints. Default 200.
-        validate_every: steps between validations. Default 200.
-        validation: number of examples held out, from a stream of their own. Default 16.
-        start: weights to start from (safetensors), as a path beside the configuration's; none by default.
+        validate_every: steps between validations, of which the best one's weights are the result. Default
+            200.
+        validation: number of examples held out, from a stream of their own. Default 16; 0 for none, and then
+            the last weights are the result.
+        start: weights to start from: a name of those that come with the package, such as ``"learned"``, or a
+            path (``.safetensors``) beside the configuration's; none by default.
     """
 
     network: str

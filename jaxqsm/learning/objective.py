@@ -53,6 +53,9 @@ AGAIN: Mapping[str, Again] = {
 }
 """Losses that ask a network once more, about fields that the physics makes, by name."""
 
+WITHOUT_TARGET = frozenset({"model", "total_variation", "divergence", "equivariance"})
+"""Losses that need no target."""
+
 FADING = 0.6
 """Weight of an iterate's loss over the next one's: early iterates are led, the last counts most."""
 

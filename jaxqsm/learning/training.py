@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,20 +22,29 @@ from jaxtyping import Array
 
 from jaxqsm.learning.adversarial import CriticState, CriticTraining
 from jaxqsm.learning.config import TrainingConfig
-from jaxqsm.learning.examples import Example, Examples
+from jaxqsm.learning.examples import Example, ExampleStream
 from jaxqsm.learning.losses import l2
-from jaxqsm.learning.objective import network_inputs, objective, on_valid_voxels, without_mean
-from jaxqsm.networks import build, load_network, save_weights
+from jaxqsm.learning.objective import (
+    WITHOUT_TARGET,
+    network_inputs,
+    objective,
+    on_valid_voxels,
+    without_mean,
+)
+from jaxqsm.learning.scan_examples import ScanExamples
+from jaxqsm.learning.simulated_examples import SimulatedExamples
+from jaxqsm.networks import as_network, build, load_network, read_notes, save_weights
 from jaxqsm.networks.blocks.layers import share_statistics
-
-VALIDATION_SEED = 10_000_019
-"""Added to a run's seed: the stream that validation draws from and training does not."""
+from jaxqsm.pretrained import checkpoint_path
 
 RELATIVE = ("inversion", "single_step", "denoising")
 """Tasks whose target is χ, which is known but for a constant."""
 
 AHEAD = 2
 """Batches that are made while the network works."""
+
+WEIGHTS = "weights.safetensors"
+"""Name of the file of weights in the folder of a run."""
 
 BATCH = "batch"
 """Axis of the devices that batches are split over."""
@@ -60,12 +70,15 @@ class Report(NamedTuple):
     Attributes:
         step: steps done.
         loss: of the last step.
-        validation: NRMSE, as a part of 1, of the averaged weights on the held-out examples.
+        learning_rate: of the last step.
+        validation: of the averaged weights on the held-out examples: NRMSE as a part of 1, or the loss where
+            no target is known.
         panels: input, prediction, target and error of one held-out example.
     """
 
     step: int
     loss: float
+    learning_rate: float
     validation: float | None = None
     panels: tuple[np.ndarray, ...] | None = None
 
@@ -75,23 +88,38 @@ def train(
     folder: Path,
     *,
     base: Path = Path(),
+    network: Any = None,
+    examples: ExampleStream | None = None,
     announce: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Report]:
     """Train, or go on from the last checkpoint in ``folder``; yields after every step.
 
-    Writes ``checkpoints/`` (Orbax), ``log.jsonl`` and, at the end and at each checkpoint,
-    ``weights.safetensors`` (the averaged weights). Data depend on the step's number alone, so a run that was
-    killed ends with the same weights as one that was not. Batches are split over all devices, each of which
-    works on its own examples and shares gradients and means of batch normalisation with the others.
+    Writes ``checkpoints/`` (Orbax), ``log.jsonl`` and ``weights.safetensors``, the averaged weights of the
+    best validation so far. Data depend on the step's number alone, so a run that was killed ends with the
+    same weights as one that was not. Batches are split over all devices, each of which works on its own
+    examples and shares gradients and means of batch normalisation with the others.
 
     Args:
         config: of the run.
         folder: of its files.
-        base: folder that ``config.start`` is relative to.
+        base: folder that ``config.start`` and ``config.data.scans`` are relative to.
+        network: a network of one's own, with its first weights: a :class:`~jaxqsm.networks.Network`, or any
+            Flax NNX module that is called with field, mask, geometry and weights, each with a batch axis.
+            Default: that of ``config.network``, which is otherwise only a name.
+        examples: a stream of one's own. Default: of ``config.data``.
         announce: called with what is going on where there is no step to show.
 
     Raises:
-        ValueError: the folder holds another run, the batch does not fit the devices, unknown names.
+        ValueError: the folder holds another run, the batch does not fit the devices, unknown names, scans
+            that are missing or at odds, losses that need a target where there is none, or a loss that is not
+            finite.
+
+    Example:
+        >>> from jaxqsm.learning import DataConfig
+        >>> data = DataConfig(scans="cosmos")
+        >>> config = TrainingConfig("unrolled", "inversion", steps=2000, start="learned", data=data)
+        >>> for report in train(config, Path("run")):  # doctest: +SKIP
+        ...     print(report.step, report.loss)
     """
     mesh = Mesh(np.array(jax.devices()), (BATCH,))
     if config.data.batch_size % len(jax.devices()):
@@ -99,21 +127,26 @@ def train(
             f"data.batch_size {config.data.batch_size} does not divide over {len(jax.devices())} devices"
         )
     _claim(folder, config)
-    network = build(config.network, config.options, seed=config.seed)
+    network = build(config.network, config.options, seed=config.seed) if network is None else network
+    network = as_network(network)
     if config.start is not None:
-        network, _ = load_network(base / config.start)
+        network, _ = load_network(checkpoint_path(config.start, base), network)
     share_statistics(network, BATCH)
     graph, parameters, others = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
-    optimiser = _optimiser(config)
+    optimiser, learning_rate = _optimiser(config)
     average = jax.tree.map(jnp.copy, parameters)  # of its own memory: both are donated
     critic_training = CriticTraining(config.learning_rate, config.seed) if config.adversarial > 0 else None
     critic = None if critic_training is None else critic_training.first()
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, critic)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     step = _step_function(graph, config, mesh, optimiser, critic_training)
-    start = network.start
-    validate = _validation(graph, config, start, announce)
-    examples = Examples(config.data, config.task, config.seed, start)
+    examples = _stream(config, network.start, base) if examples is None else examples
+    needing = set(config.losses) - WITHOUT_TARGET
+    if needing and not examples.has_target:
+        raise ValueError(f"losses {sorted(needing)} need maps of χ; use {', '.join(sorted(WITHOUT_TARGET))}")
+    for note in examples.notes:
+        announce(note)
+    validate = _validation(graph, config, examples, announce)
     spread = NamedSharding(mesh, PartitionSpec(BATCH))
     options = ocp.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=config.checkpoint_every)
     with ocp.CheckpointManager((folder / "checkpoints").resolve(), options=options) as checkpoints:
@@ -122,22 +155,37 @@ def train(
             plain = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(state))
             restored = checkpoints.restore(checkpoints.latest_step(), args=ocp.args.StandardRestore(plain))
             state = _restored(state, restored)
-        first = int(state.step)
+        first, best = int(state.step), _best(folder)
         started = time.monotonic()
         announce("compiling, and making the first patches")
         for number, batch in _ahead(examples, range(first, config.steps)):
             state, loss = step(state, jax.device_put(batch, spread))
             done = number + 1
             last = done == config.steps
-            report = Report(done, float(loss))
-            if done % config.validate_every == 0 or last:
+            report = Report(done, float(loss), float(learning_rate(number)))
+            if not math.isfinite(report.loss):
+                raise ValueError(
+                    f"{folder}: the loss is not finite at step {done}; use a lower learning_rate or clip in "
+                    "another folder (weights.safetensors, if there is one, holds the best weights before)"
+                )
+            if validate is not None and (done % config.validate_every == 0 or last):
                 error, panels = validate(state)
                 report = report._replace(validation=error, panels=panels)
                 _log(folder, report, time.monotonic() - started)
+                if error <= best:
+                    best = error
+                    _export(folder, config, state, report)
             if done % config.checkpoint_every == 0 or last:
                 checkpoints.save(done, args=ocp.args.StandardSave(_plain(state)), force=last)
-                _export(folder, config, state, report)
+                if validate is None:
+                    _export(folder, config, state, report)
             yield report
+
+
+def _stream(config: TrainingConfig, start: Callable[..., Any], base: Path) -> ExampleStream:
+    if config.data.scans is not None:
+        return ScanExamples(config.data, config.task, config.seed, start, base=base)
+    return SimulatedExamples(config.data, config.task, config.seed, start)
 
 
 def _step_function(
@@ -195,33 +243,36 @@ def _step_function(
     return jax.jit(step, donate_argnums=0)
 
 
-def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
+def _optimiser(config: TrainingConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
     warmup = min(config.warmup, config.steps // 2)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, warmup, config.steps, end_value=0.01 * config.learning_rate
     )
-    return optax.chain(
+    optimiser = optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay),
     )
+    return optimiser, schedule
 
 
 def _validation(
     graph: nnx.GraphDef,
     config: TrainingConfig,
-    start: Callable[..., Any] | None,
+    examples: ExampleStream,
     announce: Callable[[str], None],
-) -> Callable[[State], tuple[float, tuple[np.ndarray, ...]]]:
-    """Function that gives the mean NRMSE on the held-out examples, and panels of the first."""
+) -> Callable[[State], tuple[float, tuple[np.ndarray, ...]]] | None:
+    """Function that gives the mean error on the held-out examples, and panels of the first."""
+    if config.validation < 1:
+        return None
     announce(f"making {config.validation} examples for validation")
-    single = dataclasses.replace(config.data, batch_size=1, reuse=1, window=1)
-    examples = Examples(single, config.task, config.seed + VALIDATION_SEED, start)
-    held_out = [examples.batch(number) for number in range(config.validation)]
+    held_out = examples.held_out(config.validation)
 
     @jax.jit
     def score(average: nnx.State, others: nnx.State, example: Example) -> tuple[Array, Array]:
         network = nnx.merge(graph, average, others)
         network.eval()
+        if not examples.has_target:
+            return objective(network, example, config.losses, centred=False)
         out = network(*network_inputs(example))
         example = on_valid_voxels(network, example)
         target = example.target
@@ -244,7 +295,7 @@ def _validation(
     return validate
 
 
-def _ahead(examples: Examples, numbers: range) -> Iterator[tuple[int, Example]]:
+def _ahead(examples: ExampleStream, numbers: range) -> Iterator[tuple[int, Example]]:
     """Batches by number, the next ones being made in a thread."""
     with ThreadPoolExecutor(1) as pool:
         waiting: list[tuple[int, Future[Example]]] = []
@@ -286,9 +337,21 @@ def _claim(folder: Path, config: TrainingConfig) -> None:
 
 
 def _log(folder: Path, report: Report, seconds: float) -> None:
-    line = {"step": report.step, "loss": report.loss, "nrmse": report.validation, "seconds": seconds}
+    line = {
+        "step": report.step,
+        "loss": report.loss,
+        "learning_rate": report.learning_rate,
+        "validation": report.validation,
+        "seconds": seconds,
+    }
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
+
+
+def _best(folder: Path) -> float:
+    """Validation of the weights that an interrupted run has written."""
+    path = folder / WEIGHTS
+    return float(read_notes(path).get("validation", math.inf)) if path.exists() else math.inf
 
 
 def _export(folder: Path, config: TrainingConfig, state: State, report: Report) -> None:
@@ -298,6 +361,8 @@ def _export(folder: Path, config: TrainingConfig, state: State, report: Report) 
         "seed": str(config.seed),
         "training": json.dumps(dataclasses.asdict(config), sort_keys=True),
     }
-    path = folder / "weights.safetensors"
+    if report.validation is not None:
+        notes["validation"] = repr(report.validation)
+    path = folder / WEIGHTS
     weights = nnx.merge_state(state.average, state.others)
     save_weights(path, config.network, config.options, weights, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from flax import nnx
@@ -69,6 +70,22 @@ class Network(nnx.Module):
             NotImplementedError: the network gives a single image.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no standard deviation")
+
+
+class FunctionNetwork(Network):
+    """A function of field, mask, geometry and weights, or a Flax NNX module called alike, as a network."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *inputs: Any) -> Float[Array, "batch x y z"]:
+        """Call it."""
+        return self.function(*inputs)
+
+
+def as_network(network: Callable[..., Any]) -> Network:
+    """Wrap a module or function that is not a :class:`Network`, with the defaults of its methods."""
+    return network if isinstance(network, Network) else FunctionNetwork(network)
 
 
 def with_start(

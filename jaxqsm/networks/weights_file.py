@@ -28,26 +28,42 @@ def save_weights(
     partial.replace(path)
 
 
-def load_network(path: Path) -> tuple[Any, dict[str, str]]:
+def load_network(path: Path, network: Any = None) -> tuple[Any, dict[str, str]]:
     """Load the network of a weight file, and the file's notes.
+
+    Args:
+        path: of the file.
+        network: that the weights are of. Default: the one of the registry that the file names.
 
     Raises:
         ValueError: not a weight file of ours, or of another shape than its network.
     """
+    notes = read_notes(path)
+    with safe_open(path, framework="numpy") as file:
+        values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    options = json.loads(notes["options"])
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    try:
+        network = build(notes["network"], options) if network is None else network
+        return with_weights(network, values), notes
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Read the notes of a weight file: its network's name and options, and how it came to be.
+
+    Raises:
+        ValueError: not a weight file of ours.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             notes = dict(file.metadata() or {})
-            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
     if "network" not in notes:
         raise ValueError(f"{path}: does not say which network its weights are of")
-    options = json.loads(notes["options"])
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    try:
-        return with_weights(build(notes["network"], options), values), notes
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return notes
 
 
 def flat_weights(state: nnx.State) -> dict[str, Any]:

@@ -10,4 +10,5 @@ from jaxqsm.pretrained.learned_unwrapping import learned_unwrapping as learned_u
 from jaxqsm.pretrained.plug_and_play import plug_and_play as plug_and_play
 from jaxqsm.pretrained.qsmnet_plus import qsmnet_plus as qsmnet_plus
 from jaxqsm.pretrained.red import red as red
+from jaxqsm.pretrained.trained import checkpoint_path as checkpoint_path
 from jaxqsm.pretrained.trained import trained_network as trained_network

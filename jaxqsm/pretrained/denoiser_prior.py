@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tv
 from jaxqsm.networks.blocks.data_consistency import TYPICAL_FIELD, Measurement, at_unit_size, proximal_step
 from jaxqsm.physics import field_noise
+from jaxqsm.pretrained.trained import trained_network
 from jaxqsm.variational.common import referenced
 
 LEAST_NOISE = 1e-3
@@ -56,17 +58,41 @@ def beside_denoiser(
     return Denoising(data, start, jnp.maximum(noise, LEAST_NOISE), size / TYPICAL_FIELD)
 
 
-@partial(jax.jit, static_argnums=0)
-def alternate(graph: Any, state: nnx.State, scan: tuple[Any, ...], levels: Array, pulls: Array) -> Array:
+Denoiser = Callable[[Float[Array, "x y z"], Float[Array, ""]], Float[Array, "x y z"]]
+"""A denoiser of χ in ppm, of mean zero in the mask, with noise of a given standard deviation in ppm."""
+
+
+def prior_of(
+    checkpoint: str, denoiser: Denoiser | None, mask: Bool[Array, "x y z"], geometry: Geometry
+) -> Callable[..., Any]:
+    """Make a traceable denoiser: one's own, or the network of a checkpoint.
+
+    Raises:
+        ValueError: there are no such weights, or they are of another task.
+    """
+    if denoiser is not None:
+        return jax.tree_util.Partial(denoiser)
+    graph, state = trained_network(checkpoint, "denoising")
+    return jax.tree_util.Partial(_denoised, graph, state, mask, geometry)
+
+
+def _denoised(
+    graph: Any, state: nnx.State, mask: Array, geometry: Geometry, chi: Array, level: Array
+) -> Array:
+    scan = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, mask, geometry, level))
+    return nnx.merge(graph, state).denoise(*scan)[0]
+
+
+@jax.jit
+def alternate(denoise: Callable[..., Any], scan: tuple[Any, ...], levels: Array, pulls: Array) -> Array:
     """Alternate between denoising at falling levels and conjugate gradients towards the field."""
     local_field, mask, geometry, weights = scan
     given = beside_denoiser(local_field, mask, geometry, weights)
-    one = jax.tree.map(lambda leaf: leaf[None], (mask, geometry))
 
     @jax.checkpoint
     def step(chi: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         level, pull = now
-        denoised = nnx.merge(graph, state).denoise(referenced(chi, mask)[None], *one, level[None])[0]
+        denoised = denoise(referenced(chi, mask), level) * mask
         strength = pull * given.noise**2
         # χ agrees with the field already, the denoised one less so.
         solve = partial(proximal_step, max_iterations=SOLVER_ITERATIONS, start=chi)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -18,6 +21,7 @@ def learned(
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
     checkpoint: str = "learned",
+    network: Callable[..., Any] | None = None,
 ) -> Float[Array, "x y z"]:
     """Invert with an unrolled network between the physics of the scan (MoDL), from two TV inversions.
 
@@ -33,6 +37,9 @@ def learned(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote. Default ``"learned"``.
+        network: of one's own in place of the checkpoint's: a :class:`~jaxqsm.networks.Network`, or a Flax NNX
+            module or function of field, mask, geometry and weights, each with a batch axis. It has its
+            weights, or those of a ``checkpoint`` that is a path.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode; what goes through
@@ -52,6 +59,6 @@ def learned(
         >>> chi.shape
         (16, 16, 16)
     """
-    graph, parameters = trained_network(checkpoint, "inversion")
+    graph, parameters = trained_network(checkpoint, "inversion", network=network)
     chi = call(graph, "__call__", parameters, local_field, mask, geometry, confidence(weights, magnitude))
     return referenced(chi, jnp.asarray(mask))

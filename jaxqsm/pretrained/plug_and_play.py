@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.pretrained.denoiser_prior import alternate
-from jaxqsm.pretrained.trained import trained_network
+from jaxqsm.pretrained.denoiser_prior import Denoiser, alternate, prior_of
 from jaxqsm.variational.common import confidence
 
 
@@ -23,6 +22,7 @@ def plug_and_play(
     trust: float = 1.0,
     max_iterations: int = 12,
     checkpoint: str = "denoiser",
+    denoiser: Denoiser | None = None,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² / noise² + prior(χ), the prior being a denoiser (plug-and-play).
 
@@ -45,6 +45,9 @@ def plug_and_play(
         max_iterations: default 12.
         checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``denoising``. Default ``"denoiser"``.
+        denoiser: of one's own in place of the checkpoint's: a JAX function of χ in ppm, mean zero in the
+            mask, and the standard deviation of its noise in ppm, to χ; for a field whose root mean square is
+            0.02 ppm, to which all fields are brought.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. A pass of the network and about 130 real FFTs an
@@ -63,7 +66,7 @@ def plug_and_play(
         >>> chi.shape
         (16, 16, 16)
     """
-    graph, state = trained_network(checkpoint, "denoising")
+    denoise = prior_of(checkpoint, denoiser, mask, geometry)
     levels = jnp.geomspace(strongest, weakest, max_iterations)
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
-    return alternate(graph, state, scan, levels, trust / levels**2)
+    return alternate(denoise, scan, levels, trust / levels**2)

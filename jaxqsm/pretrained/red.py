@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.pretrained.denoiser_prior import alternate
-from jaxqsm.pretrained.trained import trained_network
+from jaxqsm.pretrained.denoiser_prior import Denoiser, alternate, prior_of
 from jaxqsm.variational.common import confidence
 
 
@@ -22,6 +21,7 @@ def red(
     trust: float = 1.0,
     max_iterations: int = 15,
     checkpoint: str = "denoiser",
+    denoiser: Denoiser | None = None,
 ) -> Float[Array, "x y z"]:
     """Invert by regularisation by denoising (RED), with a fixed-point iteration.
 
@@ -38,7 +38,7 @@ def red(
             0.02 ppm. Default 0.03.
         trust: as for :func:`~jaxqsm.pretrained.plug_and_play`.
         max_iterations: default 15.
-        checkpoint: as for :func:`~jaxqsm.pretrained.plug_and_play`.
+        checkpoint, denoiser: as for :func:`~jaxqsm.pretrained.plug_and_play`.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside.
@@ -55,7 +55,7 @@ def red(
         >>> chi.shape
         (16, 16, 16)
     """
-    graph, state = trained_network(checkpoint, "denoising")
+    denoise = prior_of(checkpoint, denoiser, mask, geometry)
     levels = jnp.full(max_iterations, level)
     scan = jnp.asarray(local_field), jnp.asarray(mask), geometry, confidence(weights, magnitude)
-    return alternate(graph, state, scan, levels, trust / levels**2)
+    return alternate(denoise, scan, levels, trust / levels**2)

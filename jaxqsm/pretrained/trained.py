@@ -10,27 +10,46 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxqsm.networks import load_network
+from jaxqsm.networks import as_network, load_network
 
 WEIGHTS = Path(__file__).with_name("weights")
 """Folder of the weight files, each beside the model card that says how it came to be."""
 
 
-def trained_network(checkpoint: str, *tasks: str) -> tuple[Any, Any]:
+def trained_network(checkpoint: str, *tasks: str, network: Any = None) -> tuple[Any, Any]:
     """Load graph and state of the network of a checkpoint.
 
     Args:
         checkpoint: name, or path that ends in ``.safetensors``.
         tasks: of which it must be.
+        network: of one's own, a module or function. The checkpoint is then a path, or else the network has
+            the weights already.
 
     Raises:
         ValueError: there are no such weights, or they are of another task.
     """
-    path = Path(checkpoint) if checkpoint.endswith(".safetensors") else WEIGHTS / f"{checkpoint}.safetensors"
+    if network is not None:
+        network = as_network(network)
+        if checkpoint.endswith(".safetensors"):
+            network, _ = load_network(Path(checkpoint), network)
+        network.eval()
+        return nnx.split(network)
+    path = checkpoint_path(checkpoint)
+    return _loaded(path, path.stat().st_mtime_ns, tasks)
+
+
+def checkpoint_path(checkpoint: str, base: Path = Path()) -> Path:
+    """Find the weight file of a checkpoint: one that comes with the package, or a path relative to ``base``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    own = checkpoint.endswith(".safetensors")
+    path = base / checkpoint if own else WEIGHTS / f"{checkpoint}.safetensors"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
         raise ValueError(f"checkpoint {checkpoint}: no such file, nor one of {names}")
-    return _loaded(path, path.stat().st_mtime_ns, tasks)
+    return path
 
 
 @functools.lru_cache

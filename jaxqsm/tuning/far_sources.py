@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import laplacian_symbol
@@ -19,7 +19,7 @@ STRENGTH = 0.02
 def field_of_far_sources(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],
-    corner: tuple[Array, ...],
+    corner: tuple[ArrayLike, ...],
     size: Shape,
     geometry: Geometry,
 ) -> Float[Array, "x y z"]:

@@ -8,14 +8,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from helpers import NetworkOf, relative_error
+from helpers import relative_error
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tikhonov
-from jaxqsm.learning import DataConfig, Examples, objective
+from jaxqsm.learning import DataConfig, SimulatedExamples, objective
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.objective import cycle, on_valid_voxels, without_mean
-from jaxqsm.networks import build
+from jaxqsm.networks import FunctionNetwork, build
 from jaxqsm.operators import erode
 from jaxqsm.physics import dipole_field, wrap_phase
 
@@ -23,7 +23,7 @@ DATA = DataConfig(shape=24, sources={"head": 1.0}, window=2, reuse=2, noise=(0.0
 
 
 def _example(task, number=0, **changes):
-    example = Examples(dataclasses.replace(DATA, **changes), task, seed=5)[number]
+    example = SimulatedExamples(dataclasses.replace(DATA, **changes), task, seed=5)[number]
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], example)
 
 
@@ -116,9 +116,13 @@ def test_a_cycle_asks_for_another_chi_than_that_of_the_data():
     def remembers(field, mask, geometry, magnitude):
         return example.target
 
-    assert float(cycle(NetworkOf(inverse), example)) < 0.7 * float(cycle(NetworkOf(remembers), example))
+    assert float(cycle(FunctionNetwork(inverse), example)) < 0.7 * float(
+        cycle(FunctionNetwork(remembers), example)
+    )
     other = example._replace(field=0 * example.field)
-    assert float(cycle(NetworkOf(inverse), other)) == pytest.approx(float(cycle(NetworkOf(inverse), example)))
+    assert float(cycle(FunctionNetwork(inverse), other)) == pytest.approx(
+        float(cycle(FunctionNetwork(inverse), example))
+    )
 
 
 @pytest.mark.slow

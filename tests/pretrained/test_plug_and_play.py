@@ -64,6 +64,25 @@ def test_recovers_chi_by_the_right_physics(scan, solve):
     )
 
 
+@pytest.mark.parametrize("solve", [plug_and_play, red])
+def test_a_denoiser_of_ones_own_is_used_as_ours_is(solve):
+    mask = jnp.asarray(ball((16, 16, 16), 6))
+    field = 0.02 * random.normal(random.key(0), mask.shape) * mask
+    network, _ = load_network(WEIGHTS / "denoiser.safetensors")
+    network.eval()
+
+    def same(chi, level):
+        one = jax.tree.map(lambda leaf: leaf[None], (chi, mask, GEOMETRY, level))
+        return network.denoise(*one)[0]
+
+    ours, theirs, other = (
+        solve(field, mask, GEOMETRY, max_iterations=2, denoiser=denoiser)
+        for denoiser in (None, same, lambda chi, level: 0.5 * chi)
+    )
+    np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    assert relative_error(other, ours, mask) > 0.1
+
+
 @pytest.mark.slow
 def test_a_field_without_noise_is_not_believed_to_the_last_digit(scan):
     """The pull along the magic-angle cone would vanish with the noise."""
