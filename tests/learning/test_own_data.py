@@ -8,13 +8,13 @@ import nibabel
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import ball, jaxqsm, relative_error, smooth_blobs
+from helpers import ball, jaxqsm, jaxqsm_here, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 from scans import save_nifti
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import InputError
-from jaxqsm.learning import DataConfig, ScanExamples, TrainingConfig, train
+from jaxqsm.learning import CONFIGS, DataConfig, ScanExamples, TrainingConfig, train
 from jaxqsm.networks import read_notes
 from jaxqsm.physics import dipole_field
 from jaxqsm.pretrained import learned
@@ -145,6 +145,8 @@ def test_a_module_of_ones_own_is_trained_on_ones_own_scans_and_inverts_with_the_
     kernel = load_file(path)["function.convolution.kernel"][..., 0, 0]
     column = chi[4, 4, 2:7] - chi[2, 2, 4]
     np.testing.assert_allclose(column[1:4], kernel[1, 1, ::-1], atol=1e-5)  # the response to a point
+    with pytest.raises(ValueError, match="another configuration"):
+        next(train(dataclasses.replace(config, seed=2), tmp_path / "run", network=first))
     with pytest.raises(ValueError, match="network 'own' is unknown"):
         learned(field, mask, GEOMETRY, checkpoint=str(path))
 
@@ -164,7 +166,7 @@ def test_the_weights_that_are_kept_are_those_of_the_best_validation(tmp_path):
     assert float(notes["validation"]) == min(errors)
 
 
-def test_the_command_trains_on_a_folder_of_fields_alone(tmp_path):
+def test_the_command_trains_on_fields_alone_and_says_what_is_wrong(tmp_path):
     _write(tmp_path / "scans", chi=False)
     (tmp_path / "c.toml").write_text(
         'network = "lpcnn"\ntask = "inversion"\nsteps = 2\nvalidation = 1\n'
@@ -174,8 +176,14 @@ def test_the_command_trains_on_a_folder_of_fields_alone(tmp_path):
     done = jaxqsm("train", "c.toml", "--data", "scans", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "fields alone: losses and validation compare with the field" in done.stderr
+    assert "holds the weights of step 2 of 2" in done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert list((tmp_path / "run").glob("events.out.tfevents*"))
     done = jaxqsm("train", "c.toml", "--data", "nowhere", "--out", "other", cwd=tmp_path)
     assert done.returncode == 2
     assert "nowhere: no such folder" in done.stderr
     assert "Traceback" not in done.stderr
+    done = jaxqsm_here("train", "nothing", "--out", tmp_path / "other")
+    assert done.returncode == 2
+    names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+    assert f"no such file; give a TOML file, or one of {names}" in done.stderr

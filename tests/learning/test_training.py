@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ball, jaxqsm, relative_error, smooth_blobs
+from helpers import ball, relative_error, smooth_blobs
 from safetensors.numpy import load_file
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tikhonov
-from jaxqsm.learning import CONFIGS, DataConfig, SimulatedExamples, TrainingConfig, read_config, train
+from jaxqsm.learning import DataConfig, SimulatedExamples, TrainingConfig, read_config, train
 from jaxqsm.learning.adversarial import CriticTraining
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
@@ -201,25 +201,6 @@ def test_eight_devices_train_as_one(tmp_path, network):
         # Normalisation takes a bias before it away: what its optimiser follows is rounding.
         if not name.endswith("convolution.bias"):
             np.testing.assert_allclose(eight[name], values, atol=1e-6, err_msg=name)
-
-
-def test_the_command_trains_and_says_what_is_wrong(tmp_path):
-    (tmp_path / "c.toml").write_text(SMALL.replace("batch_size = 8", "batch_size = 1"))
-
-    done = jaxqsm("train", "c.toml", "--out", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "validation" in done.stderr
-    assert (tmp_path / "run" / "weights.safetensors").exists()
-    assert list((tmp_path / "run").glob("events.out.tfevents*"))
-    done = jaxqsm("train", "nothing", "--out", "run", cwd=tmp_path)
-    assert done.returncode == 2
-    names = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
-    assert f"no such file; give a TOML file, or one of {names}" in done.stderr
-    assert "Traceback" not in done.stderr
-    (tmp_path / "c.toml").write_text(SMALL.replace("steps = 2", "steps = 3"))
-    done = jaxqsm("train", "c.toml", "--out", "run", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "another configuration" in done.stderr
 
 
 def test_losses_measure_what_they_say():
