@@ -31,11 +31,14 @@ from benchmarks.scoring import LONG, downhill
 from jaxqsm import Geometry
 from jaxqsm.evaluation.scans import tilted
 from jaxqsm.io import save_json
+from jaxqsm.learning import convert_weights, read_checkpoint
 from jaxqsm.methods import METHODS, Method
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline import box_around, cut
+from jaxqsm.pretrained import learned
 
 HEAD = Path(__file__).resolve().parents[2] / "shared" / "data" / "invivo_2016"
+SPINET = HEAD.parent / "reference_weights" / "spinet_qsm.pth"
 RECORD = RESULTS / "measured.json"
 MEASURED = "measured"
 """Label of the measured field."""
@@ -111,7 +114,18 @@ def _named(names: list[str], all_of_them: dict[str, Named]) -> dict[str, Named]:
 
 
 def _methods() -> list[Method]:
-    return [method for method in METHODS["inversion"].values() if method.name not in LONG]
+    ours = [method for method in METHODS["inversion"].values() if method.name not in LONG]
+    return [*ours, Method("inversion", "spinet_qsm", _spinet_qsm)]
+
+
+def _spinet_qsm(local_field: Array, mask: Array, geometry: Geometry) -> Array:
+    """SpiNet-QSM with its authors' weights, which were trained on COSMOS maps of other heads."""
+    return learned(local_field, mask, geometry, network=_published_spinet())
+
+
+@cache
+def _published_spinet() -> Any:
+    return convert_weights(read_checkpoint(SPINET), "spinet_qsm", {})
 
 
 def fields() -> dict[str, Callable[[], Field]]:
@@ -243,14 +257,14 @@ def _made_table(record: Mapping[str, Mapping[str, Cell]], size: int) -> str:
 def draw(record: Mapping[str, Mapping[str, Cell]], path: Path) -> None:
     """Draw the middle slice of the truth and of the best maps of the measured field, as PNG."""
     row = record.get(MEASURED, {})
-    given = measured()
+    given, methods = measured(), {method.name: method for method in _methods()}
     chosen = {name: min(cell, key=lambda choice: cell[choice]["nrmse"]) for name, cell in row.items()}
     names = sorted(row, key=lambda name: row[name][chosen[name]]["nrmse"])[:7]
     maps = {"COSMOS": given.truth}
     for name in names:
         scores = row[name][chosen[name]]
         options = {"weight": scores["weight"]} if "weight" in scores else {}
-        chi = METHODS["inversion"][name].function(given.field, given.mask, given.geometry, **options)
+        chi = methods[name].function(given.field, given.mask, given.geometry, **options)
         maps[f"{name}, {chosen[name]}: {scores['nrmse']:.1f} %"] = chi
     rows = -(-len(maps) // 4)
     figure = Figure(figsize=(13, 3.9 * rows), layout="constrained", facecolor="#111418")

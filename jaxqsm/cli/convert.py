@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections import ChainMap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from flax import nnx
 
@@ -39,9 +39,9 @@ def convert(
     out
         File to write, .safetensors.
     settings
-        Options of the network: OPTION=VALUE. Checkpoints leave out the standard deviations that networks
-        were trained with; if you know them, set chi_std and chi_mean (ppm), for qsmnet and modl_qsm field_std
-        and field_mean too.
+        Options of the network: OPTION=VALUE. Checkpoints leave out the means and standard deviations that
+        networks were trained with (chi_std …, ppm). Those of the authors are used where they are known; a
+        warning names the others.
     overwrite
         Replace the file.
     """
@@ -51,13 +51,15 @@ def convert(
         raise InputError(f"--out {out}: the name must end in .safetensors")
     refuse_existing([out], overwrite=overwrite)
     known = {f.name: Option(f.name, f.default) for f in dataclasses.fields(NETWORKS[network].config)}
-    options = {}
+    options: dict[str, Any] = dict(NETWORKS[network].published_statistics)
+    set_by_user = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in known:
             raise InputError(f"--set {setting}: needs OPTION=VALUE with one of {', '.join(known)}")
         try:
             options[name] = known[name].parse(text)
+            set_by_user.add(name)
         except ValueError as error:
             raise InputError(f"--set {setting}: {error}") from error
     try:
@@ -76,4 +78,11 @@ def convert(
     }
     with staging(out.parent) as folder:
         save_weights(folder / out.name, network, options, nnx.state(module), notes)
+    published = {k: v for k, v in NETWORKS[network].published_statistics.items() if k not in set_by_user}
+    if published:
+        values = ", ".join(f"{k} {v:g}" for k, v in published.items())
+        console.note(f"{values} ppm: statistics of the authors' training data")
+    if guessed := [name for name in NETWORKS[network].unknown_statistics if name not in set_by_user]:
+        values = ", ".join(f"{name} {known[name].default:g}" for name in guessed)
+        console.warn(f"{values} ppm: not known of the authors' training data; if you know them, pass --set")
     console.note(f"wrote {out}")

@@ -22,7 +22,8 @@ def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Ma
         weights: arrays by their published names, from :func:`~jaxqsm.learning.read_checkpoint`.
         network: one of :data:`CONVERTIBLE`.
         options: of the network's configuration. Published files leave out the means and standard deviations
-            that networks were trained with (``chi_std`` …): give them here.
+            that networks were trained with (``chi_std`` …). Default: the authors', where they are known
+            (:attr:`jaxqsm.networks.Family.published_statistics`).
 
     Raises:
         ValueError: unknown network, or weights of another.
@@ -34,7 +35,7 @@ def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Ma
         converted = read(PublishedWeights(weights))
     except KeyError as error:
         raise ValueError(f"not weights of {network}: {error.args[0]} is missing") from None
-    ours = build(network, options)
+    ours = build(network, {**NETWORKS[network].published_statistics, **options})
     # Scalars are stored as vectors of one by some.
     wanted = flat_weights(nnx.state(ours))
     shaped = {

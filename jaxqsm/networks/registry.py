@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from flax import nnx
@@ -33,8 +34,7 @@ class Family:
     @property
     def module(self) -> type[Network]:
         """The class of the network."""
-        path, _, name = self.path.rpartition(".")
-        return getattr(importlib.import_module(f"jaxqsm.networks.{path}"), name)
+        return getattr(self._file, self.path.rpartition(".")[2])
 
     @property
     def config(self) -> type:
@@ -44,8 +44,22 @@ class Family:
     @property
     def from_published(self) -> Callable[[PublishedWeights], Weights] | None:
         """Reader of the weights that the authors published; None where there is none."""
-        module = importlib.import_module(f"jaxqsm.networks.{self.path.rpartition('.')[0]}")
-        return vars(module).get("from_published")
+        return vars(self._file).get("from_published")
+
+    @property
+    def published_statistics(self) -> Mapping[str, float]:
+        """Options that the authors' weights go with and their files leave out, as far as they are known."""
+        return vars(self._file).get("PUBLISHED_STATISTICS", {})
+
+    @property
+    def unknown_statistics(self) -> tuple[str, ...]:
+        """Options of that kind whose value for the authors' weights is not known."""
+        names = (field.name for field in dataclasses.fields(self.config))
+        return tuple(n for n in names if n.endswith(("_mean", "_std")) and n not in self.published_statistics)
+
+    @property
+    def _file(self) -> ModuleType:
+        return importlib.import_module(f"jaxqsm.networks.{self.path.rpartition('.')[0]}")
 
 
 NETWORKS: Mapping[str, Family] = {

@@ -1,5 +1,6 @@
 """Published weights in our networks: the same images as PyTorch makes of them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,12 @@ import pytest
 import torch
 import twins
 from flax import nnx
-from helpers import ball, of_reference_data, relative_error, smooth_blobs
+from helpers import ball, jaxqsm_here, of_reference_data, relative_error, smooth_blobs
 
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tkd
 from jaxqsm.learning import convert_weights, read_checkpoint
-from jaxqsm.networks import build, load_network, measurement, parameter_count
+from jaxqsm.networks import build, load_network, measurement, parameter_count, read_notes
 from jaxqsm.physics import dipole_kernel
 
 SHAPE = (15, 16, 13)
@@ -68,7 +69,9 @@ def test_lpcnn_with_one_and_two_orientations(scan):
 def test_spinet_qsm(scan):
     mask, fields, geometries, kernels = scan
     twin = twins.randomise(twins.SpiNet(2, STD), 2)
-    ours = convert_weights(twins.published(twin), "spinet_qsm", {"blocks": 2, "chi_std": STD})
+    ours = convert_weights(
+        twins.published(twin), "spinet_qsm", {"blocks": 2, "chi_mean": 0.0, "chi_std": STD}
+    )
     ours.eval()
     geometry = jax.tree.map(lambda leaf: leaf[1:], geometries)
     out = ours(fields[1][None], mask[None], geometry)[0]
@@ -231,7 +234,7 @@ def test_published_spinet_reconstructs_a_field(tmp_path):
     command = [sys.executable, "-m", "jaxqsm"]
     convert = [*command, "convert-weights", SPINET, "--network", "spinet_qsm", "--out", weights]
     invert = [*command, "invert", tmp_path / "field.nii.gz", "--mask", tmp_path / "mask.nii.gz"]
-    invert += ["--method", "learned", "--set", f"weights={weights}", "--out", tmp_path / "chi.nii.gz"]
+    invert += ["--method", "learned", "--set", f"checkpoint={weights}", "--out", tmp_path / "chi.nii.gz"]
     for line in (convert, invert):
         done = subprocess.run([str(v) for v in line], capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr
@@ -244,6 +247,18 @@ def test_published_spinet_reconstructs_a_field(tmp_path):
 
     learned = error(np.asarray(nibabel.load(tmp_path / "chi.nii.gz").dataobj))
     assert learned < error(np.asarray(tkd(field, mask, geometry)))
+
+
+def test_statistics_of_the_authors_are_filled_in_and_others_are_named(tmp_path):
+    np.savez(tmp_path / "w.npz", **twins.published(twins.LPCNN(2, STD)))
+    command = "convert-weights", tmp_path / "w.npz", "--network", "lpcnn", "--set", "blocks=2"
+    for name, options, std in (("theirs", (), 0.0289), ("mine", ("chi_std=0.03", "chi_mean=0.001"), 0.03)):
+        done = jaxqsm_here(*command, *options, "--out", tmp_path / f"{name}.safetensors")
+        assert done.returncode == 0, done.stderr
+        kept = json.loads(read_notes(tmp_path / f"{name}.safetensors")["options"])
+        assert kept["chi_std"] == std
+        assert ("statistics of the authors' training data" in done.stderr) == (name == "theirs")
+        assert ("chi_mean 0 ppm: not known" in done.stderr) == (name == "theirs")
 
 
 @of_reference_data

@@ -16,6 +16,9 @@ from jaxqsm.networks.blocks.wide_residual import WideResidual
 from jaxqsm.networks.network import Network
 from jaxqsm.networks.published_weights import PublishedWeights, Weights
 
+PUBLISHED_STATISTICS = {"chi_std": 0.0289}
+"""ppm, mean and standard deviation of the authors' training data, which their weights go with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LPCNNConfig:

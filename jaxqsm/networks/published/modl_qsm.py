@@ -18,6 +18,9 @@ from jaxqsm.networks.published_weights import PublishedWeights, Weights
 KERAS_EPSILON, OURS = 1e-3, 1e-5
 """Added to variances in batch normalisation: by Keras, and here."""
 
+PUBLISHED_STATISTICS = {"chi_std": 0.0261, "field_std": 0.0041}
+"""ppm, mean and standard deviation of the authors' training data, which their weights go with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MoDLQSMConfig:

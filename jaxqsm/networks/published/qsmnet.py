@@ -17,6 +17,9 @@ from jaxqsm.networks.blocks.u_net import UNet
 from jaxqsm.networks.network import Network
 from jaxqsm.networks.published_weights import PublishedWeights, Weights
 
+PUBLISHED_STATISTICS = {"field_std": 0.0110, "chi_std": 0.0280}
+"""ppm, mean and standard deviation of the authors' training data, which their weights go with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class QSMnetConfig:

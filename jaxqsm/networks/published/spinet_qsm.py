@@ -20,6 +20,9 @@ from jaxqsm.solvers import conjugate_gradient
 SOFTNESS = 1e-6
 """ppm. |χ − z| is taken as at least this, where its power below zero would be infinite."""
 
+PUBLISHED_STATISTICS = {"chi_mean": -0.0027, "chi_std": 0.0289}
+"""ppm, mean and standard deviation of the authors' training data, which their weights go with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SpiNetQSMConfig:
