@@ -1,4 +1,4 @@
-"""``python -m benchmarks.accuracy [STAGE ...]``: every method on simulated scans, scored as QSM-CI does.
+"""``python -m benchmarks.accuracy [STAGE ...]``: every method on simulated scans, by the metrics of QSM-CI.
 
 The head phantom at 3 and 7 T, axial and 25° oblique, at 1 mm and 1 × 1 × 2 mm, with an SNR of 200 and 50: all
 sixteen; and the cylinders of the package ``qsm-forward``, whose field is that package's. Every method has its
@@ -56,7 +56,9 @@ STAGES = {
     "background": "Local field by background removal from the true total field",
     "single_step": "χ from the true total field in a single step",
 }
-COLUMNS = ("nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "core", "valid", "seconds")
+COLUMNS = (
+    "nrmse", "detrended_nrmse", "hfen", "xsim", "correlation", "slope", "core", "whole", "valid", "seconds",
+)  # fmt: skip
 READING = """## Reading
 
 - Inversions: `l1_qsm` and `medi` go before `tv`, as the one does not believe voxels that miss by much, and
@@ -113,7 +115,8 @@ def _write_pages() -> None:
         "# Every method on the head phantom and on cylinders\n\nMade by `python -m benchmarks.accuracy`, "
         f"with every method's defaults. NRMSE in percent. The first column is {REFERENCE}; the next four "
         "differ from it in one thing; mean and worst are those of all sixteen combinations. Methods are "
-        "sorted by the mean of what is run. All columns of the QSM-CI scorer for every scan: "
+        "sorted by the mean of what is run. Scored is the part of the mask that a method gives values for; "
+        "in the pages of the stages, `valid` says how much that is, and `whole` scores all of it. All columns: "
         + ", ".join(f"[{stage}]({stage}.md)" for stage in scores)
         + ". Empty cells are not run yet.\n"
     )
@@ -150,7 +153,8 @@ def _details(stage: str, scores: Scores) -> str:
         f"# {STAGES[stage]}",
         "",
         "Summary and reading: [results](results.md). `valid` is the part of the mask that a method gives "
-        "values for, which alone is scored; `core` is the NRMSE 6 mm within the mask; `seconds` include "
+        "values for (coverage), which alone is scored; `core` is the NRMSE 6 mm within the mask; `whole` "
+        "that in the whole mask, where voxels without a value count as zero, as QSM-CI scores; `seconds` include "
         "compilation, on one or two cores that did other work as well.",
     ]
     for label in (label for label in (*SCANS, CYLINDERS) if label in scores):

@@ -106,7 +106,9 @@ def stress(
                 with staging(unfinished.parent) as beside:
                     save_json(beside / unfinished.name, _with_outcomes(record, outcomes))
                 progress.advance(task)
-                shown = (f"{heading} {outcome.scores[s]:.2f}" for s, heading in SCORES[stage].items())
+                shown = (
+                    f"{heading} {outcome.scores.get(s, math.nan):.2f}" for s, heading in SCORES[stage].items()
+                )
                 # A line each, so that a log of a run without a terminal shows where it is.
                 console.note(
                     f"  {outcome.sweep:<12}{outcome.level:<7g}{outcome.method:<20} " + "  ".join(shown)

@@ -27,8 +27,19 @@ MAP_METHOD = "tv"
 
 SCORES = {
     "unwrapping": {"wrong_turns": "unwrapping errors %"},
-    "background": {"core": "NRMSE % in the core", "slope": "slope", "valid": "valid part"},
-    "single_step": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
+    "background": {
+        "core": "NRMSE % in the core",
+        "slope": "slope",
+        "valid": "coverage",
+        "whole": "NRMSE % in the whole mask",
+    },
+    "single_step": {
+        "nrmse": "NRMSE %",
+        "slope": "slope",
+        "xsim": "XSIM",
+        "valid": "coverage",
+        "whole": "NRMSE % in the whole mask",
+    },
     "inversion": {"nrmse": "NRMSE %", "slope": "slope", "xsim": "XSIM"},
     "uncertainty": {"coverage": "coverage %", "standard_deviation": "deviation %"},
 }
@@ -38,7 +49,7 @@ SCORES = {
 def score(
     method: Method, trial: Trial, options: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, float], float]:
-    """Score a method in its valid mask and time it, compilation included.
+    """Score a method in its valid mask and in the whole one, and time it, compilation included.
 
     Args:
         method: of one of the stages of :data:`SCORES`.
@@ -50,8 +61,9 @@ def score(
         multiples, where the commonest offset is none. For a standard deviation, of the map of
         :data:`MAP_METHOD`, the ``coverage`` of its nominal interval of 0.9 and its root mean square
         ``standard_deviation``, in percent of that of χ. For all others those of
-        :func:`jaxqsm.metrics.summary`, ``core``, the NRMSE :data:`DEPTH` within the mask, and ``valid``, the
-        part of the mask with values.
+        :func:`jaxqsm.metrics.summary` in the valid mask; ``core``, the NRMSE :data:`DEPTH` within the mask;
+        ``valid``, the part of the mask with values (coverage); and ``whole``, the NRMSE in the whole mask,
+        where voxels without a value count as zero, as QSM-CI scores.
     """
     mask, geometry = trial.mask, trial.geometry
     work, chi = work_of(method, trial, options)
@@ -65,13 +77,16 @@ def score(
     image, valid = MaskedVolume.of(found, mask)
     labels = None
     truth = trial.truth
+    whole = image * valid, truth * mask
     if method.stage != "background":
         # The mean is no error of χ, which has no absolute reference; the regional slope is that of χ.
         image, truth, labels = referenced(image, valid), referenced(truth, valid), trial.labels
+        whole = referenced(whole[0], mask), referenced(whole[1], mask)
     scores = metrics.summary(image, truth, valid, labels)
     core = erode(mask, DEPTH, geometry) & valid
     scores["core"] = float(metrics.nrmse(image * core, truth * core, core))
     scores["valid"] = float(valid.sum() / mask.sum())
+    scores["whole"] = float(metrics.nrmse(*whole, mask))
     return scores, seconds
 
 

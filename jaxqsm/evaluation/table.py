@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from jaxqsm.evaluation.scoring import SCORES
@@ -22,7 +23,7 @@ def sweep_tables(outcomes: Sequence[Outcome], stage: str = "inversion") -> str:
         found = {(o.level, o.method): o for o in outcomes if o.sweep == name}
         for level in sorted({level for level, _ in found}):
             cells = [
-                f"{found[level, m].scores[score]:{'.1f' if '%' in columns[score] else '.2f'}}"
+                f"{found[level, m].scores.get(score, math.nan):{'.1f' if '%' in columns[score] else '.2f'}}"
                 for m in methods
                 for score in columns
             ]

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import jaxqsm, relative_error
+from qsm_ci import qsm_eval
 
 from jaxqsm.cli import stress as stress_command
 from jaxqsm.evaluation import EVALUATION_SCANS, SWEEPS, Outcome, draw_sweeps, score, stress, sweep_tables
 from jaxqsm.evaluation.trial import make_trial
 from jaxqsm.io import InputError
 from jaxqsm.methods import Method, find_method
+from jaxqsm.operators import MaskedVolume, erode
 from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field
 from jaxqsm.simulation import Protocol
@@ -54,6 +56,19 @@ def test_a_method_that_halves_chi_scores_a_slope_of_one_half():
     for outcome in outcomes:
         assert outcome.scores["slope"] == pytest.approx(0.5, abs=1e-4)
         assert outcome.scores["nrmse"] == pytest.approx(50, abs=0.01)
+
+
+def test_voxels_without_a_value_count_as_zero_in_the_whole_mask_as_qsm_ci_scores():
+    trial = SWEEPS["snr"].trial(100.0, COARSE, "single_step")
+    inner = erode(trial.mask, 6.0, trial.geometry)
+    half = Method("single_step", "half", lambda *_: MaskedVolume(0.5 * trial.truth * inner, inner))
+    scores, _ = score(half, trial)
+    scan = (np.asarray(v) for v in (0.5 * trial.truth * inner, trial.truth, trial.mask))
+    theirs, _ = qsm_eval.score_arrays(*scan)
+    assert scores["whole"] == pytest.approx(theirs["nrmse"], rel=1e-3)
+    assert scores["valid"] == pytest.approx(theirs["coverage"], rel=2e-2)  # some χ are zero
+    assert scores["nrmse"] == pytest.approx(50, abs=0.01)
+    assert scores["whole"] > 60
 
 
 def test_reference_level_is_inverted_once(monkeypatch):
