@@ -116,7 +116,7 @@ def _write_pages() -> None:
         f"with every method's defaults. NRMSE in percent. The first column is {REFERENCE}; the next four "
         "differ from it in one thing; mean and worst are those of all sixteen combinations. Methods are "
         "sorted by the mean of what is run. Scored is the part of the mask that a method gives values for; "
-        "in the pages of the stages, `valid` says how much that is, and `whole` scores all of it. All columns: "
+        "in the pages of the stages, `valid` says how much that is, `whole` scores all of it. All columns: "
         + ", ".join(f"[{stage}]({stage}.md)" for stage in scores)
         + ". Empty cells are not run yet.\n"
     )
@@ -154,8 +154,8 @@ def _details(stage: str, scores: Scores) -> str:
         "",
         "Summary and reading: [results](results.md). `valid` is the part of the mask that a method gives "
         "values for (coverage), which alone is scored; `core` is the NRMSE 6 mm within the mask; `whole` "
-        "that in the whole mask, where voxels without a value count as zero, as QSM-CI scores; `seconds` include "
-        "compilation, on one or two cores that did other work as well.",
+        "that in the whole mask, where voxels without a value count as zero, as QSM-CI scores; `seconds` "
+        "include compilation, on one or two cores that did other work as well.",
     ]
     for label in (label for label in (*SCANS, CYLINDERS) if label in scores):
         lines += ["", f"## {label}", "", "| method | " + " | ".join(COLUMNS) + " |"]
