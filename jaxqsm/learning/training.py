@@ -163,13 +163,10 @@ def train(
             done = number + 1
             last = done == config.steps
             report = Report(done, float(loss), float(learning_rate(number)))
-            if not math.isfinite(report.loss):
-                raise ValueError(
-                    f"{folder}: the loss is not finite at step {done}; use a lower learning_rate or clip in "
-                    "another folder (weights.safetensors, if there is one, holds the best weights before)"
-                )
+            _require_finite(report.loss, "loss", done, folder)
             if validate is not None and (done % config.validate_every == 0 or last):
                 error, panels = validate(state)
+                _require_finite(error, "validation", done, folder)
                 report = report._replace(validation=error, panels=panels)
                 _log(folder, report, time.monotonic() - started)
                 if error <= best:
@@ -346,6 +343,14 @@ def _log(folder: Path, report: Report, seconds: float) -> None:
     }
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
+
+
+def _require_finite(value: float, what: str, step: int, folder: Path) -> None:
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{folder}: the {what} is not finite at step {step}; use a lower learning_rate or clip in "
+            f"another folder ({WEIGHTS}, if there is one, holds the best weights before)"
+        )
 
 
 def _best(folder: Path) -> float:

@@ -1,6 +1,7 @@
 """Scans and networks of one's own: patches obey the physics, and what was trained is used."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,20 @@ def test_the_weights_that_are_kept_are_those_of_the_best_validation(tmp_path):
     notes = read_notes(tmp_path / "run" / "weights.safetensors")
     assert int(notes["steps"]) == 1 + int(np.argmin(errors))
     assert float(notes["validation"]) == min(errors)
+
+
+def test_a_training_that_diverges_stops_and_keeps_what_was_good(tmp_path):
+    data = _write(tmp_path / "scans")
+    config = TrainingConfig(
+        "own", "inversion", steps=6, learning_rate=1e-3, validate_every=1, validation=1, data=data
+    )
+    good = list(train(config, tmp_path / "good", network=Own(nnx.Rngs(0))))
+    worse = dataclasses.replace(config, learning_rate=math.nan)
+    with pytest.raises(ValueError, match=r"the (loss|validation) is not finite at step \d; use a lower"):
+        list(train(worse, tmp_path / "bad", network=Own(nnx.Rngs(0))))
+    assert math.isfinite(good[-1].loss)
+    weights = tmp_path / "bad" / "weights.safetensors"
+    assert not weights.exists() or all(np.isfinite(v).all() for v in load_file(weights).values())
 
 
 def test_the_command_trains_on_fields_alone_and_says_what_is_wrong(tmp_path):
