@@ -503,3 +503,74 @@ class IQSMPlus(IQSM):
         for level in net.DecodeConvs:
             images = through(level, torch.cat([level.up(images), kept.pop()], dim=1))
         return net.FinalConv(images)
+
+
+def auto_qsm_weights(channels, depth, seed):
+    """By the names of Keras, in the order of the published layers."""
+    random = np.random.default_rng(seed)
+    widths = [channels * 2**level for level in range(depth + 1)]
+    pairs = [(a, b) for level, b in enumerate(widths) for a in ((widths[level - 1] if level else 1), b)]
+    pairs += [(a, b) for b in reversed(widths[:-1]) for a in (2 * b, b)]
+    weights = {}
+
+    def layer(kind, number, shape, out, gain):
+        name = f"{kind}_{number}/{kind}_{number}"
+        weights[f"{name}/kernel:0"] = (gain * random.standard_normal(shape)).astype(np.float32)
+        weights[f"{name}/bias:0"] = (0.1 * random.standard_normal(out)).astype(np.float32)
+
+    for number, (a, b) in enumerate(pairs):
+        layer("conv3d", number + 1, (3, 3, 3, a, b), b, (2 / (27 * a)) ** 0.5)
+    layer("conv3d", len(pairs) + 1, (1, 1, 1, channels, 1), 1, channels**-0.5)
+    for number, b in enumerate(reversed(widths[:-1])):
+        layer("conv3d_transpose", number + 1, (2, 2, 2, b, 2 * b), b, b**-0.5)
+    return weights
+
+
+def auto_qsm(weights, image, *, patch, middle, overlap):
+    """The published patches, one after another: each fades into what is there already."""
+    depth = sum("transpose" in name for name in weights) // 2
+
+    def layer(kind, number):
+        name = f"{kind}_{number}/{kind}_{number}"
+        return (torch.from_numpy(weights[f"{name}/{part}:0"]) for part in ("kernel", "bias"))
+
+    def convolve(images, number):
+        kernel, bias = layer("conv3d", number)
+        return functional.conv3d(images, kernel.permute(4, 3, 0, 1, 2), bias, padding=kernel.shape[0] // 2)
+
+    def network(images):
+        skips, number = [], 1
+        for level in range(depth + 1):
+            images = functional.max_pool3d(images, 2) if level else images
+            for _ in range(2):
+                images, number = torch.relu(convolve(images, number)), number + 1
+            skips.append(images)
+        for level in range(depth):
+            kernel, bias = layer("conv3d_transpose", level + 1)
+            images = functional.conv_transpose3d(images, kernel.permute(4, 3, 0, 1, 2), bias, stride=2)
+            images = torch.cat([images, skips[depth - 1 - level]], 1)
+            for _ in range(2):
+                images, number = torch.relu(convolve(images, number)), number + 1
+        return torch.tanh(convolve(images, number))
+
+    margin, stride = (patch - middle) // 2, middle - overlap
+    counts = [1 + max(int(np.ceil((n - middle) / stride)), 0) for n in image.shape]
+    lengths = [(count - 1) * stride + middle for count in counts]
+    around = [(margin, margin + length - n) for n, length in zip(image.shape, lengths, strict=True)]
+    wide = np.pad(image, around, mode="edge")
+    out, patches = np.zeros(lengths, np.float32), {}
+    fade = 1 - np.arange(overlap) / (overlap - 1)
+    for k, j, i in np.ndindex(counts[2], counts[1], counts[0]):
+        start = stride * i, stride * j, stride * k
+        seen = wide[tuple(slice(s, s + patch) for s in start)]
+        with torch.no_grad():
+            found = network(torch.from_numpy(seen)[None, None])[0, 0].numpy()
+        found = np.array(found[(slice(margin, margin + middle),) * 3])
+        for axis, before in enumerate([(i - 1, j, k), (i, j - 1, k), (i, j, k - 1)]):
+            if min(before) >= 0:
+                ours, theirs = np.moveaxis(found, axis, 0), np.moveaxis(patches[before], axis, 0)
+                w = fade[:, None, None]
+                ours[:overlap] = w * theirs[-overlap:] + (1 - w) * ours[:overlap]
+        patches[i, j, k] = found
+        out[tuple(slice(s, s + middle) for s in start)] = found
+    return out[tuple(slice(n) for n in image.shape)]

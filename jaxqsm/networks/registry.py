@@ -99,7 +99,11 @@ NETWORKS: Mapping[str, Family] = {
     "neumann": Family("published.neumann.Neumann", {"blocks": 1, "width": 8, "terms": 2}, physics=True),
     "sharqnet": Family("published.sharqnet.SHARQnet", {"channels": 4, "depth": 2}, task="background"),
     "bfrnet": Family("published.bfrnet.BFRnet", {"channels": 8}, task="background"),
-    "auto_qsm": Family("published.auto_qsm.AutoQSM", {"channels": 4, "depth": 2}, task="single_step"),
+    "auto_qsm": Family(
+        "published.auto_qsm.AutoQSM",
+        {"channels": 4, "depth": 2, "patch": 16, "middle": 8, "overlap": 2},
+        task="single_step",
+    ),
     "phu_net": Family("published.phu_net.PHUNet", {"channels": 4}, task="unwrapping"),
     "nextqsm": Family(
         "published.nextqsm.NeXtQSM",

@@ -210,6 +210,7 @@ def test_nextqsm_from_its_two_files(tmp_path):
         ("iqsm", lambda: twins.IQSM(16, 4), 4_305_409),
         ("iqsm_plus", lambda: twins.IQSMPlus(16, 4), 4_347_780),
         ("nextqsm", None, 38_907_368),
+        ("auto_qsm", None, sum(v.size for v in twins.auto_qsm_weights(16, 3, 0).values())),
     ],
 )
 def test_sizes_are_the_published_ones(name, twin, count):
@@ -247,6 +248,25 @@ def test_published_spinet_reconstructs_a_field(tmp_path):
 
     learned = error(np.asarray(nibabel.load(tmp_path / "chi.nii.gz").dataobj))
     assert learned < error(np.asarray(tkd(field, mask, geometry)))
+
+
+def test_auto_qsm_patch_by_patch(tmp_path):
+    """In corners where three patches fade the published order counts: there ours is their product."""
+    sizes = {"patch": 16, "middle": 8, "overlap": 4}
+    weights = twins.auto_qsm_weights(4, 2, 5)
+    ours = convert_weights(weights, "auto_qsm", {"channels": 4, "depth": 2, "total_std": 1.0, **sizes})
+    image = np.random.default_rng(0).standard_normal((19, 8, 7)).astype(np.float32)
+    image -= image.mean()
+    mask = jnp.ones((1, *image.shape), bool)
+    _close(ours(jnp.asarray(image)[None], mask)[0], torch.from_numpy(twins.auto_qsm(weights, image, **sizes)))
+    wide = np.random.default_rng(1).standard_normal((12, 12, 12)).astype(np.float32)
+    wide -= wide.mean()
+    out = np.asarray(ours(jnp.asarray(wide)[None], jnp.ones((1, 12, 12, 12), bool))[0])
+    alone = [*range(4), *range(8, 12)]  # along two axes no patch fades
+    for axis in range(3):
+        part = np.ix_(*(range(12) if a == axis else alone for a in range(3)))
+        theirs = twins.auto_qsm(weights, wide, **sizes)
+        np.testing.assert_allclose(out[part], theirs[part], atol=1e-4 * np.ptp(theirs))
 
 
 def test_statistics_of_the_authors_are_filled_in_and_others_are_named(tmp_path):
