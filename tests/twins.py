@@ -400,15 +400,15 @@ class Named(nn.Module):
 
 
 class IQSM(nn.Module):
-    def __init__(self, channels, depth):
+    def __init__(self, channels, depth, filters=15):
         super().__init__()
         widths = [channels * 2**level for level in range(depth)]
         self.LoT_Layer = nn.Module()
-        for name, count in (("conv_x", 1), ("conv_y", 15)):
+        for name, count in (("conv_x", 1), *([("conv_y", filters)] if filters else [])):
             setattr(self.LoT_Layer, name, nn.Parameter(torch.zeros(count, 1, 3, 3, 3)))
         net = self.Unet = nn.Module()
         net.EncodeConvs = nn.ModuleList(
-            [Named(EncodeConv=_twice(a, b, b)) for a, b in zip([16, *widths], widths, strict=False)]
+            [Named(EncodeConv=_twice(a, b, b)) for a, b in zip([1 + filters, *widths], widths, strict=False)]
         )
         net.MidConv1 = Named(MidConv=_twice(widths[-1], 2 * widths[-1], widths[-1]))
         net.DecodeConvs = nn.ModuleList()
@@ -430,7 +430,8 @@ class IQSM(nn.Module):
             return inner * mask / (field_strength * echo_time) * 0.06
 
         first = wrap_free(self.LoT_Layer.conv_x)
-        images = torch.cat([first, wrap_free(self.LoT_Layer.conv_y)], dim=1)
+        learned = [wrap_free(self.LoT_Layer.conv_y)] if hasattr(self.LoT_Layer, "conv_y") else []
+        images = torch.cat([first, *learned], dim=1)
         return (self.body(images, *direction) + first) / 4
 
     def body(self, images):

@@ -34,8 +34,9 @@ def convert(
     ----------
     checkpoints
         PyTorch state_dict (.pth, .pt; needs PyTorch), the .index of a TensorFlow checkpoint (needs
-        TensorFlow), Keras weights (.h5; needs h5py), .safetensors, or .npz. For nextqsm two: that of the
-        background's network and that of the variational network.
+        TensorFlow), Keras weights (.h5; needs h5py), .safetensors, .npz or .npy. For nextqsm two checkpoints
+        of TensorFlow, of the background's network and of the variational network; or both as .weights.h5, and
+        lambdas.npy.
     out
         File to write, .safetensors.
     settings
@@ -51,15 +52,13 @@ def convert(
         raise InputError(f"--out {out}: the name must end in .safetensors")
     refuse_existing([out], overwrite=overwrite)
     known = {f.name: Option(f.name, f.default) for f in dataclasses.fields(NETWORKS[network].config)}
-    options: dict[str, Any] = dict(NETWORKS[network].published_statistics)
-    set_by_user = set()
+    options: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name not in known:
             raise InputError(f"--set {setting}: needs OPTION=VALUE with one of {', '.join(known)}")
         try:
             options[name] = known[name].parse(text)
-            set_by_user.add(name)
         except ValueError as error:
             raise InputError(f"--set {setting}: {error}") from error
     try:
@@ -77,12 +76,12 @@ def convert(
         "sha256": " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoints),
     }
     with staging(out.parent) as folder:
-        save_weights(folder / out.name, network, options, nnx.state(module), notes)
-    published = {k: v for k, v in NETWORKS[network].published_statistics.items() if k not in set_by_user}
+        save_weights(folder / out.name, network, dataclasses.asdict(module.config), nnx.state(module), notes)
+    published = {k: v for k, v in NETWORKS[network].published_statistics.items() if k not in options}
     if published:
         values = ", ".join(f"{k} {v:g}" for k, v in published.items())
         console.note(f"{values} ppm: statistics of the authors' training data")
-    if guessed := [name for name in NETWORKS[network].unknown_statistics if name not in set_by_user]:
+    if guessed := [name for name in NETWORKS[network].unknown_statistics if name not in options]:
         values = ", ".join(f"{name} {known[name].default:g}" for name in guessed)
         console.warn(f"{values} ppm: not known of the authors' training data; if you know them, pass --set")
     console.note(f"wrote {out}")

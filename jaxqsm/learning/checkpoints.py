@@ -16,8 +16,8 @@ def read_checkpoint(path: Path) -> Weights:
 
     Args:
         path: a PyTorch ``state_dict`` (.pth, .pt, .pkl; needs PyTorch), the .index file of a TensorFlow
-            checkpoint beside its data (needs TensorFlow), weights of Keras (.h5; needs h5py), .safetensors or
-            .npz.
+            checkpoint beside its data (needs TensorFlow), weights of Keras (.h5; needs h5py), .safetensors,
+            .npz, or .npy (one array, named as the file).
 
     Raises:
         ValueError: no such file, a library is needed and missing, or a file of another kind.
@@ -25,6 +25,13 @@ def read_checkpoint(path: Path) -> Weights:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     return READERS.get(path.suffix, _torch)(path)
+
+
+def _npy(path: Path) -> Weights:
+    try:
+        return {path.stem: np.load(path)}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as .npy ({error})") from error
 
 
 def _npz(path: Path) -> Weights:
@@ -99,6 +106,7 @@ def _torch(path: Path) -> Weights:
 
 
 READERS: Mapping[str, Callable[[Path], Weights]] = {
+    ".npy": _npy,
     ".npz": _npz,
     ".safetensors": _safetensors,
     ".h5": _keras,

@@ -31,11 +31,13 @@ def convert_weights(weights: Mapping[str, np.ndarray], network: str, options: Ma
     read = NETWORKS[network].from_published if network in NETWORKS else None
     if read is None:
         raise ValueError(f"weights of {network!r} cannot be converted; known are {', '.join(CONVERTIBLE)}")
+    family, named = NETWORKS[network], PublishedWeights(weights)
     try:
-        converted = read(PublishedWeights(weights))
+        converted = read(named)
+        told = family.published_options(named)
     except KeyError as error:
         raise ValueError(f"not weights of {network}: {error.args[0]} is missing") from None
-    ours = build(network, {**NETWORKS[network].published_statistics, **options})
+    ours = build(network, {**family.published_statistics, **told, **options})
     # Scalars are stored as vectors of one by some.
     wanted = flat_weights(nnx.state(ours))
     shaped = {

@@ -46,6 +46,11 @@ class Family:
         """Reader of the weights that the authors published; None where there is none."""
         return vars(self._file).get("from_published")
 
+    def published_options(self, named: PublishedWeights) -> Mapping[str, Any]:
+        """Read options from the authors' file, as far as it tells them."""
+        read = vars(self._file).get("published_options")
+        return {} if read is None else read(named)
+
     @property
     def published_statistics(self) -> Mapping[str, float]:
         """Options that the authors' weights go with and their files leave out, as far as they are known."""

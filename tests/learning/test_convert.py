@@ -200,6 +200,28 @@ def test_nextqsm_from_its_two_files(tmp_path):
     _close(ours(jnp.asarray(total[box])[None], mask[box][None], batch)[0], chi[box])
 
 
+def test_nextqsm_from_files_of_keras(tmp_path):
+    """The same network as from TensorFlow's; the names are those that Keras 3.15 wrote."""
+    weights = twins.nextqsm_weights(4, (2, 1), (0.001, 0.002), 6)
+    with h5py.File(tmp_path / "b.weights.h5", "w") as b, h5py.File(tmp_path / "v.weights.h5", "w") as v:
+        for name, value in weights.items():
+            if "lambdas" in name:
+                continue
+            file, path = (v, "layers/u_net/") if name.startswith("nets/") else (b, "")
+            part, *number, _, _, variable = name.removesuffix(twins.OBJECT).removeprefix("nets/").split("/")
+            layer = f"cnn_{number[0]}/" if number and number[0] != "0" else "cnn/" if number else ""
+            kind = "conv3d_transpose" if part == "decoder" else "conv3d"
+            path += f"{part}/{layer}layers/{kind}/vars/{('kernel', 'bias').index(variable)}"
+            file[path] = value
+    np.save(tmp_path / "lambdas.npy", np.array([0.001, 0.002], np.float32))
+    options = {"channels": 4, "background_depth": 2, "depth": 1, "iterations": 2}
+    files = [read_checkpoint(tmp_path / name) for name in ("b.weights.h5", "v.weights.h5", "lambdas.npy")]
+    ours = convert_weights({**files[0], **files[1], **files[2]}, "nextqsm", options)
+    theirs = convert_weights(weights, "nextqsm", options)
+    for one, other in zip(*(jax.tree.leaves(nnx.state(n)) for n in (ours, theirs)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("name", "twin", "count"),
     [
@@ -267,6 +289,24 @@ def test_auto_qsm_patch_by_patch(tmp_path):
         part = np.ix_(*(range(12) if a == axis else alone for a in range(3)))
         theirs = twins.auto_qsm(weights, wide, **sizes)
         np.testing.assert_allclose(out[part], theirs[part], atol=1e-4 * np.ptp(theirs))
+
+
+def test_the_first_release_of_iqsm_has_its_laplacian_fixed_and_keeps_the_u_net_alone(tmp_path):
+    twin = twins.randomise(twins.IQSM(4, 2, filters=0), 5)
+    fixed = np.array([-44 / 13, 3 / 13, 3 / 26, 1 / 13], np.float32)[np.abs(np.indices((3, 3, 3)) - 1).sum(0)]
+    twin.LoT_Layer.conv_x.data = torch.from_numpy(fixed)[None, None]
+    kept = {n: v for n, v in twins.published(twin).items() if "LoT_Layer" not in n}
+    np.savez(tmp_path / "first.npz", **{n.removeprefix("Unet."): v for n, v in kept.items()})
+    done = jaxqsm_here("convert-weights", tmp_path / "first.npz", "--network", "iqsm", "--set", "channels=4",
+        "depth=2", "--out", tmp_path / "iqsm.safetensors")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, _ = load_network(tmp_path / "iqsm.safetensors")
+    ours.eval()
+    phase = np.random.default_rng(0).uniform(-np.pi, np.pi, (1, 12, 16, 20)).astype(np.float32)
+    mask = np.asarray(ball(phase.shape[1:], 6))[None]
+    out = ours.from_phase(jnp.asarray(phase), jnp.asarray(mask), Acquisition((0.015,), 7.0))
+    theirs = twin(torch.from_numpy(phase)[None], torch.from_numpy(mask.astype(np.float32))[None], 0.015, 7.0)
+    _close(out[0], theirs[0, 0] * torch.from_numpy(mask[0]))
 
 
 def test_statistics_of_the_authors_are_filled_in_and_others_are_named(tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -30,7 +31,7 @@ class IQSMConfig:
     Attributes:
         channels: of the first level; each deeper one has twice as many. Default 16.
         depth: number of halvings. Default 4.
-        filters: learned filters beside the Laplacian. Default 15.
+        filters: learned filters beside the Laplacian. Default 15; 0 as in the first release.
         echo_time, field_strength: s and T, of the phase that a total field is turned into where the network
             is given one. Defaults 0.02 and 3.
     """
@@ -128,6 +129,11 @@ def _laplacian() -> Array:
 def phase_filters(named: PublishedWeights) -> tuple[str, Weights]:
     """Read the prefix of the U-Net's weights, and the filters before it."""
     prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
+    if not any(name.endswith("conv_y") for name in named.weights):
+        laplacian = np.asarray(_laplacian())[
+            ..., None, None
+        ]  # fixed: the first release keeps the U-Net alone
+        return prefix, {"laplacian": laplacian, "filters": np.zeros((3, 3, 3, 1, 0), np.float32)}
     layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
     return prefix, {
         "laplacian": named.weights[f"{layer}conv_x"].transpose(2, 3, 4, 1, 0),
@@ -135,8 +141,13 @@ def phase_filters(named: PublishedWeights) -> tuple[str, Weights]:
     }
 
 
+def published_options(named: PublishedWeights) -> dict[str, int]:
+    """Read how many filters the authors' file has."""
+    return {"filters": phase_filters(named)[1]["filters"].shape[-1]}
+
+
 def from_published(named: PublishedWeights) -> Weights:
-    """Read the weights of the authors' PyTorch file (sunhongfu/deepMRI)."""
+    """Read the weights of the authors' PyTorch file (sunhongfu/deepMRI), of either release."""
     prefix, found = phase_filters(named)
 
     def twice(theirs: str, ours: str) -> Weights:

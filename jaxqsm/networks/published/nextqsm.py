@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.layers import centre_padded, centre_unpadded
 from jaxqsm.networks.blocks.strided_u_net import StridedUNet
 from jaxqsm.networks.network import Network
-from jaxqsm.networks.published_weights import PublishedWeights, Weights
+from jaxqsm.networks.published_weights import OBJECT, PublishedWeights, Weights
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 
 
@@ -110,8 +112,19 @@ def _norm(images: Float[Array, "batch x y z"]) -> Float[Array, batch]:
     return jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3)) + 1e-20)
 
 
+KERAS = re.compile(
+    r"(?P<net>(?:.*/)?(?:u_net|nets)/)?(?:.*/)?(?P<part>encoder|decoder|last_conv)"
+    r"(?:/cnn(?:_(?P<number>\d+))?)?/.*vars/(?P<variable>[01])"
+)
+"""Names of variables in files of Keras 3, which number equal layers in the order in which they were made."""
+
+
 def from_published(named: PublishedWeights) -> Weights:
-    """Read the two files of QSMxT/NeXtQSM (TensorFlow): background removal, and ``nets``."""
+    """Read the files of QSMxT/NeXtQSM: background removal, and ``nets``.
+
+    Either two checkpoints of TensorFlow, or two of Keras (``.weights.h5``) and ``lambdas.npy``.
+    """
+    named = PublishedWeights({**named.weights, **_as_objects(named.weights)})
 
     def layer(theirs: str, ours: str, *, transposed: bool = False) -> Weights:
         kernel = named.object(f"{theirs}/parts/0/kernel")
@@ -132,3 +145,17 @@ def from_published(named: PublishedWeights) -> Weights:
     while named.has_object(f"lambdas/{len(strengths)}"):
         strengths.append(named.object(f"lambdas/{len(strengths)}"))
     return found | {"strengths": np.stack(strengths)}
+
+
+def _as_objects(weights: Mapping[str, np.ndarray]) -> Weights:
+    """Variables of Keras by the names that TensorFlow gives the same objects."""
+    found: Weights = {}
+    for name, value in weights.items():
+        if match := KERAS.fullmatch(name):
+            place = "" if match["part"] == "last_conv" else f"/{match['number'] or 0}"
+            variable = ("kernel", "bias")[int(match["variable"])]
+            net = "nets/" if match["net"] else ""
+            found[f"{net}{match['part']}{place}/parts/0/{variable}{OBJECT}"] = value
+    if "lambdas" in weights:
+        found |= {f"lambdas/{n}{OBJECT}": value for n, value in enumerate(np.ravel(weights["lambdas"]))}
+    return found
