@@ -74,13 +74,14 @@ class LPCNN(Denoiser):
         self.alpha = nn.Parameter(torch.tensor([2.5]))
 
     def forward(self, fields, kernels, mask):
-        chi = torch.zeros_like(fields[0])
-        for _ in range(3):
-            for field, kernel in zip(fields, kernels, strict=True):
-                pull = filtered(field, kernel) - filtered(chi, kernel**2)
-                update = self.alpha * pull
-                total = update if field is fields[0] else total + update
-            chi = chi + total
+        """In the published code the estimate is changed in place, so each orientation sees the last one's."""
+        scans = list(zip(fields, kernels, strict=True))
+        for number in range(3):
+            if number == 0:
+                chi = sum(self.alpha * filtered(field, kernel) for field, kernel in scans)
+            else:
+                for field, kernel in scans:
+                    chi = chi + self.alpha * (filtered(field, kernel) - filtered(chi, kernel**2))
             chi = mask * self.std * self.gen((mask * chi / self.std)[None, None])[0, 0]
         return chi
 

@@ -42,14 +42,18 @@ class LPCNNConfig:
 
 
 class LPCNN(Network):
-    """χ ← denoiser(χ + step · Σ D (field − Dχ)), the sum being over orientations; from χ = 0.
+    """χ ← denoiser(χ + step · D (field − Dχ)), from χ = 0.
+
+    With several orientations the first step is the sum of theirs; from then on one is taken after another, as
+    in the published code, where each is made of what the one before left.
 
     Args:
         config: its size.
         rngs: random state.
 
     References:
-        Lai, Aggarwal, van Zijl, Li & Sulam 2020, MICCAI, doi:10.1007/978-3-030-59713-9_13.
+        Lai, Aggarwal, van Zijl, Li & Sulam 2020, MICCAI, doi:10.1007/978-3-030-59713-9_13; its code,
+        Sulam-Group/LPCNN.
     """
 
     def __init__(self, config: LPCNNConfig = LPCNNConfig(), *, rngs: nnx.Rngs) -> None:
@@ -85,21 +89,19 @@ class LPCNN(Network):
         config, inside = self.config, mask.astype(local_fields.dtype)
         each = jax.vmap(measurement, in_axes=(0, None, 0))
         data = jax.vmap(each)(local_fields, mask, geometries)
-        chi = jnp.zeros_like(inside)
-        for _ in range(config.iterations):
-            chi = chi + self.step[...] * jax.vmap(_pull)(chi, data)
+        chi = self.step[...] * jnp.sum(jax.vmap(jax.vmap(lambda d: d.predict(d.field)))(data), axis=1)
+        for number in range(config.iterations):
+            for which in range(local_fields.shape[1] if number else 0):
+                one = jax.tree.map(lambda leaf, which=which: leaf[:, which], data)
+                chi = chi + self.step[...] * jax.vmap(_pull)(chi, one)
             standard = inside * (chi - config.chi_mean) / config.chi_std
             chi = inside * (self.denoiser(standard[..., None])[..., 0] * config.chi_std + config.chi_mean)
         return chi
 
 
 def _pull(chi: Array, data: Measurement) -> Array:
-    """Σ D field − D² χ over orientations. D² is one filter: the field is not cut in between."""
-
-    def one(data: Measurement) -> Array:
-        return data.predict(data.field) - data.filter(chi, data.kernel**2)
-
-    return jnp.sum(jax.vmap(one)(data), axis=0)
+    """D field − D² χ. D² is one filter: the field is not cut in between."""
+    return data.predict(data.field) - data.filter(chi, data.kernel**2)
 
 
 def from_published(named: PublishedWeights) -> Weights:
