@@ -117,23 +117,16 @@ def star(given: Problem, iterations: int) -> np.ndarray:
     return referenced(strong + _total_variation_admm(rest, rest.linear(), 3e-4, iterations), given.mask)
 
 
-def _mean(half: np.ndarray, shape: Shape) -> float:
-    """Mean over all frequencies of an even function on the half spectrum."""
-    again = half[..., 1 : half.shape[-1] - (1 - shape[-1] % 2)]
-    return (half.sum(dtype=np.float64) + again.sum(dtype=np.float64)) / np.prod(shape)
-
-
 def tkd(given: Problem, iterations: int) -> np.ndarray:
     """Division by the kernel, bounded; no iteration."""
     kernel = given.kernel
-    back = 1 / np.where(kernel < 0, np.minimum(kernel, -0.19), np.maximum(kernel, 0.19))
-    return _filtered(given, back / _mean(kernel * back, given.shape))
+    return _filtered(given, 1 / np.where(kernel < 0, np.minimum(kernel, -0.19), np.maximum(kernel, 0.19)))
 
 
 def tsvd(given: Problem, iterations: int) -> np.ndarray:
     """Division by the kernel where it is strong; no iteration."""
     kept = np.abs(given.kernel) > 0.1
-    return _filtered(given, np.where(kept, 1 / np.where(kept, given.kernel, 1), 0) / _mean(kept, given.shape))
+    return _filtered(given, np.where(kept, 1 / np.where(kept, given.kernel, 1), 0))
 
 
 def tikhonov(given: Problem, iterations: int) -> np.ndarray:

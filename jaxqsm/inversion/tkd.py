@@ -21,7 +21,7 @@ def tkd(
     geometry: Geometry,
     *,
     threshold: float = 0.19,
-    scale_correction: bool = True,
+    scale_correction: bool = False,
 ) -> Float[Array, "x y z"]:
     """Divide the spectrum of the field by the dipole kernel D, bounded away from zero.
 
@@ -35,7 +35,8 @@ def tkd(
         geometry: voxel size and field direction.
         threshold: smallest divisor; default 0.19 (2/3 of the way to noise-free, as published).
         scale_correction: divide by the mean of D times the bounded inverse, which undoes the
-            systematic underestimation. Default true.
+            systematic underestimation of an even spectrum. Default false: a brain's is not even, χ comes out
+            too strong, and noise with it (``results/measured.md``).
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Two real FFTs. Differentiable.

@@ -21,7 +21,7 @@ def tsvd(
     geometry: Geometry,
     *,
     threshold: float = 0.1,
-    scale_correction: bool = True,
+    scale_correction: bool = False,
 ) -> Float[Array, "x y z"]:
     """Divide the spectrum of the field by the dipole kernel D, and leave out where |D| < threshold.
 
@@ -35,7 +35,7 @@ def tsvd(
         geometry: voxel size and field direction.
         threshold: smallest divisor; default 0.1, as published.
         scale_correction: divide by the part of the spectrum that is kept, which undoes the systematic
-            underestimation. Default true.
+            underestimation of an even spectrum. Default false, as for :func:`tkd`.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Two real FFTs. Differentiable.
