@@ -55,7 +55,7 @@ def bootstrap(
         >>> from jaxqsm.inversion import tkd
         >>> mask = jnp.ones((8, 8, 8), bool)
         >>> noise = jnp.full(mask.shape, 1e-3)
-        >>> bootstrap(tkd, 0 * noise, mask, Geometry(), noise, jax.random.key(0)).deviation.shape
+        >>> bootstrap(tkd, 0 * noise, mask, Geometry(), noise, key=jax.random.key(0)).mean.shape
         (8, 8, 8)
 
     References:

@@ -62,7 +62,7 @@ def deep_ensemble(
 
     Example:
         >>> found = deep_ensemble(field, mask, geometry)  # doctest: +SKIP
-        >>> sure = jnp.abs(found.mean) > 2 * found.deviation  # doctest: +SKIP
+        >>> sure = jnp.abs(found.mean) > 2 * found.standard_deviation  # doctest: +SKIP
 
     Example:
         >>> import jax

@@ -54,7 +54,7 @@ def noise_propagation(
         >>> from jaxqsm.inversion import tkd
         >>> mask = jnp.ones((8, 8, 8), bool)
         >>> noise = jnp.full(mask.shape, 1e-3)
-        >>> deviation = noise_propagation(tkd, 0 * noise, mask, Geometry(), noise, jax.random.key(0))
+        >>> deviation = noise_propagation(tkd, 0 * noise, mask, Geometry(), noise, key=jax.random.key(0))
         >>> bool((deviation > 1e-3).all())  # the dipole's inverse magnifies noise
         True
     """
