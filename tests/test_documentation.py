@@ -34,6 +34,7 @@ MODULES = sorted(
 SLOW_FOLDERS = (
     "background",
     "fitting",
+    "inversion",
     "multi_stage",
     "pretrained",
     "simulation",
@@ -52,7 +53,14 @@ SIGNATURES = ("design", "contributing")
 WITH_CODE = [
     page for page in PAGES if page.stem not in SIGNATURES and "```python" in page.read_text(encoding="utf-8")
 ]
-SLOW_PAGES = ("simulator", "train_on_your_data", "networks", "choose_a_weight", "quickstart")
+SLOW_PAGES = (
+    "write_a_method",
+    "simulator",
+    "train_on_your_data",
+    "networks",
+    "choose_a_weight",
+    "quickstart",
+)
 
 
 def _blocks(page, language):

@@ -133,6 +133,7 @@ def test_files_that_are_not_weights_are_refused(tmp_path):
         build("unrolling", {})
 
 
+@pytest.mark.slow
 def test_starts_are_smoother_where_the_field_errs_more():
     """A weight that follows the scan serves a noisy field, and costs a clear one nothing."""
     field, mask, stacked, chi = _batch([Geometry()], (32, 32, 32), 13)

@@ -32,6 +32,7 @@ def scan():
     return measurement(chi, mask, geometry).predict(chi) * mask, mask, geometry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tilt", [0.0, 35.0])
 def test_is_nearer_to_a_head_than_total_variation(tilt):
     """With the noise of SNR 100 at 3 T; the head is cut to its middle to save time."""

@@ -39,7 +39,9 @@ def _scan(noise):
     return chi, field.astype(jnp.float32) * mask, mask, magnitude
 
 
-@pytest.mark.parametrize("method", [tv, medi, l1_qsm, tikhonov])
+@pytest.mark.parametrize(
+    "method", [tv, tikhonov, *(pytest.param(m, marks=pytest.mark.slow) for m in (medi, l1_qsm))]
+)
 def test_is_near_the_best_of_a_grid(method):
     chi, field, mask, magnitude = _scan(0.004)
     options = {} if method is tikhonov else {"magnitude": magnitude}
