@@ -68,8 +68,8 @@ zero, and `coverage` is the part of the mask that has one. The `default` weight 
 (its seconds hold the search); `typical` is the one that the search begins near; `best` that of a grid in
 steps of 2, judged by the truth, which nobody has for a scan of their own. The dipole field of the COSMOS map
 explains two thirds of the variance of the measured field: the rest is noise, residual background, anisotropy,
-flow, and errors of registration. `spinet_qsm` has its authors' weights, trained on COSMOS maps of other heads;
-our own networks were trained on simulated heads alone.
+flow, and errors of registration. `spinet_qsm` has its authors' weights, trained on COSMOS maps of other
+heads; our own networks were trained on simulated heads alone.
 """
 
 GREY = 0.1
