@@ -35,7 +35,7 @@ def tsvd(
         geometry: voxel size and field direction.
         threshold: smallest divisor; default 0.1, as published.
         scale_correction: divide by the part of the spectrum that is kept, which undoes the systematic
-            underestimation of an even spectrum. Default false, as for :func:`tkd`.
+            underestimation of an even spectrum. Default false, as for :func:`~jaxqsm.inversion.tkd`.
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Two real FFTs. Differentiable.
