@@ -131,6 +131,11 @@ def turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
     )
 
 
+def plain(geometry: Geometry) -> Geometry:
+    """Make a geometry of voxel size and unit direction alone, as every example has it."""
+    return Geometry(geometry.voxel_size, geometry.unit_b0_dir)
+
+
 def logarithmic(random: np.random.Generator, bounds: tuple[float, float]) -> np.float32:
     """Draw a number between bounds, evenly in its logarithm."""
     return np.float32(np.exp(random.uniform(np.log(bounds[0]), np.log(bounds[1]))))

@@ -17,7 +17,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.io import FieldScan, InputError, find_field_scans, load_field_scan
 from jaxqsm.io.field_scans import ENDINGS, Role
 from jaxqsm.learning.config import DataConfig, Task
-from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic
+from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.physics import dipole_field, field_noise
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.simulation import field_errors
@@ -46,6 +46,7 @@ class Known(NamedTuple):
         chi: ppm; all zero where there is none.
         local: ppm, the field of the sources in the mask; all zero where there is none.
         weights: confidence in the field.
+        noise: ppm, standard deviation of the field's noise where the weight is 1.
         mask: where they are valid.
         geometry: voxel size and field direction.
     """
@@ -54,6 +55,7 @@ class Known(NamedTuple):
     chi: Volume
     local: Volume
     weights: Volume
+    noise: Volume
     mask: Volume
     geometry: Geometry
 
@@ -154,7 +156,8 @@ def _load(task: Task, size: int, *files: tuple[Role, Path]) -> tuple[Known, np.n
         jnp.asarray(np.pad(volume, margins)) for volume in (*each, volumes.get("magnitude", mask * 1.0), mask)
     )
     weights = data_weights(inside, weights)
-    return Known(field, chi, local, weights, inside, geometry), np.argwhere(mask)
+    noise = field_noise(field, weights, inside)
+    return Known(field, chi, local, weights, noise, inside, geometry), np.argwhere(mask)
 
 
 def _loaded(scan: FieldScan, task: Task, size: int) -> tuple[Known, np.ndarray]:
@@ -182,7 +185,7 @@ def _measured(known: Known, corner: tuple[int, ...], *, task: Task, size: int, h
         local = known.field if task == "inversion" else known.local
         far = field_of_far_sources(local, known.mask, corner, box, known.geometry)
     field, local, chi, weights, mask = _cut(known, corner, box, far)
-    return Example(field, local if task == "background" else chi, mask, weights, _plain(known.geometry))
+    return Example(field, local if task == "background" else chi, mask, weights, plain(known.geometry))
 
 
 @partial(jax.jit, static_argnames=("size", "kernel"))
@@ -199,11 +202,10 @@ def _made(
     _, _, chi, weights, mask = _cut(known, corner, (size, size, size), jnp.zeros_like(known.field))
     chi = contrast * chi
     of_noise, of_errors = jax.random.split(key)
-    noise = field_noise(known.field, known.weights, known.mask) / jnp.maximum(weights, LEAST_WEIGHT)
-    noise = noise * jax.random.normal(of_noise, mask.shape)
+    noise = known.noise / jnp.maximum(weights, LEAST_WEIGHT) * jax.random.normal(of_noise, mask.shape)
     errors = field_errors(chi, mask, known.geometry, standard_deviation=error, key=of_errors)
     field = (dipole_field(chi, known.geometry, kernel=kernel) + noise) * mask + errors
-    return Example(field, chi, mask, weights, _plain(known.geometry))
+    return Example(field, chi, mask, weights, plain(known.geometry))
 
 
 def _cut(
@@ -213,10 +215,6 @@ def _cut(
     volumes = known.field - far, known.local - far, known.chi, known.weights, known.mask
     field, local, chi, weights, mask = (jax.lax.dynamic_slice(v, corner, box) for v in volumes)
     return field * mask, local * mask, chi * mask, weights * mask, mask
-
-
-def _plain(geometry: Geometry) -> Geometry:
-    return Geometry(geometry.voxel_size, geometry.unit_b0_dir)
 
 
 def _split(scans: Sequence[FieldScan], part: float) -> tuple[list[FieldScan], list[FieldScan]]:

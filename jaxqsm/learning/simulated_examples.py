@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig, Task
-from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic
+from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.simulation import Patch, Variety, field_errors, patch_stream
@@ -122,7 +121,7 @@ def _example(
         target=local if task == "background" else chi,
         mask=mask,
         weights=jnp.where(weighted, magnitude, 1) * mask,
-        geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
+        geometry=plain(patch.geometry),
     )
 
 
@@ -134,14 +133,14 @@ def _noisy(key: PRNGKeyArray, patch: Patch, contrast: Volume, noise: Volume) -> 
         target=chi,
         mask=patch.mask,
         weights=patch.mask / noise,
-        geometry=Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir),
+        geometry=plain(patch.geometry),
     )
 
 
 @jax.jit
 def _wrapped(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume) -> Example:
     """Wrapped phase of the last echo; the true phase's constant is that of least squares."""
-    mask, geometry = patch.mask, Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir)
+    mask, geometry = patch.mask, plain(patch.geometry)
     of_noise, of_offset = jax.random.split(key)
     magnitude = patch.magnitude[..., -1]
     noise = 1 / (patch.snr * jnp.maximum(magnitude, 1e-6))
@@ -167,7 +166,7 @@ def _mixed(key: PRNGKeyArray, patch: Patch, contrast: Volume, weighted: Volume, 
     How much goes by the brightness of the tissue, up or down as chance has it, times a slow random field:
     neither χ nor the field tells of it.
     """
-    mask, geometry = patch.mask, Geometry(patch.geometry.voxel_size, patch.geometry.unit_b0_dir)
+    mask, geometry = patch.mask, plain(patch.geometry)
     of_gain, of_place, of_field, of_relaxation = jax.random.split(key, 4)
     chi = contrast * patch.chi * mask
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))

@@ -130,9 +130,8 @@ def phase_filters(named: PublishedWeights) -> tuple[str, Weights]:
     """Read the prefix of the U-Net's weights, and the filters before it."""
     prefix = "Unet." if any(name.startswith("Unet.") for name in named.weights) else ""
     if not any(name.endswith("conv_y") for name in named.weights):
-        laplacian = np.asarray(_laplacian())[
-            ..., None, None
-        ]  # fixed: the first release keeps the U-Net alone
+        # The first release keeps the U-Net alone: its Laplacian is fixed.
+        laplacian = np.asarray(_laplacian())[..., None, None]
         return prefix, {"laplacian": laplacian, "filters": np.zeros((3, 3, 3, 1, 0), np.float32)}
     layer = "LoT_Layer." if "LoT_Layer.conv_x" in named.weights else ""
     return prefix, {
