@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from jaxqsm.simulation import Variety
@@ -14,6 +15,22 @@ CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
 
 Task = Literal["inversion", "background", "single_step", "denoising", "unwrapping", "separation"]
+
+FAULTS: Mapping[str, float] = MappingProxyType(
+    {
+        "field_error": 0.5,
+        "registration": 0.3,
+        "slices": 0.1,
+        "cut_mask": 0.3,
+        "brightness": 0.5,
+        "background_removal": 0.3,
+    }
+)
+"""Faults of real scans in simulated examples, with the probability of each: errors as measured fields have
+(:func:`~jaxqsm.simulation.field_errors`), blur by registration, an offset of each slice, voxels of little
+signal left out of the mask, a magnitude with edges of its own, and, for the task ``inversion``, a local field
+that a method of background removal found. What tissue and k-space do is in
+:class:`~jaxqsm.simulation.Variety`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +48,9 @@ class DataConfig:
         residual_background: residual part of the background field, in half of the
             patches.
         field_error: ppm, root mean square of the errors of measured fields that are added
-            (:func:`~jaxqsm.simulation.field_errors`), evenly in its logarithm, in half of the patches; for
-            the tasks ``inversion``, ``background`` and ``single_step``.
+            (:func:`~jaxqsm.simulation.field_errors`), evenly in its logarithm; for the tasks ``inversion``,
+            ``background`` and ``single_step``.
+        faults: probability of each of :data:`FAULTS`, by name, where it is another than that given there.
         unweighted: part of the patches that come without magnitude. Default 0.2.
         cuboids: part of the patches whose field is that of cuboids at voxel centres, which folds detail finer
             than voxels back. It teaches a network not to trust the finest detail of the field as far as
@@ -58,6 +76,7 @@ class DataConfig:
     contrast: tuple[float, float] = (0.5, 2.0)
     residual_background: tuple[float, float] = (0.001, 0.03)
     field_error: tuple[float, float] = (3e-4, 0.012)
+    faults: Mapping[str, float] = dataclasses.field(default_factory=dict)
     unweighted: float = 0.2
     noise: tuple[float, float] = (0.002, 0.5)
     cuboids: float = 0.5

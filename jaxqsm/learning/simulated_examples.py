@@ -5,18 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxqsm.learning.config import DataConfig, Task
+from jaxqsm.background import ismv, lbv, pdf, resharp, sdf, sharp, v_sharp
+from jaxqsm.geometry import Geometry
+from jaxqsm.learning.config import FAULTS, DataConfig, Task
 from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic, plain
+from jaxqsm.operators import MaskedVolume
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
-from jaxqsm.simulation import Patch, Variety, field_errors, patch_stream
+from jaxqsm.simulation import (
+    Patch,
+    Variety,
+    brightness,
+    cut_mask,
+    field_errors,
+    patch_stream,
+    registered,
+    slice_offsets,
+)
 from jaxqsm.unwrapping import laplacian
 from jaxqsm.variational.common import referenced
 
@@ -28,6 +40,19 @@ HIDDEN = 0.06
 
 RELAXATION_NOISE = (0.002, 0.02)
 """ppm. Standard deviation of R2′ over the relaxivity."""
+
+SLICE_OFFSET = 0.003
+"""ppm. Standard deviation of the offsets of slices, at most."""
+
+THRESHOLD = (0.1, 0.5)
+"""Parts of the mean magnitude at the last echo below which voxels are left out of a mask."""
+
+BRIGHTNESS = 0.4
+"""Strength of edges of its own in the magnitude, at most."""
+
+REMOVALS = (v_sharp, resharp, pdf, lbv, ismv, sdf, sharp)
+"""Methods of background removal that examples are made with. Others are variants of these in what they leave:
+``residual_resharp``, ``msmv`` and ``harperella``, or leave most of the background: ``polynomial``."""
 
 
 class SimulatedExamples(ExampleStream):
@@ -46,7 +71,7 @@ class SimulatedExamples(ExampleStream):
         start: as :class:`ExampleStream` has it.
 
     Raises:
-        ValueError: unknown kinds of sources, or none.
+        ValueError: unknown kinds of sources or faults, or no source.
     """
 
     def __init__(
@@ -56,6 +81,9 @@ class SimulatedExamples(ExampleStream):
         weights = dict(config.sources)
         if not weights or not set(weights) <= {"head", "shapes", "noise"} or sum(weights.values()) <= 0:
             raise ValueError(f"data.sources is {weights}; use parts of head, shapes and noise")
+        if unknown := set(config.faults).difference(FAULTS):
+            raise ValueError(f"data.faults has {', '.join(sorted(unknown))}; use {', '.join(FAULTS)}")
+        self._probability = {**FAULTS, **config.faults}
         self._task, self._begin = task, start
         self._kinds = list(weights)
         self._parts = np.array(list(weights.values())) / sum(weights.values())
@@ -90,8 +118,47 @@ class SimulatedExamples(ExampleStream):
             return _wrapped(key, patch, contrast, weighted)
         if self._task == "separation":
             return _mixed(key, patch, contrast, weighted, logarithmic(random, RELAXATION_NOISE))
-        error = logarithmic(random, self.config.field_error) if random.random() < 0.5 else 0.0
-        return _example(key, patch, contrast, part, weighted, error, task=self._task, kernel=kernel)
+        faults = self._faults_of(random)
+        example = _example(key, patch, contrast, part, weighted, faults, task=self._task, kernel=kernel)
+        if self._task == "inversion" and random.random() < self._probability["background_removal"]:
+            method = REMOVALS[random.integers(len(REMOVALS))]
+            total = _example(key, patch, contrast, 1.0, weighted, faults, task=self._task, kernel=kernel)
+            removed = _background_removed(total, method)
+            # Of a patch with little brain some methods leave no voxel.
+            example = removed if removed.mask.any() else example
+        return example
+
+    def _faults_of(self, random: np.random.Generator) -> Faults:
+        """Draw the faults of one patch."""
+
+        def drawn(name: str, strength: Any) -> Any:
+            return strength if random.random() < self._probability[name] else 0 * strength
+
+        return Faults(
+            field_error=drawn("field_error", logarithmic(random, self.config.field_error)),
+            shift=drawn("registration", random.uniform(0, 1, 3).astype(np.float32)),
+            slices=drawn("slices", np.float32(random.uniform(0, SLICE_OFFSET))),
+            threshold=drawn("cut_mask", np.float32(random.uniform(*THRESHOLD))),
+            brightness=drawn("brightness", np.float32(random.uniform(0, BRIGHTNESS))),
+        )
+
+
+class Faults(NamedTuple):
+    """Strengths of the faults of one example; 0 for none.
+
+    Attributes:
+        field_error: ppm, as :func:`~jaxqsm.simulation.field_errors` draws them.
+        shift: voxels along each axis, for :func:`~jaxqsm.simulation.registered`.
+        slices: ppm, standard deviation of :func:`~jaxqsm.simulation.slice_offsets`.
+        threshold: part of the mean magnitude at the last echo, for :func:`~jaxqsm.simulation.cut_mask`.
+        brightness: for :func:`~jaxqsm.simulation.brightness`.
+    """
+
+    field_error: Volume
+    shift: Volume
+    slices: Volume
+    threshold: Volume
+    brightness: Volume
 
 
 @partial(jax.jit, static_argnames=("task", "kernel"))
@@ -101,28 +168,45 @@ def _example(
     contrast: Volume,
     part: Volume,
     weighted: Volume,
-    error: Volume,
+    faults: Faults,
     *,
     task: Task,
     kernel: Kernel,
 ) -> Example:
-    mask = patch.mask
+    of_noise, of_errors, of_slices, of_brightness = jax.random.split(key, 4)
+    mask, geometry = cut_mask(patch.mask, patch.magnitude[..., -1], faults.threshold), patch.geometry
     chi = contrast * patch.chi * mask
-    local = dipole_field(chi, patch.geometry, kernel=kernel) * mask
+    local = dipole_field(chi, geometry, kernel=kernel) * mask + contrast * patch.shift * mask
     # Only a local field is without most of its background.
     residual_background = part if task == "inversion" else contrast
-    background = residual_background * (patch.total_field - patch.local_field) * mask
-    of_noise, of_errors = jax.random.split(key)
+    background = residual_background * (patch.total_field - patch.local_field - patch.shift) * mask
     noise = _field_noise(patch) * jax.random.normal(of_noise, mask.shape) * mask
-    errors = field_errors(chi, mask, patch.geometry, standard_deviation=error, key=of_errors)
+    noise = noise + field_errors(chi, mask, geometry, standard_deviation=faults.field_error, key=of_errors)
+    noise = noise + slice_offsets(mask, standard_deviation=faults.slices, key=of_slices)
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
+    magnitude = magnitude * brightness(mask, geometry, strength=faults.brightness, key=of_brightness)
     return Example(
-        field=local + background + noise + errors,
+        field=registered(local + background + noise, mask, faults.shift),
         target=local if task == "background" else chi,
         mask=mask,
         weights=jnp.where(weighted, magnitude, 1) * mask,
-        geometry=plain(patch.geometry),
+        geometry=plain(geometry),
     )
+
+
+def _background_removed(example: Example, method: Callable[..., MaskedVolume]) -> Example:
+    """An example whose total field is now the local field that a method makes of it."""
+    local, mask = _removed(example.field, example.mask, example.geometry, method)
+    return example._replace(
+        field=local, target=example.target * mask, mask=mask, weights=example.weights * mask
+    )
+
+
+@partial(jax.jit, static_argnames="method")
+def _removed(
+    field: Volume, mask: Volume, geometry: Geometry, method: Callable[..., MaskedVolume]
+) -> MaskedVolume:
+    return method(field, mask, geometry)
 
 
 @jax.jit

@@ -38,17 +38,18 @@ def stack(*groups: Bodies) -> Bodies:
 
 
 def paint(
-    maps: Float[Array, "5 x y z"],
+    maps: Float[Array, "map x y z"],
     bodies: Bodies,
     origin: Float[Array, 3],
     voxel_size: Float[Array, 3],
     *,
     box: Sequence[int],
-) -> Float[Array, "5 x y z"]:
-    """Paint bodies in turn over maps of χ, proton density, T1, R2* and the part within the skull.
+) -> Float[Array, "map x y z"]:
+    """Paint bodies in turn over maps of χ, proton density, T1 and R2*, and take them off parts of tissues.
 
     Args:
-        maps: the five maps; the last is read, not changed.
+        maps: the four maps; then any number of parts of voxels that bodies replace; last the part within the
+            skull, which is read, not changed.
         bodies: what to paint.
         origin: mm, centre of the first voxel.
         voxel_size: mm.
@@ -66,13 +67,14 @@ def paint(
         first = jnp.round((middle - origin) / voxel_size).astype(jnp.int32) - jnp.array(size) // 2
         first = jnp.clip(first, 0, jnp.array(shape) - jnp.array(size))
         window = (jnp.int32(0), *first)
-        part = jax.lax.dynamic_slice(maps, window, (5, *size))
+        part = jax.lax.dynamic_slice(maps, window, (len(maps), *size))
         position = [origin[i] + (first[i] + steps[i]) * voxel_size[i] for i in range(3)]
         filled = body.strength * _filled(body, position, jnp.min(voxel_size))
-        skull = part[4]
+        skull = part[-1]
         filled = filled * jnp.where(body.within > 0, skull, jnp.where(body.within < 0, 1 - skull, 1.0))
-        painted = part[:4] * (1 - filled) + body.values[:, None, None, None] * filled
-        return jax.lax.dynamic_update_slice(maps, jnp.concatenate([painted, part[4:]]), window)
+        painted = part[:-1] * (1 - filled)
+        painted = painted.at[:4].add(body.values[:, None, None, None] * filled)
+        return jax.lax.dynamic_update_slice(maps, jnp.concatenate([painted, part[-1:]]), window)
 
     def where_needed(maps: Array, body: Bodies) -> tuple[Array, None]:
         reach = 1.5 * jnp.max(body.radii) + jnp.max(voxel_size)

@@ -13,7 +13,14 @@ from jaxtyping import Array, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import erode
 from jaxqsm.phantoms.head import HeadPhantom, checked_voxel_size
-from jaxqsm.phantoms.subject import Subject, fibre_directions, random_subject, sample, sample_coarsely
+from jaxqsm.phantoms.subject import (
+    Subject,
+    Tissues,
+    fibre_directions,
+    random_subject,
+    sample,
+    sample_coarsely,
+)
 from jaxqsm.phantoms.template import ANATOMY, CENTRE, TEMPLATE_ORIGIN, Template, template
 from jaxqsm.phantoms.tissues import AIR_CHI, WHOLE, Tissue
 
@@ -70,27 +77,26 @@ def random_head(
     first, last = _extent(subject, anatomy)
     shape = [int(np.ceil((last[i] - first[i]) / size[i] / 8)) * 8 for i in range(3)]
     slabs = -(-shape[2] // SLAB)
-    parts = []
+    parts: list[Tissues] = []
     for slab in range(slabs):
         low = first + np.array([0, 0, slab * SLAB * size[2]])
         # Texture is drawn anew in every slab.
         person = subject._replace(texture_key=jax.random.fold_in(subject.texture_key, slab))
         parts.append(_slab(person, anatomy, (shape[0], shape[1], SLAB), jnp.asarray(low, jnp.float32), size))
-    maps = [np.concatenate(p, axis=2)[:, :, : shape[2]] for p in zip(*parts, strict=True)]
-    chi, density, t1, r2star, skull, code = maps
+    head = jax.tree.map(lambda *maps: np.concatenate(maps, axis=2)[:, :, : shape[2]], *parts)
     fibres, strength = None, None
     if anisotropy:
         axes = tuple(first[i] + size[i] * jnp.arange(float(n)) for i, n in enumerate(shape))
         fibres = _fibres(subject, anatomy, axes)
-        strength = jnp.asarray(anisotropy * (code == ANATOMY.index(Tissue.WHITE_MATTER)), jnp.float32)
-    labels = np.array(ANATOMY, np.uint8)[code]
+        strength = jnp.asarray(anisotropy * (head.code == ANATOMY.index(Tissue.WHITE_MATTER)), jnp.float32)
+    labels = np.array(ANATOMY, np.uint8)[head.code]
     return HeadPhantom(
-        chi=jnp.asarray(chi),
-        proton_density=jnp.asarray(density),
-        t1=jnp.asarray(t1),
-        r2star=jnp.asarray(r2star),
+        chi=jnp.asarray(head.chi),
+        proton_density=jnp.asarray(head.proton_density),
+        t1=jnp.asarray(head.t1),
+        r2star=jnp.asarray(head.r2star),
         labels=labels,
-        mask=np.asarray(erode(jnp.asarray(skull > WHOLE), RIM, Geometry(size))),
+        mask=np.asarray(erode(jnp.asarray(head.skull > WHOLE), RIM, Geometry(size))),
         voxel_size=size,
         origin=(float(first[0]), float(first[1]), float(first[2])),
         fibres=fibres,

@@ -11,6 +11,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import gaussian_response
 
+LEAST = 1e-4
+"""Part of white noise that smoothing must leave, or what is left is rounding."""
+
 
 @partial(jax.jit, static_argnames=("shape", "count"))
 def random_shapes(
@@ -99,13 +102,15 @@ def random_field(
             (periodically); default 2.
 
     Returns:
-        Shape ``shape``, mean zero. Two real FFTs.
+        Shape ``shape``, mean zero; all zero where the array is too short for structure so smooth. Two real
+        FFTs.
     """
     gauss = gaussian_response(shape, smoothness, geometry)
     noise = jax.random.normal(key, shape)
     image = jnp.fft.irfftn(jnp.fft.rfftn(noise) * gauss, s=shape)
     image = image - image.mean()
-    return jnp.asarray(standard_deviation) * image / jnp.std(image)
+    size = jnp.std(image)
+    return jnp.asarray(standard_deviation) * image * jnp.where(size > LEAST, 1 / jnp.maximum(size, LEAST), 0)
 
 
 def _rotation(key: PRNGKeyArray) -> Float[Array, "3 3"]:

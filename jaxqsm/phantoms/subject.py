@@ -31,7 +31,18 @@ REFERENCE_AGE = 40.0
 """Years, at which tissues have the values of :data:`~jaxqsm.phantoms.TISSUES`."""
 
 TRACTS = 49
-WHITE, GREY, VEIN = (ANATOMY.index(t) for t in (Tissue.WHITE_MATTER, Tissue.GREY_MATTER, Tissue.VEIN))
+WHITE, GREY, VEIN, FLUID = (
+    ANATOMY.index(t) for t in (Tissue.WHITE_MATTER, Tissue.GREY_MATTER, Tissue.VEIN, Tissue.CSF)
+)
+
+FOLD_LENGTH = 7.0
+"""mm, standard deviation of the Gaussian that shapes random sulci; they are about thrice as far apart."""
+
+FOLD_WIDTH = 1.5
+"""mm of fluid in a random sulcus."""
+
+CORTEX = 2.5
+"""mm, its thickness."""
 
 
 class Subject(NamedTuple):
@@ -51,6 +62,8 @@ class Subject(NamedTuple):
         lesions: bodies within the skull of up to 70 mm, and strong bodies outside it.
         vessels: capsules.
         texture_key: random key of the texture that the template does not show.
+        likeness: correlation of the texture of signal and relaxation with that of χ.
+        sulci: 1 where cortex is folded at random besides the template's own, 0 where it is not.
     """
 
     turn: Float[Array, "3 3"]
@@ -66,17 +79,23 @@ class Subject(NamedTuple):
     lesions: Bodies
     vessels: Bodies
     texture_key: PRNGKeyArray
+    likeness: Float[Array, ""]
+    sulci: Float[Array, ""]
 
 
 class Tissues(NamedTuple):
-    """A head on a grid, all ``(x, y, z)``: χ (ppm), proton density, T1 (s), R2* (1/s), the part of each
-    voxel within the skull, and the tissue most of it is (code into ``ANATOMY``)."""
+    """A head on a grid, all ``(x, y, z)``: χ (ppm), proton density, T1 (s), R2* (1/s), the parts of each
+    voxel within the skull, in white matter and in veins, and the tissue most of it is (a code into
+    ``ANATOMY``).
+    """
 
     chi: Float[Array, "x y z"]
     proton_density: Float[Array, "x y z"]
     t1: Float[Array, "x y z"]
     r2star: Float[Array, "x y z"]
     skull: Float[Array, "x y z"]
+    white: Float[Array, "x y z"]
+    vein: Float[Array, "x y z"]
     code: Array
 
 
@@ -90,6 +109,9 @@ def random_subject(
     contrast: ArrayLike = 1.0,
     texture: ArrayLike = 1.0,
     vein_trees: int = 4,
+    deformation: ArrayLike = 3.0,
+    likeness: ArrayLike = 1.0,
+    sulci: ArrayLike = 0.0,
     near: tuple[Array, Array] | None = None,
 ) -> Subject:
     """Draw a person: shape, side, size, tissue values by age, tracts, cortex, veins, lesions, metal.
@@ -103,6 +125,9 @@ def random_subject(
         contrast: multiplies the χ of everything within the skull. Default 1.
         texture: multiplies the variation of χ within tissues. Default 1.
         vein_trees: number of vein trees beyond the template's own veins. Default 4.
+        deformation: mm, standard deviation of the displacement along an axis. Default 3.
+        likeness: correlation, −1 to 1, of the texture of signal and relaxation with that of χ. Default 1.
+        sulci: 1 for sulci at random in white matter and cortex, 0 for those of the template. Default 0.
         near: low and high corner in mm: lesions and veins are placed between them where that is possible.
 
     Returns:
@@ -138,7 +163,7 @@ def random_subject(
     return Subject(
         turn=turn,
         shift=shift,
-        displacement=random_deformation(key=key_flow),
+        displacement=random_deformation(displacement=deformation, key=key_flow),
         **values | {"texture": values["texture"] * texture},
         tract_chi=jnp.asarray(contrast) * 0.010 * jax.random.normal(key_tracts, (TRACTS,)),
         laminar=jnp.asarray(contrast)
@@ -146,6 +171,8 @@ def random_subject(
         lesions=stack(lesions, outside),
         vessels=vessels,
         texture_key=key_texture,
+        likeness=jnp.asarray(likeness, float),
+        sulci=jnp.asarray(sulci, float),
     )
 
 
@@ -180,6 +207,7 @@ def sample(
     parts = jnp.stack(
         [sum(jnp.where(corner[c] == t, weights[c], 0) for c in range(8)) for t in range(len(ANATOMY))]
     )
+    parts = _folded(parts, shape, Geometry(voxel_size), subject)
     words = head.intensity[0][lower], head.intensity[1][lower]
     intensity = sum(weights[c] * ((words[c // 4] >> (8 * (c % 4))) & 255) for c in range(8))
     noise_key = jax.random.fold_in(subject.texture_key, 1)
@@ -202,16 +230,44 @@ def sample(
     laminar = subject.laminar[0] * (depth - 8) / 8 + subject.laminar[1] * middle
     chi = chi + texture * standard_deviation + parts[WHITE] * subject.tract_chi[tract]
     chi = chi + parts[GREY] * jnp.where(depth > 0, laminar, 0)
-    density = (signal - 1e-4) * (1 - 0.015 * standard_deviation)
-    r2star = r2star / signal * (1 + 0.04 * standard_deviation)
-    maps = jnp.stack([chi, density, t1 / signal, r2star, skull])
+    own_key = jax.random.fold_in(subject.texture_key, 2)
+    own = random_field(shape, Geometry(voxel_size), standard_deviation=1.0, smoothness=1.5, key=own_key)
+    other = subject.likeness * standard_deviation + jnp.sqrt(1 - subject.likeness**2) * own
+    density = (signal - 1e-4) * (1 - 0.015 * other)
+    r2star = r2star / signal * (1 + 0.04 * other)
+    maps = jnp.stack([chi, density, t1 / signal, r2star, parts[WHITE], skull])
     box = [int(np.ceil(LESION_REACH / v)) + 2 for v in finest]
     maps = paint(maps, subject.lesions, origin, voxel_size, box=box)
     box = [int(np.ceil(SEGMENT_REACH / v)) + 3 for v in finest]
+    maps = jnp.insert(maps, 4, 1 - parts[VEIN], axis=0)
     maps = paint(maps, subject.vessels, origin, voxel_size, box=box)
     code = jnp.argmax(parts, axis=0).astype(jnp.uint8)
-    chi, density, t1, r2star, skull = maps
-    return Tissues(chi, density, t1, r2star, skull, code)
+    chi, density, t1, r2star, rest, white, skull = maps
+    return Tissues(chi, density, t1, r2star, skull, white, 1 - rest, code)
+
+
+def _folded(
+    parts: Float[Array, "tissue x y z"], shape: tuple[int, int, int], geometry: Geometry, subject: Subject
+) -> Float[Array, "tissue x y z"]:
+    """Fold sheets of fluid, lined by cortex, into white matter and cortex, in a part of the head.
+
+    Where a smooth random field is zero there is a sheet; its distance is the field over its gradient.
+    """
+    of_sheet, of_place = jax.random.split(jax.random.fold_in(subject.texture_key, 3))
+    sheet, place = (
+        random_field(shape, geometry, standard_deviation=1.0, smoothness=length, key=key)
+        for length, key in ((FOLD_LENGTH, of_sheet), (2 * FOLD_LENGTH, of_place))
+    )
+    # The root mean square gradient of a Gaussian field of unit variance is (3/2)^(1/2) over its length.
+    distance = jnp.abs(sheet) * FOLD_LENGTH / 1.5**0.5
+    there = subject.sulci * jax.nn.sigmoid(20 * (place - 0.3))
+    fluid = there * jnp.clip(FOLD_WIDTH / 2 - distance + 0.5, 0, 1)
+    cortex = there * jnp.clip(FOLD_WIDTH / 2 + CORTEX - distance + 0.5, 0, 1)
+    white, grey = parts[WHITE], parts[GREY]
+    both = white + grey
+    parts = parts.at[FLUID].add(fluid * both)
+    parts = parts.at[WHITE].set(white * (1 - cortex))
+    return parts.at[GREY].set(grey * (1 - fluid) + white * (cortex - fluid))
 
 
 def sample_coarsely(
@@ -239,9 +295,7 @@ def sample_coarsely(
     return within, outside, skull
 
 
-def fibre_directions(
-    subject: Subject, head: Template, axes: tuple[Array, Array, Array]
-) -> Float[Array, "3 x y z"]:
+def fibre_directions(subject: Subject, head: Template, axes: tuple[Array, ...]) -> Float[Array, "3 x y z"]:
     """Sample unit vectors along white-matter fibres, in head axes, on a grid in mm."""
     position = _template_coordinates(subject, axes)
     cells = [(p - TEMPLATE_ORIGIN[i]) / COARSE_STEP for i, p in enumerate(position)]

@@ -81,7 +81,12 @@ def bipolar_phase(
 
 
 def sampling_matrix(
-    length: int, ratio: float, *, partial_fourier: ArrayLike = 1.0, count: int | None = None
+    length: int,
+    ratio: float,
+    *,
+    partial_fourier: ArrayLike = 1.0,
+    resolution: ArrayLike = 1.0,
+    count: int | None = None,
 ) -> Inexact[Array, "out in"]:
     """Make the matrix of finite k-space along one axis: fine samples in, voxels of an image out.
 
@@ -92,7 +97,9 @@ def sampling_matrix(
         length: number of fine samples; they span the field of view.
         ratio: voxel size over sample size, 1 or more, any fraction.
         partial_fourier: part of k-space that is measured, from 0.5 to 1; the rest, all on one side, is
-            zero. Default 1, and the matrix is real.
+            zero. Default 1.
+        resolution: part of the frequencies that voxels resolve which is measured, on either side; zeros fill
+            the rest, as scanners interpolate. Default 1; where both are 1 the matrix is real.
         count: number of voxels out; default all that fit.
 
     Returns:
@@ -109,7 +116,7 @@ def sampling_matrix(
     weight = jnp.where((jnp.abs(frequency) == kept / 2), 0.5, 1.0)
     fine = jnp.arange(length)
     place = (jnp.arange(count) + 0.5) * ratio - 0.5
-    whole = isinstance(partial_fourier, int | float) and partial_fourier >= 1
+    whole = all(isinstance(part, int | float) and part >= 1 for part in (partial_fourier, resolution))
     if whole:
         angle = 2 * jnp.pi / length * (place[:, None] - fine)
         # Frequencies in pairs: the kernel is even and real.
@@ -118,6 +125,7 @@ def sampling_matrix(
         return (1 + 2 * pairs.sum(axis=-1)) / length
     first = -(2 * jnp.asarray(partial_fourier) - 1) * kept / 2
     weight = weight * jnp.clip(frequency - first + 1, 0, 1)
+    weight = weight * jnp.clip(jnp.asarray(resolution) * kept / 2 - jnp.abs(frequency) + 1, 0, 1)
     out = jnp.exp(2j * jnp.pi / length * place[:, None] * frequency)
     back = jnp.exp(-2j * jnp.pi / length * frequency[:, None] * fine)
     return jnp.matmul(out * weight, back, precision="highest") / length

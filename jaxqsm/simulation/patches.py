@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import erode, fast_shape
 from jaxqsm.phantoms.random_shapes import random_field, random_shapes
-from jaxqsm.phantoms.subject import Subject, random_subject, sample
+from jaxqsm.phantoms.subject import Subject, fibre_directions, random_subject, sample
 from jaxqsm.phantoms.template import Template, template
 from jaxqsm.phantoms.tissues import WHOLE
 from jaxqsm.physics import (
@@ -33,6 +33,7 @@ from jaxqsm.simulation.acquisition import (
     sampling_matrix,
 )
 from jaxqsm.simulation.far_field import Box, evaluate, far_field
+from jaxqsm.simulation.frequency_shifts import ShiftStrengths, frequency_shifts
 
 MARGIN = 8
 """Voxels about a patch in which sources are as fine as within it; beyond, they are 5 mm cells."""
@@ -64,6 +65,16 @@ class Variety:
             long enough (200 mm), and not about any place in it. Default 0.
         bipolar: probability of a bipolar readout; default 0.3.
         partial_fourier: probability that k-space is measured in part, 6/8 to 7/8; default 0.2.
+        interpolated: probability that k-space is measured to 0.6 … 1 of what the voxels resolve, another part
+            for each axis, and filled with zeros: smooth fields with ringing. Default 0.3.
+        microstructure: ppm, shift of fibres across the field, downwards
+            (:class:`~jaxqsm.simulation.ShiftStrengths`). Default 0 … 0.02.
+        exchange: ppm, offset of white matter. Default −0.01 … 0.01.
+        fibre_anisotropy: ppm, by which χ along fibres exceeds χ across them. Default 0 … 0.02.
+        flow: ppm, shift in veins. Default −0.03 … 0.03.
+        deformation: mm, standard deviation of the displacement along an axis. Default 2 … 6.
+        sulci: probability of sulci at random besides the template's. Default 0.3.
+        likeness: correlation of the texture of signal and relaxation with that of χ. Default −1 … 1.
         shim_error: part of the shim that is amiss, either sign; default 0.1.
         oversampling: samples a voxel and axis that the signal is formed at. 1 (default, light) forms it at
             voxel centres; 2 makes dephasing within voxels and Gibbs ringing real, at eight times the cost.
@@ -87,6 +98,14 @@ class Variety:
     whole: float = 0.0
     bipolar: float = 0.3
     partial_fourier: float = 0.2
+    interpolated: float = 0.3
+    microstructure: tuple[float, float] = (0.0, 0.02)
+    exchange: tuple[float, float] = (-0.01, 0.01)
+    fibre_anisotropy: tuple[float, float] = (0.0, 0.02)
+    flow: tuple[float, float] = (-0.03, 0.03)
+    deformation: tuple[float, float] = (2.0, 6.0)
+    sulci: float = 0.3
+    likeness: tuple[float, float] = (-1.0, 1.0)
     shim_error: float = 0.1
     oversampling: int = 1
 
@@ -97,8 +116,9 @@ class Patch(NamedTuple):
     Attributes:
         phase: wrapped, rad, ``(x, y, z, echo)``.
         magnitude: ``(x, y, z, echo)``; mean 1 in the mask at the first echo.
-        total_field: ppm, shimmed, without noise.
+        total_field: ppm, shimmed, without noise: ``local_field``, that of sources outside, and ``shift``.
         local_field: ppm: that of χ within the mask, on the patch and beyond it.
+        shift: ppm that the phase says besides: :func:`frequency_shifts`, and what finite k-space does.
         chi: ppm.
         mask: where there is brain.
         geometry: voxel size and field direction.
@@ -110,6 +130,7 @@ class Patch(NamedTuple):
     magnitude: Float[Array, "x y z echo"]
     total_field: Float[Array, "x y z"]
     local_field: Float[Array, "x y z"]
+    shift: Float[Array, "x y z"]
     chi: Float[Array, "x y z"]
     mask: Bool[Array, "x y z"]
     geometry: Geometry
@@ -128,6 +149,8 @@ class Setting(NamedTuple):
     erosion: Float[Array, ""]
     contrast: Float[Array, ""]
     partial_fourier: Float[Array, ""]
+    resolution: Float[Array, 3]
+    shifts: ShiftStrengths
     bipolar: Float[Array, 2]
     shim_error: Float[Array, 9]
     key: PRNGKeyArray
@@ -205,6 +228,11 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     middle = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), variety.whole), centre, middle)
     low, high = jnp.log(jnp.array(variety.texture))
     texture = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), minval=low, maxval=high))
+    others = iter(jax.random.split(jax.random.fold_in(key, 3), 9))
+
+    def between(bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
+        return jax.random.uniform(next(others), shape, minval=bounds[0], maxval=bounds[1])
+
     extent = jnp.array(shape) * voxel_size
     near = (middle - extent / 2, middle + extent / 2)
     subject = random_subject(
@@ -214,6 +242,9 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
         contrast=contrast,
         texture=texture,
         vein_trees=variety.vein_trees,
+        deformation=between(variety.deformation),
+        likeness=between(variety.likeness),
+        sulci=jax.random.bernoulli(next(others), variety.sulci),
         near=near,
         key=next(keys),
     )
@@ -227,6 +258,15 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
         contrast=contrast,
         partial_fourier=jnp.where(
             jax.random.bernoulli(next(keys), variety.partial_fourier), even((0.75, 0.875)), 1.0
+        ),
+        resolution=jnp.where(
+            jax.random.bernoulli(next(others), variety.interpolated), between((0.6, 1.0), (3,)), 1.0
+        ),
+        shifts=ShiftStrengths(
+            microstructure=between(variety.microstructure),
+            exchange=between(variety.exchange),
+            anisotropy=between(variety.fibre_anisotropy),
+            flow=between(variety.flow),
         ),
         bipolar=jnp.where(jax.random.bernoulli(next(keys), variety.bipolar), 1.0, 0.0)
         * jax.random.uniform(next(keys), (2,), minval=-0.5, maxval=0.5),
@@ -260,8 +300,15 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
     axes = tuple(origin[i] + voxel_size[i] * jnp.arange(n) for i, n in enumerate(near_shape))
     near_local, near_rest = _near(chi, mask, near_geometry, shape, fine)
     local = near_local + evaluate(far.within, far, axes)
+    fibres = fibre_directions(setting.subject, head, axes)
+    shift = frequency_shifts(tissue.white, tissue.vein, fibres, near_geometry, setting.shifts)
+    shift = shift * setting.contrast
     total = (
-        local + near_rest + evaluate(far.outside, far, axes) - combine(far.shim * setting.shim_error, axes)
+        local
+        + shift
+        + near_rest
+        + evaluate(far.outside, far, axes)
+        - combine(far.shim * setting.shim_error, axes)
     )
 
     amplitude = spoiled_gre_amplitude(
@@ -270,9 +317,15 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
     offset = random_coil_phase(axes, key=key_coil)
     signal = gre_signal(total, setting.acquisition, m0=amplitude, r2star=tissue.r2star, phase_offset=offset)
     constant, slope = setting.bipolar
-    signal = signal * jnp.exp(1j * bipolar_phase(variety.echoes, axes, constant=constant, slope=slope))
+    gradients = bipolar_phase(variety.echoes, axes, constant=constant, slope=slope)
+    signal = signal * jnp.exp(1j * gradients)
     matrices = [
-        sampling_matrix(n, fine, partial_fourier=setting.partial_fourier if axis == 1 else 1.0)
+        sampling_matrix(
+            n,
+            fine,
+            partial_fourier=setting.partial_fourier if axis == 1 else 1.0,
+            resolution=setting.resolution[axis],
+        )
         for axis, n in enumerate(near_shape)
     ]
     signal = reduce(signal, matrices)[(slice(MARGIN, -MARGIN),) * 3]
@@ -284,20 +337,31 @@ def _patch(setting: Setting, head: Template, shape: tuple[int, int, int], variet
         return inner.reshape(x, fine, y, fine, z, fine).mean(axis=(1, 3, 5))
 
     inside = voxels(mask.astype(jnp.float32)) > WHOLE
+    of_field = setting.acquisition.phase_per_ppm
+    known = of_field * voxels(total)[..., None] + jax.vmap(voxels, -1, -1)(offset[..., None] + gradients)
+    of_k_space = _fitted(signal * jnp.exp(-1j * known), of_field)
     level = jnp.sum(inside * jnp.abs(signal[..., 0])) / jnp.maximum(inside.sum(), 1)
     signal = signal / jnp.maximum(level, 1e-6)
     signal = add_complex_noise(signal, 1 / setting.snr, key=key_noise)
     return Patch(
         phase=jnp.angle(signal),
         magnitude=jnp.abs(signal),
-        total_field=voxels(total),
+        total_field=voxels(total) + of_k_space,
         local_field=voxels(local),
+        shift=voxels(shift) + of_k_space,
         chi=voxels(chi),
         mask=inside,
         geometry=geometry,
         acquisition=setting.acquisition,
         snr=setting.snr,
     )
+
+
+def _fitted(signal: Array, phase_per_ppm: Array) -> Array:
+    """Field in ppm of a signal whose phase is too small to wrap, by least squares over its echoes."""
+    weights = jnp.abs(signal) * phase_per_ppm
+    norm = jnp.maximum(jnp.sum(weights**2, axis=-1), 1e-12)
+    return jnp.sum(weights * jnp.abs(signal) * jnp.angle(signal), axis=-1) / norm
 
 
 def _replacement(

@@ -16,6 +16,7 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion import tikhonov
 from jaxqsm.learning import DataConfig, SimulatedExamples, TrainingConfig, read_config, train
 from jaxqsm.learning.adversarial import CriticTraining
+from jaxqsm.learning.config import FAULTS
 from jaxqsm.learning.examples import Example
 from jaxqsm.learning.losses import edge, gradient, l1, l2, model, total_variation
 from jaxqsm.learning.objective import equivariance, without_mean
@@ -27,7 +28,10 @@ QUIET = dataclasses.replace(
     DATA,
     residual_background=(1e-9, 1e-8),
     field_error=(1e-9, 1e-8),
-    variety={"snr": (1e7, 1e8)},
+    variety={"snr": (1e7, 1e8), "interpolated": 0.0, "partial_fourier": 0.0}
+    | dict.fromkeys(("microstructure", "exchange", "fibre_anisotropy", "flow"), (0.0, 0.0)),
+    faults=dict.fromkeys(FAULTS, 0.0),
+    unweighted=0.0,
     cuboids=0.0,
 )
 
@@ -45,6 +49,78 @@ def test_examples_are_the_field_of_their_truth_whichever_way_they_are_turned():
     again = SimulatedExamples(QUIET, "inversion", seed=3)[2]
     for one, two in zip(jax.tree.leaves(again), jax.tree.leaves(examples[2]), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def _with_fault(name, seed=3):
+    """A patch of the quiet data, with that fault for certain."""
+    faults = QUIET.faults | {name: 1.0}
+    strength = (0.005, 0.00501) if name == "field_error" else QUIET.field_error
+    config = dataclasses.replace(QUIET, shape=24, faults=faults, field_error=strength)
+    return SimulatedExamples(config, "inversion", seed).make_patch(1)
+
+
+@pytest.fixture(scope="module")
+def quiet_patch():
+    return SimulatedExamples(dataclasses.replace(QUIET, shape=24), "inversion", seed=3).make_patch(1)
+
+
+@pytest.mark.slow
+def test_field_errors_are_added_to_the_field(quiet_patch):
+    inside = np.asarray(quiet_patch.mask)
+    added = np.asarray(_with_fault("field_error").field - quiet_patch.field)[inside]
+    assert np.sqrt(np.mean(added**2)) == pytest.approx(0.005, rel=0.01)
+
+
+@pytest.mark.slow
+def test_registration_blurs_the_field_alone(quiet_patch):
+    example = _with_fault("registration")
+    np.testing.assert_array_equal(example.target, quiet_patch.target)
+    rough = [np.abs(np.diff(np.asarray(e.field), axis=0)).mean() for e in (example, quiet_patch)]
+    assert rough[0] < 0.95 * rough[1]
+
+
+@pytest.mark.slow
+def test_slices_have_offsets(quiet_patch):
+    added = np.asarray(_with_fault("slices").field - quiet_patch.field)
+    inside = np.asarray(quiet_patch.mask)
+    full = [k for k in range(24) if inside[..., k].sum() > 10]
+    assert max(np.ptp(added[..., k][inside[..., k]]) for k in full) < 1e-6
+    assert 1e-5 < np.std([added[..., k][inside[..., k]][0] for k in full]) < 0.01
+
+
+@pytest.mark.slow
+def test_masks_are_cut_and_their_truth_with_them():
+    cut = [_with_fault("cut_mask", seed) for seed in range(3, 6)]
+    whole = [SimulatedExamples(dataclasses.replace(QUIET, shape=24), "inversion", s) for s in range(3, 6)]
+    removed = [(w.make_patch(1).mask & ~c.mask).sum() for w, c in zip(whole, cut, strict=True)]
+    assert sum(removed) > 0
+    for example in cut:
+        assert not np.asarray(example.target)[~np.asarray(example.mask)].any()
+        field = dipole_field(example.target, example.geometry, kernel="bandlimited")
+        assert relative_error(example.field, field, example.mask & (example.weights > 0.05)) < 1e-3
+
+
+@pytest.mark.slow
+def test_brightness_has_edges_that_the_field_does_not_know(quiet_patch):
+    example = _with_fault("brightness")
+    np.testing.assert_array_equal(example.field, quiet_patch.field)
+    inside = np.asarray(quiet_patch.mask) & (np.asarray(quiet_patch.weights) > 0.1)
+    assert np.std(np.asarray(example.weights / quiet_patch.weights)[inside]) > 0.01
+
+
+@pytest.mark.slow
+def test_background_is_removed_by_a_method_and_leaves_what_it_leaves(quiet_patch):
+    example = _with_fault("background_removal")
+    inside = np.asarray(example.mask)
+    assert 0 < inside.sum() < np.asarray(quiet_patch.mask).sum()
+    assert not np.asarray(example.target)[~inside].any()
+    error = relative_error(example.field, quiet_patch.field, inside)
+    assert 0.01 < error < 1
+
+
+def test_unknown_faults_are_refused():
+    with pytest.raises(ValueError, match=r"data\.faults has rain; use field_error"):
+        SimulatedExamples(dataclasses.replace(DATA, faults={"rain": 0.5}), "inversion", 1)
 
 
 @pytest.mark.slow

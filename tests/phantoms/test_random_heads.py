@@ -206,3 +206,55 @@ def test_white_matter_anisotropy_changes_the_field_with_the_head_s_direction():
 def test_voxel_size_must_be_positive():
     with pytest.raises(ValueError, match="voxel_size"):
         random_head((1.0, 0.0, 1.0), key=jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def block():
+    """Tissues of one person in a block of brain, by the options of the draw."""
+    anatomy = template()
+    first, key = jnp.array([-30.0, -60.0, 10.0]), jax.random.key(3)
+
+    def drawn(*, vessels=0.0, **options):
+        subject = random_subject(anatomy, pathology=0.0, key=key, **options)
+        strength = vessels * subject.vessels.strength
+        subject = subject._replace(vessels=subject.vessels._replace(strength=strength))
+        return sample(subject, anatomy, (60, 60, 50), first, jnp.ones(3), finest=(1.0, 1.0, 1.0))
+
+    return drawn
+
+
+@pytest.mark.slow
+def test_random_sulci_fold_fluid_and_cortex_into_white_matter(block):
+    plain, folded = block(), block(sulci=1.0)
+    np.testing.assert_allclose(folded.skull, plain.skull, atol=1e-5)
+    tissues = (Tissue.WHITE_MATTER, Tissue.CSF, Tissue.GREY_MATTER)
+    white, fluid, grey = (ANATOMY.index(t) for t in tissues)
+    before, after = np.asarray(plain.code), np.asarray(folded.code)
+    changed = before != after
+    assert 0.03 < changed.mean() < 0.4
+    assert np.isin(before[changed], (white, grey)).mean() > 0.98  # the rest are mixed voxels
+    assert np.isin(after[changed], (fluid, grey)).mean() > 0.98
+    sheet = (after == fluid) & changed
+    assert sheet.sum() > 500
+    beside = np.roll(sheet, 1, 0) & (after == white)  # cortex lines the fluid
+    assert beside.sum() < 0.05 * sheet.sum()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("likeness", [1.0, 0.0, -1.0])
+def test_texture_of_relaxation_is_as_like_that_of_chi_as_asked(block, likeness):
+    even, rough = block(texture=0.0, likeness=likeness), block(likeness=likeness)
+    white = np.asarray(rough.white) > 0.999
+    texture = (np.asarray(rough.chi) - np.asarray(even.chi))[white]
+    assert abs(np.corrcoef(texture, np.asarray(rough.r2star)[white])[0, 1] - likeness) < 0.15
+
+
+@pytest.mark.slow
+def test_vessels_are_parts_of_voxels_and_take_white_matter_away(block):
+    without, tissue = block(), block(vessels=1.0)
+    kept = (1 - tissue.vein) / np.maximum(1 - without.vein, 1e-6)
+    assert np.min(kept) < 0.1
+    there = np.asarray(without.vein) < 0.5
+    np.testing.assert_allclose(
+        np.asarray(tissue.white)[there], np.asarray(kept * without.white)[there], atol=1e-4
+    )

@@ -64,6 +64,32 @@ def test_phase_is_that_of_the_total_field(batch):
         assert np.median(np.abs(error)) < 5 / float(drawn.snr[i])
 
 
+NOTHING = {
+    "microstructure": (0.0, 0.0),
+    "exchange": (0.0, 0.0),
+    "fibre_anisotropy": (0.0, 0.0),
+    "flow": (0.0, 0.0),
+    "partial_fourier": 0.0,
+    "interpolated": 0.0,
+}
+"""Of what shifts the frequency besides χ."""
+
+
+@pytest.mark.slow
+def test_shifts_are_those_of_tissue_and_of_k_space():
+    def shifts(**options):
+        return patch_stream(SHAPE, variety=Variety(**(NOTHING | options)))(jax.random.key(4))
+
+    still, tissue, k_space = shifts(), shifts(exchange=(0.01, 0.01)), shifts(interpolated=1.0)
+    inside = np.asarray(still.mask)
+    assert np.abs(np.asarray(still.shift)[inside]).max() < 1e-5
+    contrast = np.asarray(tissue.shift)[inside].max() / 0.01  # within its range, and white matter is there
+    assert 0.5 <= contrast <= 2.001
+    assert np.asarray(tissue.shift)[inside].min() > -1e-5
+    assert np.std(np.asarray(k_space.shift)[inside]) > 1e-4
+    np.testing.assert_allclose(tissue.total_field - still.total_field, tissue.shift, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_noise_follows_the_snr():
     quiet, loud = (
@@ -89,7 +115,8 @@ def test_local_and_total_field_differ_by_what_is_harmonic(batch):
         inner[:3] = inner[-3:] = inner[:, :3] = inner[:, -3:] = inner[..., :3] = inner[..., -3:] = False
         if inner.sum() < 200:
             continue
-        background = laplacian(drawn.total_field[i] - drawn.local_field[i], Geometry())
+        rest = drawn.total_field[i] - drawn.local_field[i] - drawn.shift[i]
+        background = laplacian(rest, Geometry())
         tissue = laplacian(drawn.local_field[i], Geometry())
         assert np.asarray(background)[inner].std() < 0.1 * np.asarray(tissue)[inner].std()
 

@@ -28,6 +28,7 @@ from jaxqsm.networks.blocks.layers import (
     unpad,
 )
 from jaxqsm.networks.network import Network
+from jaxqsm.physics import dipole_field
 from jaxqsm.tuning import choose_weight
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
@@ -67,6 +68,8 @@ class UnrolledConfig:
         shared: one network for all iterations (default), conditioned on which; else one each.
         remat: compute each iteration again in the backward pass, in half the memory. Default false.
         mixed_precision: convolutions in bfloat16, physics in float32; for GPU and TPU. Default false.
+        misfit: tell the network how much of the field the start does not explain, and how smooth that is.
+            Default false.
         slab: voxels along x, a multiple of 4, that the U-Net works on at a time in longer volumes (those of
             more than it and twice the U-Net's reach of 32); the result is the same. Default 128.
     """
@@ -77,7 +80,13 @@ class UnrolledConfig:
     shared: bool = True
     remat: bool = False
     mixed_precision: bool = False
+    misfit: bool = False
     slab: int = 128
+
+    @property
+    def conditioning(self) -> int:
+        """Count the numbers that the network knows of a scan."""
+        return CONDITIONING + (2 if self.misfit else 0)
 
 
 class Start(NamedTuple):
@@ -128,7 +137,7 @@ class Unrolled(Network):
         # and by what is known of the scan: a noisy one wants other strengths than a clear one.
         self.strength = nnx.Param(jnp.full(config.iterations + 1, jnp.log(0.2) / PACE))
         self.rho = nnx.Param(jnp.zeros(config.iterations + 1))
-        self.by_scan = nnx.Param(jnp.zeros((CONDITIONING, 2)))
+        self.by_scan = nnx.Param(jnp.zeros((config.conditioning, 2)))
 
     def __call__(
         self,
@@ -172,6 +181,9 @@ class Unrolled(Network):
         data = data._replace(field=data.field / scale)
         known_field = _trusted(data)
         conditioning = jax.vmap(conditioning_vector)(known_field, mask, geometry)
+        if self.config.misfit:
+            unexplained = jax.vmap(_unexplained)(data, smooth, mask, geometry)
+            conditioning = jnp.concatenate([conditioning, unexplained], axis=-1)
         inside = mask.astype(known_field.dtype)
         by_scan = conditioning @ self.by_scan[...]
 
@@ -262,7 +274,7 @@ class _Image(BlockUNet):
             8 * 6 + config.memory,
             8 + config.memory,
             width=config.channels,
-            conditioning=CONDITIONING + config.iterations,
+            conditioning=config.conditioning + config.iterations,
             slab=config.slab // 2,
             gain=0.0,
             rngs=rngs,
@@ -283,6 +295,21 @@ class _Image(BlockUNet):
 def _trusted(data: Measurement) -> Array:
     """The field, less of it where it is uncertain: bleeds and sinuses may hold anything."""
     return data.field * jnp.minimum(data.weights, 1)
+
+
+def _unexplained(
+    data: Measurement, chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
+) -> Float[Array, 2]:
+    """Say how much of the field is not that of the start, as a logarithm, and how alike neighbours are there.
+
+    White noise is not; background, shifts of frequency and flow are, and no dipole field of χ is to explain
+    them.
+    """
+    rest = jnp.minimum(data.weights, 1) * (data.field - dipole_field(chi, geometry))
+    rest = jnp.where(mask, rest - jnp.sum(rest * mask) / jnp.maximum(mask.sum(), 1), 0)
+    products = [jnp.sum(rest * jnp.roll(rest, 1, axis)) for axis in range(3)]
+    squares = jnp.maximum(jnp.sum(rest**2), 1e-12)
+    return jnp.stack([jnp.log(root_mean_square(rest, mask) + 1e-3), sum(products) / 3 / squares])
 
 
 def _scale(data: Measurement, mask: Array) -> Array:
