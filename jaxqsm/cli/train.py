@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,14 @@ from jaxqsm.learning import CONFIGS, Report, read_config
 from jaxqsm.networks import read_notes
 
 
-def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path | None = None) -> int | None:
+def train(
+    config: Annotated[str, configuration()],
+    /,
+    *,
+    out: Path,
+    data: Path | None = None,
+    time_limit: float | None = None,
+) -> int | None:
     """Train a network on simulated scans or your own, or go on with a training that was stopped.
 
     Writes weights.safetensors, those of the best validation (jaxqsm invert --method learned --set
@@ -36,6 +44,9 @@ def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path |
         Folder of scans of your own, in place of simulated ones: files that end in localfield, chimap and mask
         (.nii.gz), or as jaxqsm bids names them; fields alone for losses that need no χ. Subjects (sub-) are
         either trained on or held out.
+    time_limit
+        Minutes, after which it stops at the next checkpoint, as on a machine that is lent for a time; the
+        same command goes on.
     """
     for module in ("orbax", "tensorboardX"):
         if importlib.util.find_spec(module) is None:
@@ -56,7 +67,7 @@ def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path |
         TimeElapsedColumn(),
         Remaining(),
     )
-    done = 0
+    done, started = 0, time.monotonic()
     try:
         run = read_config(path)
         if data is not None:
@@ -73,6 +84,12 @@ def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path |
                     if report.validation is not None:
                         scored = f"validation {100 * report.validation:.2f} %"
                         console.note(f"  step {done:<7}loss {report.loss:.4f}  {scored}")
+                    late = time_limit is not None and time.monotonic() - started > 60 * time_limit
+                    if late and done % run.checkpoint_every == 0 and done < run.steps:
+                        console.note(
+                            f"{time_limit:g} minutes are over at step {done}; the same command goes on"
+                        )
+                        return None
     except ValueError as error:
         raise InputError(str(error)) from error
     except OSError as error:
@@ -81,7 +98,8 @@ def train(config: Annotated[str, configuration()], /, *, out: Path, data: Path |
         console.note(f"stopped after step {done}; the same command goes on from the last checkpoint")
         return 130
     kept = read_notes(out / WEIGHTS)["steps"]
-    console.note(f"{out / WEIGHTS} holds the weights of step {kept} of {run.steps}, the best validated ones")
+    which = "the best validated ones" if run.validation else "the last ones, as nothing validates them"
+    console.note(f"{out / WEIGHTS} holds the weights of step {kept} of {run.steps}, {which}")
     return None
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import DataConfig
 
 Volume = Any
-"""An array of NumPy (as made) or JAX (as seen by a network), ``(batch, x, y, z)``."""
+"""An array of JAX, ``(x, y, z)`` or with a batch axis before them."""
 
 VALIDATION_SEED = 10_000_019
 """Added to a run's seed: the stream that validation draws from and training does not."""
@@ -93,42 +98,59 @@ class ExampleStream(ABC):
                 self._kept[number] = self._started(self.make_patch(number))
             patch = self._kept[number]
         axes = random.permutation(3) if self.config.turned else np.arange(3)
-        return turned(patch, axes, random.random(3) < 0.5)
+        return turned(patch, tuple(int(axis) for axis in axes), random.random(3) < 0.5)
 
     def batch(self, index: int) -> Example:
         """Stack the examples from ``index · batch_size`` on."""
         size = self.config.batch_size
-        members = [self[index * size + member] for member in range(size)]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+        return _stacked(*(self[index * size + member] for member in range(size)))
+
+    def of_others(self, **changes: Any) -> Self:
+        """Make a stream of single examples of another seed, such as are held out, with a changed config."""
+        other = copy.copy(self)
+        other.config = dataclasses.replace(self.config, batch_size=1, reuse=1, window=1, **changes)
+        other.seed = self.seed + VALIDATION_SEED
+        other._kept = {}
+        return other
 
     def _started(self, example: Example) -> Example:
-        if self._start is not None:
-            # Where there is a second measurement, such as R2′, the start is made of it too.
-            second = () if example.start is None else (example.start,)
-            given = (example.field, example.mask, example.geometry, example.weights, *second)
-            one = jax.tree.map(lambda leaf: leaf[None], given)
-            example = example._replace(start=jax.tree.map(lambda leaf: leaf[0], self._start(*one)))
-        return jax.tree.map(np.asarray, example)
+        if self._start is None:
+            return example
+        # Where there is a second measurement, such as R2′, the start is made of it too.
+        second = () if example.start is None else (example.start,)
+        given = (example.field, example.mask, example.geometry, example.weights, *second)
+        one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], given)
+        return example._replace(start=jax.tree.map(lambda leaf: leaf[0], self._start(*one)))
 
 
-def turned(example: Example, axes: np.ndarray, flips: np.ndarray) -> Example:
+# Examples stay on the device that made them: a round trip to the host takes longer than a step of training.
+
+
+@partial(jax.jit, static_argnums=1)
+def turned(example: Example, axes: tuple[int, ...], flips: Bool[Array, 3]) -> Example:
     """Permute and reflect the axes of an example, and the direction of its field with them."""
 
-    def turn(volume: np.ndarray) -> np.ndarray:
-        order = (*axes, *range(3, volume.ndim))
-        return np.ascontiguousarray(np.flip(volume.transpose(order), tuple(np.flatnonzero(flips))))
+    def turn(volume: Array) -> Array:
+        volume = jnp.transpose(volume, (*axes, *range(3, volume.ndim)))
+        for axis in range(3):
+            volume = jnp.where(flips[axis], jnp.flip(volume, axis), volume)
+        return volume
 
-    geometry = example.geometry
-    size, b0_dir = np.asarray(geometry.voxel_size), np.asarray(geometry.b0_dir)
-    moved = Geometry(size[axes], b0_dir[axes] * np.where(flips, -1, 1).astype(np.float32))
+    geometry, order = example.geometry, jnp.array(axes)
+    signs = jnp.where(flips, -1.0, 1.0)
     return Example(
         field=turn(example.field),
         target=turn(example.target),
         mask=turn(example.mask),
         weights=turn(example.weights),
-        geometry=jax.tree.map(np.asarray, moved),
+        geometry=Geometry(geometry.voxel_size[order], geometry.b0_dir[order] * signs),
         start=jax.tree.map(turn, example.start),
     )
+
+
+@jax.jit
+def _stacked(*examples: Example) -> Example:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *examples)
 
 
 def plain(geometry: Geometry) -> Geometry:

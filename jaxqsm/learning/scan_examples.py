@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,11 +16,11 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.io import FieldScan, InputError, find_field_scans, load_field_scan
 from jaxqsm.io.field_scans import ENDINGS, Role
 from jaxqsm.learning.config import DataConfig, Task
-from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic, plain
+from jaxqsm.learning.examples import Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.physics import dipole_field, field_noise
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.simulation import field_errors
-from jaxqsm.tuning.far_sources import field_of_far_sources
+from jaxqsm.tuning.far_sources import smooth_chi
 from jaxqsm.variational.common import data_weights
 
 ROLES: dict[Task, tuple[Role, Role]] = {
@@ -44,6 +43,7 @@ class Known(NamedTuple):
     Attributes:
         field: ppm, input of the task.
         chi: ppm; all zero where there is none.
+        sources: ppm, χ that makes the field of distant sources: ``chi``, or :func:`smooth_chi` of the field.
         local: ppm, the field of the sources in the mask; all zero where there is none.
         weights: confidence in the field.
         noise: ppm, standard deviation of the field's noise where the weight is 1.
@@ -53,6 +53,7 @@ class Known(NamedTuple):
 
     field: Volume
     chi: Volume
+    sources: Volume
     local: Volume
     weights: Volume
     noise: Volume
@@ -110,17 +111,13 @@ class ScanExamples(ExampleStream):
                 f"{folder}: task {task} needs files that end in {ending}.nii.gz, and there is none"
             )
         self.has_target = bool(known)
-        self._task, self._begin, self._base = task, start, base
+        self._task = task
         self._scans, self._held_out = _split(scans, config.held_out)
         self.notes = _described(self._scans, self._held_out, self.has_target)
 
     def held_out(self, count: int) -> list[Example]:
         """Cut patches, as measured, from the subjects that are not trained on."""
-        single = dataclasses.replace(
-            self.config, batch_size=1, reuse=1, window=1, as_measured=1.0, turned=False, unweighted=0.0
-        )
-        seed = self.seed + VALIDATION_SEED
-        stream = ScanExamples(single, self._task, seed, self._begin, base=self._base)
+        stream = self.of_others(as_measured=1.0, turned=False, unweighted=0.0)
         stream._scans = self._held_out
         return [stream.batch(number) for number in range(count)]
 
@@ -138,7 +135,7 @@ class ScanExamples(ExampleStream):
         error = logarithmic(random, self.config.field_error) if random.random() < 0.5 else 0.0
         size = self.config.shape
         if as_measured:
-            example = _measured(known, corner, task=self._task, size=size, has_chi="chi" in scan.files)
+            example = _measured(known, corner, task=self._task, size=size)
         else:
             key = jax.random.fold_in(jax.random.key(self.seed), number)
             example = _made(key, known, corner, contrast, error, size=size, kernel=kernel)
@@ -157,7 +154,9 @@ def _load(task: Task, size: int, *files: tuple[Role, Path]) -> tuple[Known, np.n
     )
     weights = data_weights(inside, weights)
     noise = field_noise(field, weights, inside)
-    return Known(field, chi, local, weights, noise, inside, geometry), np.argwhere(mask)
+    no_chi = field if task == "inversion" else local
+    sources = chi if "chi" in volumes else smooth_chi(no_chi, inside, geometry)
+    return Known(field, chi, sources, local, weights, noise, inside, geometry), np.argwhere(mask)
 
 
 def _loaded(scan: FieldScan, task: Task, size: int) -> tuple[Known, np.ndarray]:
@@ -174,16 +173,11 @@ def _corner(
     return tuple(int(v) for v in np.clip(centre + shift - size // 2, 0, np.array(shape) - size))
 
 
-@partial(jax.jit, static_argnames=("task", "size", "has_chi"))
-def _measured(known: Known, corner: tuple[int, ...], *, task: Task, size: int, has_chi: bool) -> Example:
+@partial(jax.jit, static_argnames=("task", "size"))
+def _measured(known: Known, corner: tuple[int, ...], *, task: Task, size: int) -> Example:
     box = (size, size, size)
-    nothing = jnp.zeros(box, known.field.dtype)
-    if has_chi:
-        outside = jax.lax.dynamic_update_slice(known.chi, nothing, corner)
-        far = dipole_field(outside, known.geometry)
-    else:
-        local = known.field if task == "inversion" else known.local
-        far = field_of_far_sources(local, known.mask, corner, box, known.geometry)
+    outside = jax.lax.dynamic_update_slice(known.sources, jnp.zeros(box, known.field.dtype), corner)
+    far = dipole_field(outside, known.geometry)
     field, local, chi, weights, mask = _cut(known, corner, box, far)
     return Example(field, local if task == "background" else chi, mask, weights, plain(known.geometry))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,9 +12,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxqsm.background import ismv, lbv, pdf, resharp, sdf, sharp, v_sharp
-from jaxqsm.geometry import Geometry
 from jaxqsm.learning.config import FAULTS, DataConfig, Task
-from jaxqsm.learning.examples import VALIDATION_SEED, Example, ExampleStream, Volume, logarithmic, plain
+from jaxqsm.learning.examples import Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.operators import MaskedVolume
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
@@ -84,7 +82,7 @@ class SimulatedExamples(ExampleStream):
         if unknown := set(config.faults).difference(FAULTS):
             raise ValueError(f"data.faults has {', '.join(sorted(unknown))}; use {', '.join(FAULTS)}")
         self._probability = {**FAULTS, **config.faults}
-        self._task, self._begin = task, start
+        self._task = task
         self._kinds = list(weights)
         self._parts = np.array(list(weights.values())) / sum(weights.values())
         limits: dict[str, Any] = {
@@ -97,8 +95,7 @@ class SimulatedExamples(ExampleStream):
 
     def held_out(self, count: int) -> list[Example]:
         """Make examples of a stream of their own."""
-        single = dataclasses.replace(self.config, batch_size=1, reuse=1, window=1)
-        stream = SimulatedExamples(single, self._task, self.seed + VALIDATION_SEED, self._begin)
+        stream = self.of_others()
         return [stream.batch(number) for number in range(count)]
 
     def make_patch(self, number: int) -> Example:
@@ -123,9 +120,7 @@ class SimulatedExamples(ExampleStream):
         if self._task == "inversion" and random.random() < self._probability["background_removal"]:
             method = REMOVALS[random.integers(len(REMOVALS))]
             total = _example(key, patch, contrast, 1.0, weighted, faults, task=self._task, kernel=kernel)
-            removed = _background_removed(total, method)
-            # Of a patch with little brain some methods leave no voxel.
-            example = removed if removed.mask.any() else example
+            example = _background_removed(example, total, method)
         return example
 
     def _faults_of(self, random: np.random.Generator) -> Faults:
@@ -194,19 +189,18 @@ def _example(
     )
 
 
-def _background_removed(example: Example, method: Callable[..., MaskedVolume]) -> Example:
-    """An example whose total field is now the local field that a method makes of it."""
-    local, mask = _removed(example.field, example.mask, example.geometry, method)
-    return example._replace(
-        field=local, target=example.target * mask, mask=mask, weights=example.weights * mask
-    )
-
-
 @partial(jax.jit, static_argnames="method")
-def _removed(
-    field: Volume, mask: Volume, geometry: Geometry, method: Callable[..., MaskedVolume]
-) -> MaskedVolume:
-    return method(field, mask, geometry)
+def _background_removed(example: Example, total: Example, method: Callable[..., MaskedVolume]) -> Example:
+    """The example with the local field that a method makes of its total field."""
+    local, mask = method(total.field, total.mask, total.geometry)
+    left = mask.any()  # of little brain some methods leave no voxel
+    mask = jnp.where(left, mask, example.mask)
+    return example._replace(
+        field=jnp.where(left, local, example.field) * mask,
+        target=example.target * mask,
+        mask=mask,
+        weights=example.weights * mask,
+    )
 
 
 @jax.jit

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -139,7 +140,7 @@ def train(
     critic = None if critic_training is None else critic_training.first()
     state = State(jnp.zeros((), int), parameters, average, optimiser.init(parameters), others, critic)
     state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    step = _step_function(graph, config, mesh, optimiser, critic_training)
+    step = _step_function(graph, config, mesh, optimiser, learning_rate, critic_training)
     examples = _stream(config, network.start, base) if examples is None else examples
     needing = set(config.losses) - WITHOUT_TARGET
     if needing and not examples.has_target:
@@ -158,13 +159,21 @@ def train(
         first, best = int(state.step), _best(folder)
         started = time.monotonic()
         announce("compiling, and making the first patches")
+        # Losses are read late, so that the device has its next steps before this process waits for one.
+        waiting: deque[tuple[int, tuple[Array, Array]]] = deque()
         for number, batch in _ahead(examples, range(first, config.steps)):
-            state, loss = step(state, jax.device_put(batch, spread))
+            state, told = step(state, jax.device_put(batch, spread))
             done = number + 1
             last = done == config.steps
-            report = Report(done, float(loss), float(learning_rate(number)))
-            _require_finite(report.loss, "loss", done, folder)
-            if validate is not None and (done % config.validate_every == 0 or last):
+            waiting.append((done, told))
+            validated = validate is not None and (done % config.validate_every == 0 or last)
+            saved = done % config.checkpoint_every == 0 or last
+            while len(waiting) > (1 if validated or saved else AHEAD):
+                yield _report(*waiting.popleft(), folder)
+            if not (validated or saved):
+                continue
+            report = _report(*waiting.popleft(), folder)
+            if validated and validate is not None:
                 error, panels = validate(state)
                 _require_finite(error, "validation", done, folder)
                 report = report._replace(validation=error, panels=panels)
@@ -172,7 +181,7 @@ def train(
                 if error <= best:
                     best = error
                     _export(folder, config, state, report)
-            if done % config.checkpoint_every == 0 or last:
+            if saved:
                 checkpoints.save(done, args=ocp.args.StandardSave(_plain(state)), force=last)
                 if validate is None:
                     _export(folder, config, state, report)
@@ -190,6 +199,7 @@ def _step_function(
     config: TrainingConfig,
     mesh: Mesh,
     optimiser: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
     critic_training: CriticTraining | None,
 ):
     centred = config.task in RELATIVE
@@ -225,7 +235,8 @@ def _step_function(
         check_vma=False,
     )
 
-    def step(state: State, batch: Example) -> tuple[State, Array]:
+    def step(state: State, batch: Example) -> tuple[State, tuple[Array, Array]]:
+        """The next state; the loss, and the learning rate."""
         value, gradients, others, output = gradient(state.parameters, state.others, state.critic, batch)
         updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
@@ -235,7 +246,8 @@ def _step_function(
         critic = state.critic
         if critic_training is not None and critic is not None:
             critic = critic_training.step(critic, output, batch, state.step)
-        return State(state.step + 1, parameters, average, optimiser_state, others, critic), value
+        told = value, jnp.asarray(learning_rate(state.step))
+        return State(state.step + 1, parameters, average, optimiser_state, others, critic), told
 
     return jax.jit(step, donate_argnums=0)
 
@@ -343,6 +355,13 @@ def _log(folder: Path, report: Report, seconds: float) -> None:
     }
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
+
+
+def _report(step: int, told: tuple[Array, Array], folder: Path) -> Report:
+    loss, learning_rate = told
+    report = Report(step, float(loss), float(learning_rate))
+    _require_finite(report.loss, "loss", step, folder)
+    return report
 
 
 def _require_finite(value: float, what: str, step: int, folder: Path) -> None:

@@ -130,8 +130,8 @@ def _subject(
 @partial(jax.jit, static_argnames=("shape", "size"))
 def _slab(
     subject: Subject, anatomy: Template, shape: tuple[int, int, int], origin: Array, size: tuple[float, ...]
-) -> tuple[Array, ...]:
-    return tuple(sample(subject, anatomy, shape, origin, jnp.array(size), finest=size))
+) -> Tissues:
+    return sample(subject, anatomy, shape, origin, jnp.array(size), finest=size)
 
 
 @jax.jit

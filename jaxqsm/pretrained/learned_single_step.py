@@ -20,6 +20,7 @@ def learned_single_step(
     *,
     magnitude: Float[Array, "x y z"] | None = None,
     weights: Float[Array, "x y z"] | None = None,
+    whole: bool = True,
     checkpoint: str = "learned_single_step",
 ) -> MaskedVolume:
     """Reconstruct χ from a total field with a network that corrects single-step total variation.
@@ -35,12 +36,14 @@ def learned_single_step(
         geometry: voxel size and field direction.
         magnitude: optional image, any unit; weighs the data where ``weights`` are not given.
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
+        whole: give χ along the border too, as :func:`~jaxqsm.single_step.ss_tv` finds it there. It is the
+            least certain part of the map. Default true.
         checkpoint: name of weights that come with the package, or the path of a file that ``jaxqsm train``
             wrote for the task ``single_step``. Default ``"learned_single_step"``.
 
     Returns:
-        χ in ppm, zero mean in the mask that comes with it, zero outside: the given one, or the part of it
-        where the network says that its output is valid
+        χ in ppm, zero mean in the mask that comes with it, zero outside: the given one, or, if not ``whole``,
+        the part of it that the network corrects
         (:meth:`jaxqsm.networks.ours.single_step.SingleStep.valid`).
 
     Raises:
@@ -59,6 +62,8 @@ def learned_single_step(
     graph, parameters = trained_network(checkpoint, "single_step")
     inside = jnp.asarray(mask)
     chi = call(graph, "__call__", parameters, total_field, inside, geometry, confidence(weights, magnitude))
+    if whole:
+        return MaskedVolume(referenced(chi, inside), inside)
     network = nnx.merge(graph, parameters)
     (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
     return MaskedVolume(referenced(chi, inside), inside)

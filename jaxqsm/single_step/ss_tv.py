@@ -23,7 +23,7 @@ RADII = (16.0, 8.0, 4.0, 2.0)
 """mm, of the SMV kernels."""
 
 
-@partial(jax.jit, static_argnames=("radii", "max_iterations"))
+@partial(jax.jit, static_argnames=("radii", "whole", "max_iterations"))
 @weight_from_data(5e-4, held_out_size=1.0)
 def ss_tv(
     total_field: Float[Array, "x y z"],
@@ -37,6 +37,7 @@ def ss_tv(
     edges: float = 0.3,
     huber_threshold: float = 0.02,
     radii: tuple[float, ...] = RADII,
+    whole: bool = True,
     tolerance: float = 1e-2,
     max_iterations: int = 100,
 ) -> MaskedVolume:
@@ -64,12 +65,14 @@ def ss_tv(
             no difference.
         radii: of the SMV kernels in mm. Default 16, 8, 4 and 2: the large ones determine what varies slowly,
             the small ones reach the border.
+        whole: give χ along the border too, where no kernel fits: larger kernels farther inside reach the
+            sources there. It is the least certain part of the map. Default true.
         tolerance: relative change of the iterate at which to stop. Default 1e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
-        χ in ppm, zero mean in the mask that comes with it, zero outside: the given mask eroded by the
-        smallest kernel. Two real FFTs an iteration, and two more for every radius; implicit gradients.
+        χ in ppm, zero mean in the mask that comes with it, zero outside: the given mask, or, if not
+        ``whole``, that eroded by the smallest kernel. Two real FFTs an iteration, and two more for every radius; implicit gradients.
 
     References:
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several kernels);
@@ -95,4 +98,6 @@ def ss_tv(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
+    if whole:
+        given = given._replace(mask=mask)
     return MaskedVolume(given.to_scan_grid(chi), given.mask)

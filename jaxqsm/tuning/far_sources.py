@@ -23,7 +23,7 @@ def field_of_far_sources(
     size: Shape,
     geometry: Geometry,
 ) -> Float[Array, "x y z"]:
-    """Estimate the field of all sources outside a box, by Tikhonov inversion of the whole local field.
+    """Estimate the field of all sources outside a box, those that :func:`smooth_chi` finds.
 
     Args:
         local_field: ppm.
@@ -31,6 +31,15 @@ def field_of_far_sources(
         corner: first voxel of the box.
         size: of the box in voxels.
         geometry: voxel size and field direction.
+    """
+    outside = jax.lax.dynamic_update_slice(smooth_chi(local_field, mask, geometry), jnp.zeros(size), corner)
+    return dipole_field(outside, geometry)
+
+
+def smooth_chi(
+    local_field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], geometry: Geometry
+) -> Float[Array, "x y z"]:
+    """Find χ in ppm by Tikhonov inversion of a local field in closed form, as far fields need it.
 
     References:
         Bilgic et al. 2014, JMRI 40:181, doi:10.1002/jmri.24365 (closed-form inversion).
@@ -38,6 +47,4 @@ def field_of_far_sources(
     shape = padded_shape(mask.shape)
     kernel = dipole_kernel(shape, geometry)
     response = regularised_inverse(kernel, STRENGTH * laplacian_symbol(shape, geometry))
-    chi = filtered(local_field * mask, mask, response)
-    box = jnp.zeros(size, chi.dtype)
-    return dipole_field(jax.lax.dynamic_update_slice(chi, box, corner), geometry)
+    return filtered(local_field * mask, mask, response)

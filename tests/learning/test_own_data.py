@@ -58,7 +58,7 @@ def test_measured_patches_are_the_field_of_their_own_sources(tmp_path):
         example = measured[number]
         assert example.mask.mean() > 0.05
         assert _unexplained(example) < 0.1
-        directions.add(tuple(np.round(example.geometry.b0_dir, 4)))
+        directions.add(tuple(np.round(np.asarray(example.geometry.b0_dir), 4)))
     assert len(directions) > 1
     again = ScanExamples(measured.config, "inversion", seed=1)[3]
     np.testing.assert_array_equal(again.field, measured[3].field)

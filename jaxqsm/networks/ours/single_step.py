@@ -70,8 +70,9 @@ class SingleStep(Network):
     Fields are divided by their root mean square behind the filters first: χ and background twice as strong
     give χ twice as strong.
 
-    It gives χ where the smallest SMV kernel fits into the mask (:meth:`valid`), and is trained there alone:
-    asked for χ along the border as well, where there is no measurement, it learned little but the border.
+    It corrects χ where the smallest SMV kernel fits into the mask (:meth:`valid`), and is trained there alone:
+    asked for χ along the border as well, where there is no measurement, it learned little but the border. There
+    χ stays that of the classical single step.
 
     Args:
         config: its size.
@@ -99,16 +100,17 @@ class SingleStep(Network):
         weights: Float[Array, "batch x y z"] | None = None,
         start: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """Reconstruct χ in ppm, zero mean where it is valid and zero elsewhere."""
+        """Reconstruct χ in ppm, zero mean where it is valid and zero outside the mask."""
         start = self.start(total_field, mask, geometry, weights) if start is None else start
         data = jax.vmap(_behind)(total_field, mask, geometry, weights)
         local = jax.vmap(_shown)(data)
         scale = jax.vmap(root_mean_square)(local, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale[:, None])
-        first = start / scale
+        valid = self.valid(mask, geometry)
+        everywhere = jax.vmap(_from_mean)(start / scale, valid)
+        first = everywhere * valid
         known = jnp.minimum(jax.vmap(data_weights)(mask, weights), 1)
         unexplained, pull = jax.vmap(_misfit)(first, data)
-        valid = self.valid(mask, geometry)
         inside = valid.astype(first.dtype)
         conditioning = jax.vmap(conditioning_vector)(local / scale, mask, geometry)
         fields = (_squashed(v) for v in (first, local / scale, unexplained, pull))
@@ -120,7 +122,8 @@ class SingleStep(Network):
             length = jax.nn.sigmoid(PACE * (self.length[step] + conditioning @ self.by_scan[...]))
             _, pull = jax.vmap(_misfit)(chi, data)
             chi = chi + inside * LONGEST * length[:, None, None, None] * pull
-        return scale * jax.vmap(referenced)(chi, valid)
+        rim = everywhere * (mask & ~valid)
+        return scale * (jax.vmap(referenced)(chi, valid) + rim)
 
     def valid(self, mask: Bool[Array, "batch x y z"], geometry: Geometry) -> Bool[Array, "batch x y z"]:
         """Erode the mask by the smallest SMV kernel."""
@@ -157,6 +160,10 @@ def _behind(field: Array, mask: Array, geometry: Geometry, weights: Array | None
     given = smv_filtered_by_radii(inversion_problem(field, mask, geometry, weights), RADII)
     # No weight above 1, so that a step of the same length is stable for any scan.
     return given._replace(weights=jnp.minimum(given.weights, 1))
+
+
+def _from_mean(chi: Float[Array, "x y z"], valid: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    return chi - jnp.sum(chi * valid) / jnp.maximum(valid.sum(), 1)
 
 
 def _shown(given: InversionProblem) -> Float[Array, "x y z"]:
