@@ -70,9 +70,9 @@ class SingleStep(Network):
     Fields are divided by their root mean square behind the filters first: χ and background twice as strong
     give χ twice as strong.
 
-    It corrects χ where the smallest SMV kernel fits into the mask (:meth:`valid`), and is trained there alone:
-    asked for χ along the border as well, where there is no measurement, it learned little but the border. There
-    χ stays that of the classical single step.
+    It corrects χ where the smallest SMV kernel fits into the mask (:meth:`valid`), and is trained there
+    alone: asked for χ along the border as well, where there is no measurement, it learned little but the
+    border. There χ stays that of the classical single step.
 
     Args:
         config: its size.
