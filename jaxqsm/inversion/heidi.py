@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import laplacian
 from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
@@ -17,7 +18,7 @@ from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
-@weight_from_data(1e-2, held_out_size=0.0)
+@weight_from_data(1.35e-2, like=tv)
 def heidi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],

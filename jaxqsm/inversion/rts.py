@@ -8,13 +8,14 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.inversion.tv import tv
 from jaxqsm.tuning import weight_from_data
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
-@weight_from_data(3e-3, held_out_size=0.0)
+@weight_from_data(5.4e-3, like=tv)
 def rts(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],

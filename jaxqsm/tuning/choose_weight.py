@@ -67,6 +67,10 @@ def choose_weight(
     A box about the middle of the mask stands for the whole, with half its sides: an eighth of the work. From
     a local field, that of the sources outside the box is subtracted, by closed-form inversion of the whole.
 
+    A method that keeps most of k-space as the field has it, as :func:`~jaxqsm.inversion.rts`, has the weight
+    of one with the same prior that does not, :func:`~jaxqsm.inversion.tv`, times the ratio of both typical
+    weights: held-out voxels cannot tell what only changes ill-conditioned k-space.
+
     A linear method without weights, as :func:`~jaxqsm.inversion.tikhonov`, is given in the held-out regions
     the very field that it predicts there.
 
@@ -103,6 +107,12 @@ def choose_weight(
         >>> chi = tv(field, mask, geometry, weight=weight)  # doctest: +SKIP
     """
     typical = typical_weight(method) if typical is None else typical
+    like = getattr(method, "weight_like", None)
+    if like is not None:
+        scale = typical / typical_weight(like)
+        return scale * choose_weight(
+            like, field, mask, geometry, magnitude=magnitude, weights=weights, key=key
+        )
     if held_out_size is None:
         held_out_size = getattr(method, "held_out_size", HELD_OUT_SIZE)
     fixed = {name: value for name, value in options.items() if _is_plain(value)}

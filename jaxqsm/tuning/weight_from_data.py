@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 def weight_from_data(
-    typical: float, *, held_out_size: float = HELD_OUT_SIZE
+    typical: float, *, held_out_size: float = HELD_OUT_SIZE, like: Callable[..., Any] | None = None
 ) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Let :func:`choose_weight` find the ``weight`` of a method where it is None, its default.
 
@@ -26,9 +26,13 @@ def weight_from_data(
         held_out_size: as for :func:`choose_weight`. Regions suit a prior that must say what χ is where there
             is no field. A linear method, or one that keeps most of k-space as the field has it, only smooths:
             of it regions ask for too much, and single voxels, 0, are right. Default 2.
+        like: method that is searched in its place; the weight found is multiplied by the ratio of both
+            typical weights. For a method that takes most of χ as the field has it, whatever its weight: what
+            the weight changes hardly makes a field that held-out voxels could tell of.
 
     Returns:
-        The decorator. What it makes has the attributes ``typical_weight`` and ``held_out_size``.
+        The decorator. What it makes has the attributes ``typical_weight``, ``held_out_size`` and
+        ``weight_like``.
 
     Example:
         >>> @weight_from_data(0.1)
@@ -48,9 +52,7 @@ def weight_from_data(
             given = signature.bind(*scan, weight=None, **options).arguments
             field, mask, geometry = (given.pop(name) for name in list(signature.parameters)[:3])
             others = {name: value for name, value in given.items() if name not in ("weight", "start")}
-            chosen = choose_weight(
-                method, field, mask, geometry, typical=typical, held_out_size=held_out_size, **others
-            )
+            chosen = choose_weight(with_weight, field, mask, geometry, **others)
             return method(*scan, weight=chosen, **options)
 
         parameters = [
@@ -60,6 +62,7 @@ def weight_from_data(
         with_weight.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         with_weight.typical_weight = typical  # type: ignore[attr-defined]
         with_weight.held_out_size = held_out_size  # type: ignore[attr-defined]
+        with_weight.weight_like = like  # type: ignore[attr-defined]
         return with_weight
 
     return decorated

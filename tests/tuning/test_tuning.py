@@ -8,8 +8,10 @@ from helpers import ball, jaxqsm, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.inversion import (
+    heidi,
     l1_qsm,
     medi,
+    rts,
     tikhonov,
     tkd,
     tv,
@@ -74,6 +76,21 @@ def test_is_near_the_best_of_a_grid_from_the_total_field():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [rts, heidi])
+def test_methods_that_keep_most_of_k_space_take_the_weight_of_total_variation(method):
+    """Noise hardly tells their weights apart by the field that they predict; by χ it does."""
+    chi, field, mask, _ = _scan(0.01)
+    ratio = method.typical_weight / tv.typical_weight
+    chosen = float(choose_weight(method, field, mask, GEOMETRY))
+    assert chosen == pytest.approx(ratio * float(choose_weight(tv, field, mask, GEOMETRY)), rel=1e-5)
+    errors = {
+        power: relative_error(method(field, mask, GEOMETRY, weight=chosen * 2.0**power), chi, mask)
+        for power in (-3, -2, -1, 0, 1, 2, 3)
+    }
+    assert errors[0] < 1.1 * min(errors.values())
+
+
 def test_with_a_truth_the_weight_descends_to_the_best_for_all_scans():
     scans = []
     for noise in (0.002, 0.01):
