@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
@@ -66,7 +65,7 @@ def hd_qsm(
     given = inversion_problem(local_field, mask, geometry, weights, magnitude)
     chi = total_variation_admm(
         given,
-        absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
+        absolute(given.field, TYPICAL_MISFIT * given.confidence),
         weight=TYPICAL_MISFIT * first_weight,
         start=start,
         tolerance=None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
@@ -72,7 +71,7 @@ def l1_qsm(
     # In units of a typical misfit both terms move at one pace; the minimum is the same.
     chi = total_variation_admm(
         given,
-        absolute(given.field, TYPICAL_MISFIT * jnp.sqrt(given.weights)),
+        absolute(given.field, TYPICAL_MISFIT * given.confidence),
         weight=TYPICAL_MISFIT * weight,
         shrink=partial(shrink, huber_threshold=HUBER_THRESHOLD),
         start=start,

@@ -51,6 +51,12 @@ class InversionProblem(NamedTuple):
         return x, y, z
 
     @property
+    def confidence(self) -> Volume:
+        """Square root of the weights, whose slope is 0 where they are."""
+        known = self.weights > 0
+        return jnp.where(known, jnp.sqrt(jnp.where(known, self.weights, 1)), 0)
+
+    @property
     def known_field(self) -> Volume:
         """The field, zero where it has no weight, so that no arbitrary value slows convergence."""
         return jnp.where(self.weights > 0, self.field, 0)

@@ -393,3 +393,17 @@ def test_scale_correction_undoes_the_underestimation_of_an_even_spectrum(name):
     )
     assert plain < 0.9
     assert corrected == pytest.approx(1, abs=0.08)  # sources at the border lose field
+
+
+@pytest.mark.parametrize("name", _marked(WEIGHTED))
+def test_gradients_are_finite_where_there_is_no_signal(truth, name):
+    """Outside the mask and in voxels without signal weights are zero, and a root has no slope there."""
+    _, field, mask = truth
+    lost = jnp.asarray(np.random.default_rng(0).random(SHAPE) < 0.01)
+    magnitude = jnp.where(lost, 0.0, 1.0) * mask
+
+    def size(field, magnitude):
+        return jnp.sum(METHODS[name](field, mask, GEOMETRY, magnitude=magnitude) ** 2)
+
+    for slopes in jax.grad(size, (0, 1))(field, magnitude):
+        assert np.isfinite(slopes).all()

@@ -145,7 +145,7 @@ def _drawn(field: Array, mask: Array, geometry: Geometry, weights: Array | None)
     smooth = search(linear(given.field, given.weights), weight=weight)
     misfit = 0.02
     robust = search(
-        absolute(given.field, misfit * jnp.sqrt(given.weights)), weight=100 * misfit * weight, start=smooth
+        absolute(given.field, misfit * given.confidence), weight=100 * misfit * weight, start=smooth
     )
     return scale * given.to_scan_grid(jnp.where(jax.random.bernoulli(keys[2]), robust, smooth))
 

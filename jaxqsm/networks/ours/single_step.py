@@ -168,7 +168,7 @@ def _from_mean(chi: Float[Array, "x y z"], valid: Bool[Array, "x y z"]) -> Float
 
 def _shown(given: InversionProblem) -> Float[Array, "x y z"]:
     """Weighted SMV-filtered field as one image."""
-    field = jnp.sum(given.field * jnp.sqrt(given.weights), axis=0)
+    field = jnp.sum(given.field * given.confidence, axis=0)
     return crop(field, given.mask.shape)
 
 
@@ -190,5 +190,5 @@ def _adjoint(fields: Float[Array, "ball X Y Z"], given: InversionProblem, shape:
 def _misfit(chi: Float[Array, "x y z"], given: InversionProblem) -> tuple[Array, Array]:
     """SMV-filtered residual as one image, and the gradient step of χ that it gives."""
     rest = given.field - _predict(chi, given)
-    shown = jnp.sum(rest * jnp.sqrt(given.weights), axis=0)
+    shown = jnp.sum(rest * given.confidence, axis=0)
     return crop(shown, chi.shape), _adjoint(given.weights * rest, given, chi.shape)

@@ -226,7 +226,7 @@ def _classical(
     heavier = jnp.maximum(chosen / START_WEIGHT, 1)
     given, search = _search(field, mask, geometry, weights)
     smooth = search(linear(given.field, given.weights), weight=heavier * START_WEIGHT)
-    pull = ROBUST_MISFIT * jnp.sqrt(given.weights)
+    pull = ROBUST_MISFIT * given.confidence
     robust_weight = jnp.sqrt(heavier) * ROBUST_WEIGHT
     robust = search(absolute(given.field, pull), weight=ROBUST_MISFIT * robust_weight, start=smooth)
     return Start(given.to_scan_grid(smooth), given.to_scan_grid(robust))
