@@ -62,8 +62,7 @@ def learned_single_step(
     graph, parameters = trained_network(checkpoint, "single_step")
     inside = jnp.asarray(mask)
     chi = call(graph, "__call__", parameters, total_field, inside, geometry, confidence(weights, magnitude))
-    if whole:
-        return MaskedVolume(referenced(chi, inside), inside)
     network = nnx.merge(graph, parameters)
-    (inside,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
+    (valid,) = network.valid(*jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (inside, geometry)))
+    inside = inside & valid.any() if whole else valid
     return MaskedVolume(referenced(chi, inside), inside)

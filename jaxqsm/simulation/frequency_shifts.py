@@ -34,7 +34,7 @@ def frequency_shifts(
     geometry: Geometry,
     strengths: ShiftStrengths,
 ) -> Float[Array, "x y z"]:
-    """Shift the frequency as fibres, exchange and flow do: the same in every orientation is only exchange.
+    """Compute the shift of fibres, exchange and flow, of which only exchange is the same in all orientations.
 
     −m w sin²θ + e w + f v + field of a w (v̂ (v̂·b) − b/3): w and v are the parts of white matter and veins,
     θ is the angle between fibre v̂ and field b. The first is the hollow cylinder's and the Lorentzian

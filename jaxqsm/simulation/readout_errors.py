@@ -1,4 +1,4 @@
-"""What registration, slices and masking do to the field and the mask of a scan."""
+"""Faults of registration, slices, masks and brightness in the field, mask and magnitude of a scan."""
 
 from __future__ import annotations
 

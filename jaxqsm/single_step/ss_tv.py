@@ -100,5 +100,5 @@ def ss_tv(
         max_iterations=max_iterations,
     )
     if whole:
-        given = given._replace(mask=mask)
+        given = given._replace(mask=mask & given.mask.any())  # nothing is known where no kernel fits at all
     return MaskedVolume(given.to_scan_grid(chi), given.mask)
