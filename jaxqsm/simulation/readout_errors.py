@@ -16,7 +16,7 @@ SHADING_LENGTH, SURFACE_LENGTH = 30.0, 2.0
 def registered(
     field: Float[Array, "x y z"], mask: Bool[Array, "x y z"], shift: Float[Array, 3]
 ) -> Float[Array, "x y z"]:
-    """Blur a field as moving it by a part of a voxel and back does, by linear interpolation.
+    """Smooth a field as moving it by a part of a voxel and back does, by linear interpolation.
 
     Along each axis the weights are f (1 − f), 1 − 2 f (1 − f), f (1 − f): echoes that are brought onto each
     other after motion, or orientations onto one, lose that much detail.
@@ -70,7 +70,7 @@ def slice_offsets(
 def cut_mask(
     mask: Bool[Array, "x y z"], magnitude: Float[Array, "x y z"], threshold: ArrayLike
 ) -> Bool[Array, "x y z"]:
-    """Leave out voxels of little signal, as masks by threshold do: holes at veins, bleeds and air.
+    """Remove voxels of little signal from a mask, as those by threshold do: holes at veins, bleeds and air.
 
     Args:
         mask: of the brain.

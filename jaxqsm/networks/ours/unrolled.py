@@ -30,6 +30,7 @@ from jaxqsm.networks.blocks.layers import (
 from jaxqsm.networks.network import Network
 from jaxqsm.physics import dipole_field
 from jaxqsm.tuning import choose_weight
+from jaxqsm.tuning.choose_weight import HEAVIER
 from jaxqsm.variational.admm import total_variation_admm
 from jaxqsm.variational.data_terms import absolute, linear
 from jaxqsm.variational.edges import edge_weighted_shrink
@@ -96,8 +97,9 @@ class Start(NamedTuple):
     trusts all of the field a little, which serves where it is noisy; ``robust`` trusts most of it wholly and
     some not at all (:func:`jaxqsm.inversion.l1_qsm`), which serves where it is clear.
 
-    Their weights follow the scan, by :func:`~jaxqsm.tuning.choose_weight` of ``smooth``: measured fields hold
-    errors that no simulation of training had. As the error of the field grows, a least-squares weight grows
+    Their weights follow the scan, by :func:`~jaxqsm.tuning.choose_weight` of ``smooth``, the one that best
+    predicts the field, as the network smooths further: measured fields hold errors that no simulation of
+    training had. As the error of the field grows, a least-squares weight grows
     with its square, and a least-absolute one in proportion: ``robust`` has the root of the change.
     """
 
@@ -223,7 +225,7 @@ def _classical(
     weights: Float[Array, "x y z"] | None,
 ) -> Start:
     chosen = choose_weight(_smooth, field, mask, geometry, weights=weights, typical=START_WEIGHT)
-    heavier = jnp.maximum(chosen / START_WEIGHT, 1)
+    heavier = jnp.maximum(chosen / HEAVIER / START_WEIGHT, 1)
     given, search = _search(field, mask, geometry, weights)
     smooth = search(linear(given.field, given.weights), weight=heavier * START_WEIGHT)
     pull = ROBUST_MISFIT * given.confidence
