@@ -228,6 +228,7 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     middle = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), variety.whole), centre, middle)
     low, high = jnp.log(jnp.array(variety.texture))
     texture = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), minval=low, maxval=high))
+    # Keys of their own, so that what was drawn before these faults were there is drawn still.
     others = iter(jax.random.split(jax.random.fold_in(key, 3), 9))
 
     def between(bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
