@@ -20,7 +20,7 @@ from jaxqsm.learning.examples import Example, ExampleStream, Volume, logarithmic
 from jaxqsm.physics import dipole_field, field_noise
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.simulation import field_errors
-from jaxqsm.tuning.far_sources import smooth_chi
+from jaxqsm.tuning.far_sources import field_from_outside, smooth_chi
 from jaxqsm.variational.common import data_weights
 
 ROLES: dict[Task, tuple[Role, Role]] = {
@@ -176,8 +176,7 @@ def _corner(
 @partial(jax.jit, static_argnames=("task", "size"))
 def _measured(known: Known, corner: tuple[int, ...], *, task: Task, size: int) -> Example:
     box = (size, size, size)
-    outside = jax.lax.dynamic_update_slice(known.sources, jnp.zeros(box, known.field.dtype), corner)
-    far = dipole_field(outside, known.geometry)
+    far = field_from_outside(known.sources, corner, box, known.geometry)
     field, local, chi, weights, mask = _cut(known, corner, box, far)
     return Example(field, local if task == "background" else chi, mask, weights, plain(known.geometry))
 

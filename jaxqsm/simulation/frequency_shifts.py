@@ -69,5 +69,14 @@ def frequency_shifts(
     along = jnp.tensordot(b, fibres, axes=1, precision="highest")
     directed = jnp.sum(fibres**2, axis=0)  # 1 where there are fibres
     local = white * (strengths.exchange - strengths.microstructure * (directed - along**2))
-    magnetisation = strengths.anisotropy * white * (fibres * along - directed * b[:, None, None, None] / 3)
-    return local + strengths.flow * vein + magnetisation_field(magnetisation, geometry)
+    anisotropic = anisotropic_field(strengths.anisotropy * white * directed, fibres, geometry)
+    return local + strengths.flow * vein + anisotropic
+
+
+def anisotropic_field(
+    anisotropy: Float[Array, "x y z"], fibres: Float[Array, "3 x y z"], geometry: Geometry
+) -> Float[Array, "x y z"]:
+    """Compute the field in ppm of what fibres add to the mean susceptibility: Δχ (v̂ (v̂·b) − b/3)."""
+    b = geometry.unit_b0_dir
+    along = jnp.tensordot(b, fibres, axes=1, precision="highest")
+    return magnetisation_field(anisotropy * (fibres * along - b[:, None, None, None] / 3), geometry)

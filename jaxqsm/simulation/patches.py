@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -204,8 +204,17 @@ def _render(settings: Setting, head: Template, shape: tuple[int, int, int], vari
 def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], variety: Variety) -> Setting:
     keys = iter(jax.random.split(key, 20))
 
-    def even(bounds: tuple[float, float]) -> Array:
-        return jax.random.uniform(next(keys), minval=bounds[0], maxval=bounds[1])
+    # Keys of their own, so that what was drawn before these faults were there is drawn still.
+    others = iter(jax.random.split(jax.random.fold_in(key, 3), 9))
+
+    def even(
+        bounds: tuple[float, float],
+        shape: tuple[int, ...] = (),
+        draws: Iterator[PRNGKeyArray] = keys,
+    ) -> Array:
+        return jax.random.uniform(next(draws), shape, minval=bounds[0], maxval=bounds[1])
+
+    between = partial(even, draws=others)
 
     def logarithmic(bounds: tuple[float, float]) -> Array:
         return jnp.exp(even((math.log(bounds[0]), math.log(bounds[1]))))
@@ -228,12 +237,6 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
     middle = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 1), variety.whole), centre, middle)
     low, high = jnp.log(jnp.array(variety.texture))
     texture = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), minval=low, maxval=high))
-    # Keys of their own, so that what was drawn before these faults were there is drawn still.
-    others = iter(jax.random.split(jax.random.fold_in(key, 3), 9))
-
-    def between(bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
-        return jax.random.uniform(next(others), shape, minval=bounds[0], maxval=bounds[1])
-
     extent = jnp.array(shape) * voxel_size
     near = (middle - extent / 2, middle + extent / 2)
     subject = random_subject(

@@ -19,7 +19,6 @@ from jaxqsm.physics import (
     dipole_convolve,
     dipole_kernel,
     gre_signal,
-    magnetisation_field,
     spoiled_gre_amplitude,
 )
 from jaxqsm.simulation.acquisition import (
@@ -30,6 +29,7 @@ from jaxqsm.simulation.acquisition import (
     sampling_matrix,
     shim,
 )
+from jaxqsm.simulation.frequency_shifts import anisotropic_field
 
 NECK = 40.0
 """Length in mm by which the lowest slice is repeated downwards for the field: the body goes on."""
@@ -180,14 +180,10 @@ _convolve = jax.jit(dipole_convolve, static_argnums=2)
 
 
 def _anisotropic_field(phantom: HeadPhantom, geometry: Geometry) -> Array:
-    """Field of what the fibres add to the mean susceptibility: Δχ (v (v·b) − b/3)."""
+    """Field of a phantom's fibres; none where it has none."""
     if phantom.fibres is None or phantom.anisotropy is None:
         return jnp.zeros(())
-    b = geometry.unit_b0_dir
-    along = jnp.tensordot(b, phantom.fibres, axes=1, precision="highest")
-    return magnetisation_field(
-        phantom.anisotropy * (phantom.fibres * along - b[:, None, None, None] / 3), geometry
-    )
+    return anisotropic_field(phantom.anisotropy, phantom.fibres, geometry)
 
 
 @jax.jit

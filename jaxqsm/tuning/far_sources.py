@@ -32,8 +32,14 @@ def field_of_far_sources(
         size: of the box in voxels.
         geometry: voxel size and field direction.
     """
-    outside = jax.lax.dynamic_update_slice(smooth_chi(local_field, mask, geometry), jnp.zeros(size), corner)
-    return dipole_field(outside, geometry)
+    return field_from_outside(smooth_chi(local_field, mask, geometry), corner, size, geometry)
+
+
+def field_from_outside(
+    chi: Float[Array, "x y z"], corner: tuple[ArrayLike, ...], size: Shape, geometry: Geometry
+) -> Float[Array, "x y z"]:
+    """Compute the field in ppm of the χ that lies outside a box of ``size`` voxels from ``corner`` on."""
+    return dipole_field(jax.lax.dynamic_update_slice(chi, jnp.zeros(size, chi.dtype), corner), geometry)
 
 
 def smooth_chi(

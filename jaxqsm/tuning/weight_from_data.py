@@ -24,8 +24,8 @@ def weight_from_data(
         typical: weight that the search begins from, in the method's unit; also that of solves inside other
             methods, where the best weight matters little.
         held_out_size: as for :func:`choose_weight`. Regions suit a prior that must say what χ is where there
-            is no field. A linear method, or one that keeps most of k-space as the field has it, only smooths:
-            of it regions ask for too much, and single voxels, 0, are right. Default 2.
+            is no field. A linear method only smooths: of it regions ask for too much, and single voxels, 0,
+            are right. Default 2.
         like: method that is searched in its place; the weight found is multiplied by the ratio of both
             typical weights. For a method that takes most of χ as the field has it, whatever its weight: what
             the weight changes hardly makes a field that held-out voxels could tell of.

@@ -67,6 +67,10 @@ def regularised_inverse(
 
 def referenced(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
     """Reference χ to its mean in the mask; zero outside."""
+    return from_mean(chi, mask) * mask.astype(chi.dtype)
+
+
+def from_mean(chi: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    """Reference χ to its mean in the mask, everywhere."""
     inside = mask.astype(chi.dtype)
-    mean = jnp.sum(chi * inside) / jnp.maximum(inside.sum(), 1)
-    return (chi - mean) * inside
+    return chi - jnp.sum(chi * inside) / jnp.maximum(inside.sum(), 1)

@@ -22,7 +22,7 @@ from jaxqsm.networks.network import Network
 from jaxqsm.operators import crop, erode, pad
 from jaxqsm.single_step import ss_tv
 from jaxqsm.single_step.ss_tv import RADII
-from jaxqsm.variational.common import data_weights, referenced
+from jaxqsm.variational.common import data_weights, from_mean, referenced
 from jaxqsm.variational.problem import (
     SPACE,
     InversionProblem,
@@ -107,7 +107,7 @@ class SingleStep(Network):
         scale = jax.vmap(root_mean_square)(local, mask)[:, None, None, None]
         data = data._replace(field=data.field / scale[:, None])
         valid = self.valid(mask, geometry)
-        everywhere = jax.vmap(_from_mean)(start / scale, valid)
+        everywhere = jax.vmap(from_mean)(start / scale, valid)
         first = everywhere * valid
         known = jnp.minimum(jax.vmap(data_weights)(mask, weights), 1)
         unexplained, pull = jax.vmap(_misfit)(first, data)
@@ -160,10 +160,6 @@ def _behind(field: Array, mask: Array, geometry: Geometry, weights: Array | None
     given = smv_filtered_by_radii(inversion_problem(field, mask, geometry, weights), RADII)
     # No weight above 1, so that a step of the same length is stable for any scan.
     return given._replace(weights=jnp.minimum(given.weights, 1))
-
-
-def _from_mean(chi: Float[Array, "x y z"], valid: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
-    return chi - jnp.sum(chi * valid) / jnp.maximum(valid.sum(), 1)
 
 
 def _shown(given: InversionProblem) -> Float[Array, "x y z"]:
