@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,14 +97,14 @@ def main(names: list[str]) -> None:
     methods, made = {m.name: m for m in _methods()}, fields()
     if unknown := set(names).difference(methods, made):
         sys.exit(f"{', '.join(sorted(unknown))}: neither a method nor a field; use {'; '.join(sorted(made))}")
-    for label, make in _named(names, made).items():
-        row = record.setdefault(label, {})
-        for method in _named(names, methods).values():
+    for method in _named(names, methods).values():
+        for label, make in _named(names, made).items():
+            row = record.setdefault(label, {})
             if method.name not in row:
-                row[method.name] = _cell(method, make(), search=label == MEASURED)
+                row[method.name] = _cell(method, make(), full=label == MEASURED)
                 save_json(RECORD, record)
                 print(label, method.name, row[method.name], file=sys.stderr, flush=True)
-                jax.clear_caches()
+        jax.clear_caches()
     _write(record)
     draw(record, RESULTS / "measured.png")
 
@@ -140,7 +140,7 @@ def fields() -> dict[str, Callable[[], Field]]:
     return {MEASURED: measured, **made}
 
 
-@lru_cache(1)
+@cache
 def measured() -> Field:
     """Read the measured local field and the COSMOS map, cut to the mask."""
     names = ("phs_tissue", "chi_cosmos", "msk")
@@ -153,7 +153,7 @@ def measured() -> Field:
     return Field(jnp.asarray(field), jnp.asarray(mask), geometry, jnp.asarray(truth))
 
 
-@lru_cache(1)
+@cache
 def of_cosmos(size: int, direction: tuple[float, float, float], noise: float) -> Field:
     """Make the field of the COSMOS map, in blocks of ``size`` voxels, with white noise in ppm."""
     head = measured()
@@ -172,34 +172,34 @@ def _blocks(volume: Float[Array, "x y z"], size: int) -> Float[Array, "X Y H"]:
     return split.mean((1, 3, 5))
 
 
-def _cell(method: Method, given: Field, *, search: bool) -> Cell:
-    """Score a method with its defaults, its typical weight, and on ``search`` the best weight of a grid."""
+def _cell(method: Method, given: Field, *, full: bool) -> Cell:
+    """Score a method with default and typical weight; in ``full`` also with the best of a grid, and timed."""
     typical = method.typical_weight
+    score = partial(_score, method, given, timed=full)
     if typical is None:
-        return {"default": _score(method, given, {})}
-    search_for = partial(method.settled, given.field, given.mask, given.geometry, {})
-    jax.block_until_ready(search_for()["weight"])  # compiled
-    start = time.perf_counter()
-    chosen = float(search_for()["weight"])
-    seconds = time.perf_counter() - start
-    cell = {"default": _score(method, given, {"weight": chosen})}
-    cell["default"]["seconds"] = round(cell["default"]["seconds"] + seconds, 1)
-    cell["typical"] = _score(method, given, {"weight": typical})
-    if search:
-        at = cache(lambda step: _score(method, given, {"weight": chosen * FACTOR**step}))
+        return {"default": score({})}
+    search = partial(method.settled, given.field, given.mask, given.geometry, {})
+    chosen = float(search()["weight"])
+    cell = {"default": score({"weight": chosen}), "typical": score({"weight": typical})}
+    if full:
+        cell["default"]["seconds"] = round(cell["default"]["seconds"] + _seconds(search), 1)
+        at = cache(lambda step: score({"weight": chosen * FACTOR**step}))
         cell["best"] = at(downhill(lambda step: float(np.nan_to_num(at(step)["nrmse"], nan=np.inf))))
     return cell
 
 
-def _score(method: Method, given: Field, options: Mapping[str, Any]) -> dict[str, float]:
+def _score(method: Method, given: Field, options: Mapping[str, Any], *, timed: bool) -> dict[str, float]:
     solve = partial(method.function, given.field, given.mask, given.geometry, **options)
-    jax.block_until_ready(solve())  # compiled
-    start = time.perf_counter()
-    chi = jax.block_until_ready(solve())
-    seconds = time.perf_counter() - start
-    found, _ = score_arrays(np.asarray(chi), np.asarray(given.truth), np.asarray(given.mask))
+    chi = np.asarray(solve())
+    found, _ = score_arrays(chi, np.asarray(given.truth), np.asarray(given.mask))
     kept = {name: round(float(found[name]), 4) for name in ("nrmse", "hfen", "xsim", "coverage")}
-    return kept | {"seconds": round(seconds, 1)} | dict(options)
+    return kept | ({"seconds": _seconds(solve)} if timed else {}) | dict(options)
+
+
+def _seconds(compiled: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(compiled())
+    return round(time.perf_counter() - start, 1)
 
 
 def _write(record: Mapping[str, Mapping[str, Cell]]) -> None:

@@ -21,15 +21,16 @@ FAULTS: Mapping[str, float] = MappingProxyType(
         "field_error": 0.5,
         "registration": 0.3,
         "slices": 0.1,
+        "distortion": 0.1,
         "cut_mask": 0.3,
         "brightness": 0.5,
         "background_removal": 0.3,
     }
 )
 """Faults of real scans in simulated examples, with the probability of each: errors as measured fields have
-(:func:`~jaxqsm.simulation.field_errors`), blur by registration, an offset of each slice, voxels of little
-signal left out of the mask, a magnitude with edges of its own, and, for the task ``inversion``, a local field
-that a method of background removal found. What tissue and k-space do is in
+(:func:`~jaxqsm.simulation.field_errors`), blur by registration, an offset of each slice, distortion along the
+phase encoding, voxels of little signal left out of the mask, a magnitude with edges of its own, and, for the
+task ``inversion``, a local field that a method of background removal found. What tissue and k-space do is in
 :class:`~jaxqsm.simulation.Variety`."""
 
 

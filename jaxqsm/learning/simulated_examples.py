@@ -15,6 +15,7 @@ from jaxqsm.background import ismv, lbv, pdf, resharp, sdf, sharp, v_sharp
 from jaxqsm.learning.config import FAULTS, DataConfig, Task
 from jaxqsm.learning.examples import Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.operators import MaskedVolume
+from jaxqsm.phantoms.tissues import WHOLE
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.physics.dipole import Kernel
 from jaxqsm.simulation import (
@@ -22,13 +23,14 @@ from jaxqsm.simulation import (
     Variety,
     brightness,
     cut_mask,
+    distorted,
     field_errors,
     patch_stream,
     registered,
     slice_offsets,
 )
 from jaxqsm.unwrapping import laplacian
-from jaxqsm.variational.common import referenced
+from jaxqsm.variational.common import from_mean, referenced
 
 HIGHEST_NOISE = 0.3
 """ppm. The field of a voxel without signal is noise of the phase's whole circle, no more."""
@@ -41,6 +43,9 @@ RELAXATION_NOISE = (0.002, 0.02)
 
 SLICE_OFFSET = 0.003
 """ppm. Standard deviation of the offsets of slices, at most."""
+
+DISTORTION = 6.0
+"""Voxels per ppm, at most, by which the field displaces along the phase encoding: 3 T at 20 Hz a voxel."""
 
 THRESHOLD = (0.1, 0.5)
 """Parts of the mean magnitude at the last echo below which voxels are left out of a mask."""
@@ -133,6 +138,7 @@ class SimulatedExamples(ExampleStream):
             field_error=drawn("field_error", logarithmic(random, self.config.field_error)),
             shift=drawn("registration", random.uniform(0, 1, 3).astype(np.float32)),
             slices=drawn("slices", np.float32(random.uniform(0, SLICE_OFFSET))),
+            distortion=drawn("distortion", np.float32(random.uniform(-DISTORTION, DISTORTION))),
             threshold=drawn("cut_mask", np.float32(random.uniform(*THRESHOLD))),
             brightness=drawn("brightness", np.float32(random.uniform(0, BRIGHTNESS))),
         )
@@ -145,6 +151,7 @@ class Faults(NamedTuple):
         field_error: ppm, as :func:`~jaxqsm.simulation.field_errors` draws them.
         shift: voxels along each axis, for :func:`~jaxqsm.simulation.registered`.
         slices: ppm, standard deviation of :func:`~jaxqsm.simulation.slice_offsets`.
+        distortion: voxels per ppm of the total field, for :func:`~jaxqsm.simulation.distorted`.
         threshold: part of the mean magnitude at the last echo, for :func:`~jaxqsm.simulation.cut_mask`.
         brightness: for :func:`~jaxqsm.simulation.brightness`.
     """
@@ -152,6 +159,7 @@ class Faults(NamedTuple):
     field_error: Volume
     shift: Volume
     slices: Volume
+    distortion: Volume
     threshold: Volume
     brightness: Volume
 
@@ -180,13 +188,22 @@ def _example(
     noise = noise + slice_offsets(mask, standard_deviation=faults.slices, key=of_slices)
     magnitude = jnp.sqrt(jnp.sum(patch.magnitude**2, axis=-1))
     magnitude = magnitude * brightness(mask, geometry, strength=faults.brightness, key=of_brightness)
-    return Example(
+    example = Example(
         field=registered(local + background + noise, mask, faults.shift),
         target=local if task == "background" else chi,
         mask=mask,
         weights=jnp.where(weighted, magnitude, 1) * mask,
         geometry=plain(geometry),
     )
+    return _distorted(example, faults.distortion * from_mean(contrast * patch.total_field, mask))
+
+
+def _distorted(example: Example, displacement: Volume) -> Example:
+    """The example as a slow readout shows it, all of its images displaced alike."""
+    shown = partial(distorted, displacement=displacement)
+    mask = shown(example.mask.astype(displacement.dtype)) > WHOLE
+    field, target, weights = (shown(v) * mask for v in (example.field, example.target, example.weights))
+    return example._replace(field=field, target=target, mask=mask, weights=weights)
 
 
 @partial(jax.jit, static_argnames="method")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import gaussian_mean
 from jaxqsm.phantoms.bodies import Bodies, paint, stack
 from jaxqsm.phantoms.deformation import displacement_at, random_deformation
 from jaxqsm.phantoms.pathology import LESION_REACH, random_lesions, random_outside_sources
@@ -44,6 +45,16 @@ FOLD_WIDTH = 1.5
 CORTEX = 2.5
 """mm, its thickness."""
 
+VENTRICLES, VENTRICLES_REACH = (0.0, -12.0, 18.0), 25.0
+"""mm, in template coordinates: their middle, and the standard deviation of the Gaussian about it in which
+atrophy widens them."""
+
+WIDENING = 0.35
+"""Part by which distances from the middle of the ventricles shrink onto the template's at an atrophy of 1."""
+
+THINNING = 1.0
+"""mm, standard deviation of the Gaussian by which fluid spreads into cortex at an atrophy of 1."""
+
 
 class Subject(NamedTuple):
     """Anatomy of one synthetic subject. A pytree: ``vmap`` over keys gives a population.
@@ -64,6 +75,7 @@ class Subject(NamedTuple):
         texture_key: random key of the texture that the template does not show.
         likeness: correlation of the texture of signal and relaxation with that of χ.
         sulci: 1 where cortex is folded at random besides the template's own, 0 where it is not.
+        atrophy: 0 for the template's ventricles and sulci, 1 for wide ones.
     """
 
     turn: Float[Array, "3 3"]
@@ -81,6 +93,7 @@ class Subject(NamedTuple):
     texture_key: PRNGKeyArray
     likeness: Float[Array, ""]
     sulci: Float[Array, ""]
+    atrophy: Float[Array, ""]
 
 
 class Tissues(NamedTuple):
@@ -112,6 +125,7 @@ def random_subject(
     deformation: ArrayLike = 3.0,
     likeness: ArrayLike = 1.0,
     sulci: ArrayLike = 0.0,
+    atrophy: ArrayLike = 0.0,
     near: tuple[Array, Array] | None = None,
 ) -> Subject:
     """Draw a person: shape, side, size, tissue values by age, tracts, cortex, veins, lesions, metal.
@@ -128,6 +142,8 @@ def random_subject(
         deformation: mm, standard deviation of the displacement along an axis. Default 3.
         likeness: correlation, −1 to 1, of the texture of signal and relaxation with that of χ. Default 1.
         sulci: 1 for sulci at random in white matter and cortex, 0 for those of the template. Default 0.
+        atrophy: 0 to 1, widens ventricles and sulci: at 1 ventricles by half, and fluid takes the outermost
+            cortex. Default 0.
         near: low and high corner in mm: lesions and veins are placed between them where that is possible.
 
     Returns:
@@ -173,6 +189,7 @@ def random_subject(
         texture_key=key_texture,
         likeness=jnp.asarray(likeness, float),
         sulci=jnp.asarray(sulci, float),
+        atrophy=jnp.asarray(atrophy, float),
     )
 
 
@@ -208,6 +225,7 @@ def sample(
         [sum(jnp.where(corner[c] == t, weights[c], 0) for c in range(8)) for t in range(len(ANATOMY))]
     )
     parts = _folded(parts, shape, Geometry(voxel_size), subject)
+    parts = _thinned(parts, Geometry(voxel_size), subject)
     words = head.intensity[0][lower], head.intensity[1][lower]
     intensity = sum(weights[c] * ((words[c // 4] >> (8 * (c % 4))) & 255) for c in range(8))
     noise_key = jax.random.fold_in(subject.texture_key, 1)
@@ -270,6 +288,15 @@ def _folded(
     return parts.at[GREY].set(grey * (1 - fluid) + white * (cortex - fluid))
 
 
+def _thinned(
+    parts: Float[Array, "tissue x y z"], geometry: Geometry, subject: Subject
+) -> Float[Array, "tissue x y z"]:
+    """Let fluid take the cortex that it borders."""
+    fluid, grey = parts[FLUID], parts[GREY]
+    taken = grey * jnp.clip(2 * subject.atrophy * gaussian_mean(fluid, THINNING, geometry, margin=8), 0, 1)
+    return parts.at[GREY].add(-taken).at[FLUID].add(taken)
+
+
 def sample_coarsely(
     subject: Subject,
     head: Template,
@@ -309,9 +336,13 @@ def _template_coordinates(subject: Subject, axes: tuple[Array, ...]) -> list[Arr
     moved = displacement_at(subject.displacement, axes)  # type: ignore[arg-type]
     places = [axes[i].reshape([-1 if i == axis else 1 for axis in range(3)]) for i in range(3)]
     here = [places[i] + moved[i] - CENTRE[i] for i in range(3)]
-    return [
+    there = [
         sum(subject.turn[i, j] * here[j] for j in range(3)) + subject.shift[i] + CENTRE[i] for i in range(3)
     ]
+    away = [there[i] - VENTRICLES[i] for i in range(3)]
+    distance = sum(a**2 for a in away) / VENTRICLES_REACH**2
+    closer = WIDENING * subject.atrophy * jnp.exp(-distance / 2)
+    return [position - closer * a for position, a in zip(there, away, strict=True)]
 
 
 def _cell(x: Array, y: Array, z: Array) -> tuple[Array, list[Array]]:

@@ -14,6 +14,7 @@ from jaxqsm.simulation.patches import patch_stream as patch_stream
 from jaxqsm.simulation.protocol import Protocol as Protocol
 from jaxqsm.simulation.readout_errors import brightness as brightness
 from jaxqsm.simulation.readout_errors import cut_mask as cut_mask
+from jaxqsm.simulation.readout_errors import distorted as distorted
 from jaxqsm.simulation.readout_errors import registered as registered
 from jaxqsm.simulation.readout_errors import slice_offsets as slice_offsets
 from jaxqsm.simulation.scan import Scan as Scan

@@ -74,6 +74,7 @@ class Variety:
         flow: ppm, shift in veins. Default −0.03 … 0.03.
         deformation: mm, standard deviation of the displacement along an axis. Default 2 … 6.
         sulci: probability of sulci at random besides the template's. Default 0.3.
+        atrophy: 0 for the template's ventricles and sulci, 1 for wide ones. Default 0 … 1.
         likeness: correlation of the texture of signal and relaxation with that of χ. Default −1 … 1.
         shim_error: part of the shim that is amiss, either sign; default 0.1.
         oversampling: samples a voxel and axis that the signal is formed at. 1 (default, light) forms it at
@@ -105,6 +106,7 @@ class Variety:
     flow: tuple[float, float] = (-0.03, 0.03)
     deformation: tuple[float, float] = (2.0, 6.0)
     sulci: float = 0.3
+    atrophy: tuple[float, float] = (0.0, 1.0)
     likeness: tuple[float, float] = (-1.0, 1.0)
     shim_error: float = 0.1
     oversampling: int = 1
@@ -206,6 +208,7 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
 
     # Keys of their own, so that what was drawn before these faults were there is drawn still.
     others = iter(jax.random.split(jax.random.fold_in(key, 3), 9))
+    of_atrophy = iter([jax.random.fold_in(key, 4)])
 
     def even(
         bounds: tuple[float, float],
@@ -249,6 +252,7 @@ def _setting(key: PRNGKeyArray, head: Template, shape: tuple[int, int, int], var
         deformation=between(variety.deformation),
         likeness=between(variety.likeness),
         sulci=jax.random.bernoulli(next(others), variety.sulci),
+        atrophy=even(variety.atrophy, draws=of_atrophy),
         near=near,
         key=next(keys),
     )

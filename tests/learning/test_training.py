@@ -89,6 +89,19 @@ def test_slices_have_offsets(quiet_patch):
 
 
 @pytest.mark.slow
+def test_distortion_moves_field_and_truth_alike(quiet_patch):
+    """So the field is still about that of the truth; kept in place, either would be another's."""
+    example = _with_fault("distortion")
+    assert relative_error(example.target, quiet_patch.target, quiet_patch.mask) > 0.05
+    assert not np.asarray(example.target)[~np.asarray(example.mask)].any()
+    alike, apart = (
+        relative_error(example.field, dipole_field(e.target, e.geometry, kernel="bandlimited"), example.mask)
+        for e in (example, quiet_patch)
+    )
+    assert 1e-3 < alike < 0.7 * apart
+
+
+@pytest.mark.slow
 def test_masks_are_cut_and_their_truth_with_them():
     cut = [_with_fault("cut_mask", seed) for seed in range(3, 6)]
     whole = [SimulatedExamples(dataclasses.replace(QUIET, shape=24), "inversion", s) for s in range(3, 6)]

@@ -241,6 +241,18 @@ def test_random_sulci_fold_fluid_and_cortex_into_white_matter(block):
 
 
 @pytest.mark.slow
+def test_atrophy_widens_ventricles_and_thins_cortex(block):
+    plain, shrunken = block(), block(atrophy=1.0)
+    white, fluid, grey = (ANATOMY.index(t) for t in (Tissue.WHITE_MATTER, Tissue.CSF, Tissue.GREY_MATTER))
+    before, after = np.asarray(plain.code), np.asarray(shrunken.code)
+    inner = np.s_[15:45, 25:, :20]
+    assert 1.4 < (after[inner] == fluid).sum() / (before[inner] == fluid).sum() < 4
+    assert 0.7 < (after == grey).sum() / (before == grey).sum() < 0.9
+    assert (after == white).sum() > 0.75 * (before == white).sum()
+    np.testing.assert_allclose(block(atrophy=0.0).chi, plain.chi)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("likeness", [1.0, 0.0, -1.0])
 def test_texture_of_relaxation_is_as_like_that_of_chi_as_asked(block, likeness):
     even, rough = block(texture=0.0, likeness=likeness), block(likeness=likeness)

@@ -6,7 +6,7 @@ import numpy as np
 from helpers import ball
 
 from jaxqsm import Geometry
-from jaxqsm.simulation import brightness, cut_mask, registered, sampling_matrix, slice_offsets
+from jaxqsm.simulation import brightness, cut_mask, distorted, registered, sampling_matrix, slice_offsets
 
 SHAPE = (32, 32, 32)
 
@@ -33,6 +33,18 @@ def test_slices_have_one_offset_each():
     assert 0.0025 < np.std(offsets[0, 0]) < 0.0035
     across = slice_offsets(mask, standard_deviation=0.003, axis=0, key=jax.random.key(0))
     assert np.ptp(across, axis=(1, 2)).max() == 0
+
+
+def test_a_linear_field_stretches_the_image_along_the_phase_encoding_and_squeezes_it_when_reversed():
+    """y' = y + s (y − c): what is at y is found at y', and lines across keep their place."""
+    y = jnp.arange(32.0)
+    wave = jnp.broadcast_to(jnp.sin(0.3 * y)[:, None], SHAPE)
+    for slope in (0.4, -0.4):
+        shown = distorted(wave, jnp.broadcast_to(slope * (y - 16)[:, None], SHAPE))
+        expected = np.interp((y - 16) / (1 + slope) + 16, y, np.sin(0.3 * y))
+        np.testing.assert_allclose(shown[5, 8:24, 7], expected[8:24], atol=2e-3)
+    across = jnp.broadcast_to(jnp.sin(0.3 * y)[:, None, None], SHAPE)
+    np.testing.assert_allclose(distorted(across, jnp.full(SHAPE, 2.3)), across, atol=1e-6)
 
 
 def test_cut_masks_have_holes_where_the_signal_is_low():

@@ -22,6 +22,7 @@ from jaxqsm.networks.network import Network
 from jaxqsm.operators import crop, erode, pad
 from jaxqsm.single_step import ss_tv
 from jaxqsm.single_step.ss_tv import RADII
+from jaxqsm.tuning import choose_weight
 from jaxqsm.variational.common import data_weights, from_mean, referenced
 from jaxqsm.variational.problem import (
     SPACE,
@@ -34,7 +35,8 @@ TYPICAL_FILTERED_FIELD = 0.01
 """Root mean square of the SMV-filtered field that fields are scaled to for the start, ppm."""
 
 START_WEIGHT = 5e-4
-"""Weight of total variation, ppm · mm, for a filtered field of the typical strength."""
+"""Weight of total variation, ppm · mm, for a filtered field of the typical strength: the search for a scan's
+own begins near it, and where there are too few voxels for a search it stands."""
 
 START_ITERATIONS = 40
 """More change the start by less than the network does."""
@@ -136,17 +138,17 @@ class SingleStep(Network):
         geometry: Geometry,
         weights: Float[Array, "batch x y z"] | None = None,
     ) -> Float[Array, "batch x y z"]:
-        """Compute the classical χ in ppm by single-step total variation."""
+        """Compute the classical χ in ppm by single-step total variation, its weight chosen from the scan."""
 
         def one(field: Array, mask: Array, geometry: Geometry, weights: Array | None) -> Array:
             shown = _shown(_behind(field, mask, geometry, weights))
             scale = root_mean_square(shown, mask) / TYPICAL_FILTERED_FIELD
+            scan = field / scale, mask, geometry
+            weight = choose_weight(ss_tv, *scan, weights=weights, magnitude=weights, typical=START_WEIGHT)
             chi, _ = ss_tv(
-                field / scale,
-                mask,
-                geometry,
+                *scan,
                 magnitude=weights,
-                weight=START_WEIGHT,
+                weight=weight,
                 radii=RADII,
                 tolerance=0.0,
                 max_iterations=START_ITERATIONS,
