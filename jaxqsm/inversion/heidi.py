@@ -12,13 +12,14 @@ from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.tv import tv
 from jaxqsm.operators import laplacian
 from jaxqsm.tuning import weight_from_data
+from jaxqsm.tuning.choose_weight import in_proportion
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.edges import differences_without_edges, masked_shrink
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
-@weight_from_data(1.35e-2, like=tv)
+@weight_from_data(1.35e-2, follow=in_proportion(tv, 45.0))
 def heidi(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],

@@ -10,12 +10,13 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.inversion.tv import tv
 from jaxqsm.tuning import weight_from_data
+from jaxqsm.tuning.choose_weight import in_proportion
 from jaxqsm.variational.admm import k_space_completion
 from jaxqsm.variational.problem import inversion_problem
 
 
 @partial(jax.jit, static_argnames=("start_iterations", "max_iterations"))
-@weight_from_data(5.4e-3, like=tv)
+@weight_from_data(5.4e-3, follow=in_proportion(tv, 18.0))
 def rts(
     local_field: Float[Array, "x y z"],
     mask: Bool[Array, "x y z"],

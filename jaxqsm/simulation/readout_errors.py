@@ -73,7 +73,7 @@ def slice_offsets(
 def distorted(
     image: Float[Array, "x y z"], displacement: Float[Array, "x y z"], *, axis: int = 1
 ) -> Float[Array, "x y z"]:
-    """Displace an image along the phase encoding, as a slow readout (EPI) does where the field is off.
+    """Move an image along the phase encoding, as a slow readout (EPI) does where the field is off.
 
     The voxel at y' shows what is at y, where y' = y + Δ(y): the turn that the field adds between two lines of
     k-space moves a spin by Δ = field / bandwidth per voxel. Where the field has a gradient the image is

@@ -9,12 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.sparse.linalg import bicgstab
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume
-from jaxqsm.physics import dipole_field
 from jaxqsm.tuning.held_out import HELD_OUT_SIZE, hold_out
 from jaxqsm.variational.common import confidence
 
@@ -38,9 +36,6 @@ LEAST_HELD_OUT = 600
 
 NOTHING = 0.05
 """Part of the misfit of no χ by which a map must differ from it, to tell anything of its weight."""
-
-FILLING_ITERATIONS = 30
-"""Iterations of BiCGSTAB for the field that a linear method predicts of itself in held-out voxels."""
 
 
 def choose_weight(
@@ -72,12 +67,10 @@ def choose_weight(
     A box about the middle of the mask stands for the whole, with half its sides: an eighth of the work. From
     a local field, that of the sources outside the box is subtracted, by closed-form inversion of the whole.
 
-    A method that keeps most of k-space as the field has it, as :func:`~jaxqsm.inversion.rts`, has the weight
-    of one with the same prior that does not, :func:`~jaxqsm.inversion.tv`, times the ratio of both typical
-    weights: held-out voxels cannot tell what only changes ill-conditioned k-space.
-
-    A linear method without weights, as :func:`~jaxqsm.inversion.tikhonov`, is given in the held-out regions
-    the very field that it predicts there.
+    Some methods predict the field about as well with any weight, as what that changes lies on the magic cone
+    (:func:`~jaxqsm.inversion.rts`, :func:`~jaxqsm.inversion.heidi`), or can leave no voxel out
+    (:func:`~jaxqsm.inversion.tikhonov`). Theirs follows that of :func:`~jaxqsm.inversion.tv`
+    (:func:`in_proportion`).
 
     Args:
         method: an inversion with a ``weight``, such as :func:`~jaxqsm.inversion.tv`,
@@ -91,7 +84,7 @@ def choose_weight(
         weights: optional confidence in the field of each voxel, any unit. Default: the magnitude, or 1.
         typical: weight near which to search. Default: the method's.
         held_out_size: standard deviation in voxels of the Gaussian whose smoothed noise shapes the held-out
-            regions; 0 for single voxels. Default: the method's, or 2.
+            regions. Default: the method's, or 2.
         key: of the draw; default ``jax.random.key(0)``.
         options: further keyword arguments of the method.
 
@@ -101,7 +94,7 @@ def choose_weight(
         ``results/chosen_weights.md`` and, on a measured field, in ``results/measured.md``.
 
     Raises:
-        ValueError: the method has no ``weight``.
+        ValueError: the method has no ``weight``, or no ``weights`` by which to leave voxels out.
 
     References:
         Stone 1974, J R Stat Soc B 36:111, doi:10.1111/j.2517-6161.1974.tb00994.x (cross-validation);
@@ -112,19 +105,57 @@ def choose_weight(
         >>> chi = tv(field, mask, geometry, weight=weight)  # doctest: +SKIP
     """
     typical = typical_weight(method) if typical is None else typical
-    like = getattr(method, "weight_like", None)
-    if like is not None:
-        scale = typical / typical_weight(like)
-        return scale * choose_weight(
-            like, field, mask, geometry, magnitude=magnitude, weights=weights, key=key
+    follow = getattr(method, "follow", None)
+    if follow is not None:
+        given = jax.lax.stop_gradient((field, mask, geometry, magnitude, weights))
+        return follow(*given, key=key, **options)
+    if "weights" not in inspect.signature(method).parameters:
+        raise ValueError(
+            f"{getattr(method, '__name__', method)} has no weights, by which voxels are left out"
         )
     if held_out_size is None:
         held_out_size = getattr(method, "held_out_size", HELD_OUT_SIZE)
     fixed = {name: value for name, value in options.items() if _is_plain(value)}
-    given = {name: value for name, value in options.items() if not _is_plain(value)}
+    others = {name: value for name, value in options.items() if not _is_plain(value)}
     key = jax.random.key(0) if key is None else key
-    scan = jax.lax.stop_gradient((field, mask, geometry, magnitude, weights, given))
+    scan = jax.lax.stop_gradient((field, mask, geometry, magnitude, weights, others))
     return _chosen(method, typical, held_out_size, tuple(sorted(fixed.items())), *scan, key)
+
+
+def in_proportion(
+    like: Callable[..., Any], ratio: float, *, penalties: Mapping[str, float] | None = None
+) -> Callable[..., Float[Array, ""]]:
+    """Make the rule by which a method's weight follows that of another, for :func:`~jaxqsm.tuning.weight_from_data`.
+
+    Args:
+        like: method whose weight is searched, with a penalty that grows as χ does.
+        ratio: of the method's weight to that. Of a quadratic penalty, ratio of weight × root mean square of
+            the field to that.
+        penalties: factor on the ratio for each value of the method's option ``penalty``, if it is quadratic.
+
+    Returns:
+        ``follow(field, mask, geometry, magnitude, weights, *, key, **options) -> weight``.
+    """
+
+    def follow(
+        field: Array,
+        mask: Array,
+        geometry: Geometry,
+        magnitude: Array | None,
+        weights: Array | None,
+        *,
+        key: PRNGKeyArray | None = None,
+        **options: Any,
+    ) -> Array:
+        weight = ratio * choose_weight(
+            like, field, mask, geometry, magnitude=magnitude, weights=weights, key=key
+        )
+        if penalties is None:
+            return weight
+        square = jnp.sum(jnp.where(mask, field, 0) ** 2) / jnp.maximum(mask.sum(), 1)
+        return penalties[options.get("penalty", next(iter(penalties)))] * weight * jax.lax.rsqrt(square)
+
+    return follow
 
 
 def typical_weight(method: Callable[..., Any]) -> float:
@@ -182,21 +213,8 @@ def _chosen(
 
     def solved(power: Array, start: Array) -> Any:
         volume = scan.field, scan.mask, geometry
-        if "weights" in parameters:
-            begun = {"start": start} if "start" in parameters else {}
-            return method(*volume, weights=scan.weights, weight=weight(power), **options, **begun)
-
-        def predicted(unknown: Array) -> Array:
-            chi = method(known + unknown, *volume[1:], weight=weight(power), **options)
-            return jnp.where(scan.held_out, dipole_field(chi, geometry), 0)
-
-        # Where the method is linear, so is the field that it predicts where it was given that very field.
-        known = jnp.where(scan.held_out, 0, scan.field)
-        first = predicted(jnp.zeros_like(known))
-        unknown, _ = bicgstab(
-            lambda unknown: unknown - predicted(unknown) + first, first, maxiter=FILLING_ITERATIONS, tol=1e-2
-        )
-        return method(known + unknown, *volume[1:], weight=weight(power), **options)
+        begun = {"start": start} if "start" in parameters else {}
+        return method(*volume, weights=scan.weights, weight=weight(power), **options, **begun)
 
     def tried(state: tuple[Array, Array]) -> tuple[Array, Array]:
         misfits, chi = state

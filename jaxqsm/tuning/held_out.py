@@ -84,8 +84,7 @@ def hold_out(
         scan: field in ppm, mask and geometry of the whole.
         confidence: in the field, any unit. Default: 1.
         others: any tree of further arrays; the box is cut from those of the scan's shape.
-        region_size: standard deviation in voxels of the Gaussian whose smoothed noise shapes the regions; 0
-            for single voxels.
+        region_size: standard deviation in voxels of the Gaussian whose smoothed noise shapes the regions.
         total: the field is the total one. From a local field, that of the sources outside the box is taken
             off.
         key: of the draw.

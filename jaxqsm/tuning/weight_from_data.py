@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 def weight_from_data(
-    typical: float, *, held_out_size: float = HELD_OUT_SIZE, like: Callable[..., Any] | None = None
+    typical: float, *, held_out_size: float = HELD_OUT_SIZE, follow: Callable[..., Any] | None = None
 ) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Let :func:`choose_weight` find the ``weight`` of a method where it is None, its default.
 
@@ -23,16 +23,13 @@ def weight_from_data(
     Args:
         typical: weight that the search begins from, in the method's unit; also that of solves inside other
             methods, where the best weight matters little.
-        held_out_size: as for :func:`choose_weight`. Regions suit a prior that must say what χ is where there
-            is no field. A linear method only smooths: of it regions ask for too much, and single voxels, 0,
-            are right. Default 2.
-        like: method that is searched in its place; the weight found is multiplied by the ratio of both
-            typical weights. For a method that takes most of χ as the field has it, whatever its weight: what
-            the weight changes hardly makes a field that held-out voxels could tell of.
+        held_out_size: as for :func:`choose_weight`. Default 2.
+        follow: rule that finds the weight in place of a search of its own
+            (:func:`~jaxqsm.tuning.choose_weight.in_proportion`). Default: none.
 
     Returns:
         The decorator. What it makes has the attributes ``typical_weight``, ``held_out_size`` and
-        ``weight_like``.
+        ``follow``.
 
     Example:
         >>> @weight_from_data(0.1)
@@ -62,7 +59,7 @@ def weight_from_data(
         with_weight.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         with_weight.typical_weight = typical  # type: ignore[attr-defined]
         with_weight.held_out_size = held_out_size  # type: ignore[attr-defined]
-        with_weight.weight_like = like  # type: ignore[attr-defined]
+        with_weight.follow = follow  # type: ignore[attr-defined]
         return with_weight
 
     return decorated
