@@ -43,7 +43,7 @@ Abort Adapt Add Alternate Append Apply Approximate Average Build Call Carry Cent
 Collect Combine Complete Compute Convert Convolve Copy Correct Correlate Count Crop Cut Denoise
 Describe Detect Divide Draw Erode Estimate Evaluate Explain Extract Fill Filter Find Fit Forget
 Format Generate Give Grow Interpolate Invert Iterate Keep Let Limit List Load Look Make Map Mark
-Measure Minimise Multiply Name Pack Pad Paint Parse Permute Predict Print Project Propagate Put Read
+Measure Minimise Move Multiply Name Pack Pad Paint Parse Permute Predict Print Project Propagate Put Read
 Rearrange Recognise Reconstruct Reference Refuse Register Remove Reorder Repeat Replace Require
 Return Rotate Run Sample Save Scale Score Segment Separate Set Show Shrink Simulate Smooth Solve
 Split Spread Stack Start State Step Stream Stress Subtract Sum Summarise Surround Take Train
