@@ -125,7 +125,7 @@ def choose_weight(
 def in_proportion(
     like: Callable[..., Any], ratio: float, *, penalties: Mapping[str, float] | None = None
 ) -> Callable[..., Float[Array, ""]]:
-    """Make the rule by which a method's weight follows that of another, for :func:`~jaxqsm.tuning.weight_from_data`.
+    """Make the rule of :func:`~jaxqsm.tuning.weight_from_data` by which a weight follows another method's.
 
     Args:
         like: method whose weight is searched, with a penalty that grows as χ does.
