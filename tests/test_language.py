@@ -42,7 +42,7 @@ WORDS = """
 Abort Adapt Add Alternate Append Apply Approximate Average Build Call Carry Centre Check Choose
 Collect Combine Complete Compute Convert Convolve Copy Correct Correlate Count Crop Cut Denoise
 Describe Detect Divide Draw Erode Estimate Evaluate Explain Extract Fill Filter Find Fit Forget
-Format Generate Give Grow Interpolate Invert Iterate Keep Let Limit List Load Look Make Map Mark
+Format Generate Give Grow Interpolate Invert Iterate Join Keep Let Limit List Load Look Make Map Mark
 Measure Minimise Move Multiply Name Pack Pad Paint Parse Permute Predict Print Project Propagate Put Read
 Rearrange Recognise Reconstruct Reference Refuse Register Remove Reorder Repeat Replace Require
 Return Rotate Run Sample Save Scale Score Segment Separate Set Show Shrink Simulate Smooth Solve

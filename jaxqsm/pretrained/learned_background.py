@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -51,7 +52,8 @@ def learned_background(
         Local field in ppm, zero outside, and the eroded mask without its outermost layer. Differentiable.
 
     Raises:
-        ValueError: there are no such weights, or they are of another task than background removal.
+        ValueError: there are no such weights, or they are of another task than background removal; the voxel
+            size is traced.
 
     References:
         Bollmann et al. 2019, Z Med Phys 29:139, doi:10.1016/j.zemedi.2019.01.001 (SHARQnet);
@@ -65,6 +67,11 @@ def learned_background(
         ((16, 16, 16), (16, 16, 16))
     """
     graph, parameters = trained_network(checkpoint, "background")
+    if isinstance(geometry.voxel_size, jax.core.Tracer):
+        raise ValueError(
+            "learned_background needs a voxel size that is known when it is compiled, as its blocks are whole"
+            " voxels; close over the geometry in place of passing it through jit"
+        )
     size = np.asarray(geometry.voxel_size)
     factors = [max(1, round(coarse / length)) for length in size.tolist()]
     blocks = Geometry(jnp.asarray(size * factors), geometry.b0_dir)

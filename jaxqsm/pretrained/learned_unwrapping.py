@@ -20,11 +20,10 @@ def learned_unwrapping(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap phase with a network that corrects least squares, to exact 2π multiples (PHU-NET).
 
-    Use it on GPU and TPU, where region growing is a host callback.
+    Use it in networks that are trained through unwrapping, or in place of ``laplacian`` where turns must be exact.
 
     Trained on simulated heads of 0.5 to 2 mm in any orientation, see
-    ``pretrained/weights/learned_unwrapping.md``. For GPU and TPU, where :func:`~jaxqsm.unwrapping.romeo`,
-    which counts fewer turns wrongly, is a callback to the CPU.
+    ``pretrained/weights/learned_unwrapping.md``. :func:`~jaxqsm.unwrapping.romeo` counts fewer turns wrongly.
 
     Args:
         wrapped: phase in rad; echoes are unwrapped one by one.

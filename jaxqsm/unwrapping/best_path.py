@@ -1,16 +1,26 @@
-"""Best-path unwrapping, by scikit-image."""
+"""Best-path unwrapping: voxels are joined in the order of the second differences between them."""
 
 from __future__ import annotations
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float
-from skimage.restoration import unwrap_phase
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.physics import wrap_phase
+from jaxqsm.unwrapping.parts import Parts
+from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
+
+LINES = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+"""Directions to 13 of the 26 neighbours; the others are opposite to these."""
+
+WORST = 1e3
+"""Square of second differences, rad², at voxels that lack a neighbour; others have less than 13 (2π)²."""
 
 
+@jax.jit
 def best_path(
     wrapped: Float[Array, "x y z *echo"], mask: Bool[Array, "x y z"], geometry: Geometry
 ) -> Float[Array, "x y z *echo"]:
@@ -18,18 +28,18 @@ def best_path(
 
     Use it as an exact alternative for single echoes without magnitude.
 
-    Voxels are joined in the order of the second differences between them. This is scikit-image's compiled
-    loop on the CPU: under ``jit``, ``grad`` or ``vmap`` it becomes a host callback that returns whole
-    numbers only, so the gradient is the identity.
+    An edge between neighbours costs the squares of the second differences at both, over all 13 lines through
+    each. Voxels are joined over the cheapest edges that join all
+    (:func:`~jaxqsm.unwrapping.spanning_forest.spanning_forest`). The gradient is the identity.
 
     Args:
         wrapped: phase in rad.
-        mask: where phase is meaningful. Parts that do not touch differ by any multiple of 2π.
+        mask: where phase is meaningful. Parts that do not touch are unwrapped one by one.
         geometry: not used; kept for the common signature.
 
     Returns:
-        ``wrapped`` plus whole multiples of 2π in the mask, zero outside; the median of an echo is within
-        half a turn of zero.
+        ``wrapped`` plus whole multiples of 2π in the mask, zero outside; of each echo the median of a part is
+        within half a turn of zero.
 
     References:
         Abdul-Rahman et al. 2007, Appl Opt 46:6623, doi:10.1364/AO.46.006623.
@@ -42,26 +52,37 @@ def best_path(
         True
     """
     del geometry
-    shape = jax.ShapeDtypeStruct(wrapped.shape, jnp.int32)
-    if isinstance(wrapped, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
-        stopped = jax.lax.stop_gradient((wrapped, mask))
-        wraps = jax.pure_callback(_count_wraps, shape, *stopped, vmap_method="sequential")
-    else:
-        wraps = jnp.asarray(_count_wraps(wrapped, mask))
-    inside = mask if wrapped.ndim == 3 else mask[..., None]
-    return (wrapped + 2 * jnp.pi * wraps.astype(wrapped.dtype)) * inside
+    if wrapped.ndim == 3:
+        return (wrapped + 2 * jnp.pi * _turns(jax.lax.stop_gradient(wrapped), mask)) * mask
+    echoes = [best_path(wrapped[..., echo], mask, None) for echo in range(wrapped.shape[-1])]
+    return jnp.stack(echoes, axis=-1)
 
 
-def _count_wraps(wrapped: ArrayLike, mask: ArrayLike) -> np.ndarray:
-    phase, inside = np.asarray(wrapped, float), np.asarray(mask, bool)
-    if phase.ndim == 4:
-        echoes = [_count_wraps(phase[..., echo], inside) for echo in range(phase.shape[-1])]
-        return np.stack(echoes, axis=-1)
-    if not inside.any():
-        return np.zeros(phase.shape, np.int32)
-    turn = 2 * np.pi
-    within = phase - turn * np.rint(phase / turn)
-    unwrapped = np.asarray(unwrap_phase(np.ma.array(within, mask=~inside)))
-    turns = np.where(inside, np.rint((unwrapped - phase) / turn), 0)
-    turns -= np.rint(np.median((phase + turn * turns)[inside]) / turn)
-    return np.where(inside, turns, 0).astype(np.int32)
+def _turns(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Int[Array, "x y z"]:
+    roughness = _roughness(phase, mask)
+    costs = []
+    for axis in range(3):
+        # Numbers that are not negative are in the order of their bits.
+        cost = jax.lax.bitcast_convert_type(roughness + along(roughness, axis), jnp.int32)
+        costs.append(jnp.where(mask & along(mask, axis), cost, NONE))
+    turns, part = spanning_forest(phase, jnp.stack(costs))
+    parts = Parts(part.ravel(), mask.ravel())
+    whole = jnp.rint(phase / (2 * jnp.pi)).astype(jnp.int32) + turns
+    return turns - parts.spread(parts.median(whole.ravel())).reshape(mask.shape)
+
+
+def _roughness(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:
+    """Sum the squares of wrapped second differences, float32."""
+    padded, inside = jnp.pad(phase.astype(jnp.float32), 1), jnp.pad(mask, 1)
+
+    def at(volume: Array, step: tuple[int, ...]) -> Array:
+        first = [1 + s for s in step]
+        return jax.lax.slice(volume, first, [f + n for f, n in zip(first, phase.shape, strict=True)])
+
+    total, whole, here = jnp.zeros(phase.shape, jnp.float32), mask, at(padded, (0, 0, 0))
+    for step in LINES:
+        back = tuple(-s for s in step)
+        bend = wrap_phase(at(padded, step) - here) - wrap_phase(here - at(padded, back))
+        total = total + wrap_phase(bend) ** 2
+        whole = whole & at(inside, step) & at(inside, back)
+    return jnp.where(whole, total, WORST)

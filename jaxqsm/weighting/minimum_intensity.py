@@ -18,7 +18,7 @@ def minimum_intensity(
 
     Args:
         image: any unit.
-        geometry: voxel size in mm; not traced, as it makes a number of slices.
+        geometry: voxel size in mm.
         thickness: of the slab in mm; default 8. Slabs end at the border of the array.
         axis: across the slab; default the last.
 
@@ -32,6 +32,18 @@ def minimum_intensity(
         >>> minimum_intensity(jnp.arange(8.0).reshape(2, 2, 2), Geometry(), thickness=2.0).shape
         (2, 2, 2)
     """
-    slices = max(1, round(thickness / float(geometry.voxel_size[axis])))
-    window = [slices if i == axis else 1 for i in range(3)]
-    return jax.lax.reduce_window(image, jnp.inf, jax.lax.min, window, (1, 1, 1), "SAME")
+    length = image.shape[axis]
+    slices = jnp.round(thickness / geometry.voxel_size[axis]).astype(int).clip(1, 2 * length - 1)
+    widths = [(length, length) if i == axis else (0, 0) for i in range(3)]
+    # Least values of 1, 2, 4 … slices from each on: two of the longest that fit cover any slab.
+    least = jnp.pad(image, widths, constant_values=jnp.inf)
+    first = length - (slices - 1) // 2
+    slab = jnp.full_like(image, jnp.inf)
+    for power in range((2 * length - 1).bit_length()):
+        last = first + slices - 2**power
+        both = [jax.lax.dynamic_slice_in_dim(least, start, length, axis) for start in (first, last)]
+        slab = jnp.where((2**power <= slices) & (slices < 2 * 2**power), jnp.minimum(*both), slab)
+        ahead = jax.lax.slice_in_dim(least, min(2**power, 3 * length), 3 * length, axis=axis)
+        rest = [(0, least.shape[i] - ahead.shape[i]) for i in range(3)]
+        least = jnp.minimum(least, jnp.pad(ahead, rest, constant_values=jnp.inf))
+    return slab

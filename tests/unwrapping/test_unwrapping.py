@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse.csgraph
 from helpers import assert_gradient, ball, smooth_blobs
+from scipy import ndimage
 from skimage.restoration import unwrap_phase
 
 from jaxqsm import Geometry
@@ -10,6 +12,9 @@ from jaxqsm.phantoms import random_head
 from jaxqsm.physics import wrap_phase
 from jaxqsm.simulation import Protocol
 from jaxqsm.unwrapping import align_echoes, best_path, laplacian, romeo
+from jaxqsm.unwrapping.parts import Parts
+from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
+from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
 
 SHAPE = (32, 28, 24)
 GEOMETRY = Geometry((1.0, 1.2, 1.5))
@@ -40,6 +45,85 @@ def test_romeo_agrees_with_scikit_image_under_noise(truth):
     ours = np.asarray(romeo(jnp.asarray(wrapped), jnp.asarray(mask), GEOMETRY))
     theirs = unwrap_phase(np.ma.array(wrapped, mask=~mask))
     gap = np.asarray(ours - theirs)[mask]
+    turns = np.rint((gap - np.median(gap)) / (2 * np.pi))
+    assert (turns != 0).mean() < 0.002
+
+
+def _costs(noisy, mask, levels):
+    """Costs of edges by the size of the phase difference, and the phase."""
+    wrapped = wrap_phase(jnp.asarray(noisy, jnp.float32))
+    costs = []
+    for axis in range(3):
+        difference = jnp.abs(wrap_phase(along(wrapped, axis) - wrapped)) / np.pi
+        cost = 1 + (difference * (levels - 1)).astype(jnp.int32)
+        costs.append(jnp.where(mask & along(mask, axis), cost, NONE))
+    return wrapped, jnp.stack(costs)
+
+
+def test_the_forest_is_the_minimum_spanning_one_of_scipy(truth):
+    """All paths of the tree are: the turns along it follow from SciPy's by the same sums."""
+    noisy = truth + 0.8 * np.random.default_rng(0).standard_normal(SHAPE)
+    mask = ball(SHAPE, 11)
+    mask[16:18] = False
+    wrapped, costs = _costs(noisy, jnp.asarray(mask), 2**30)
+    turns, part = (np.asarray(v).ravel() for v in jax.jit(spanning_forest)(wrapped, costs))
+    edges = np.asarray(costs).reshape(3, -1)
+    lower = np.concatenate([np.flatnonzero(c < NONE) for c in edges])
+    strides = np.repeat([SHAPE[1] * SHAPE[2], SHAPE[2], 1], [(c < NONE).sum() for c in edges])
+    weights = np.concatenate([c[c < NONE] for c in edges]).astype(float)
+    graph = scipy.sparse.coo_array((weights, (lower, lower + strides)), shape=(mask.size,) * 2)
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph).tocoo()
+    number, parts = scipy.sparse.csgraph.connected_components(tree, directed=False)
+    assert len(np.unique(part)) == number
+    np.testing.assert_array_equal(part[np.unique(parts, return_index=True)[1]][parts], part)
+    phase = np.asarray(wrapped, float).ravel() + 2 * np.pi * turns
+    assert np.abs(phase[tree.row] - phase[tree.col]).max() < np.pi + 1e-4
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.6])
+def test_devices_find_the_same_turns(truth, noise):
+    """Where noise is a fifth of a radian all are the same; in strong noise some ways are equally sure."""
+    mask = jnp.asarray(ball(SHAPE, 11))
+    noisy = truth + noise * np.random.default_rng(0).standard_normal(SHAPE)
+    wrapped, costs = _costs(noisy, mask, LEVELS)
+    host, device = grow_regions(wrapped, costs), jax.jit(spanning_forest)(wrapped, costs)
+    inside = np.asarray(mask)
+    gap = np.asarray(host.turns - device.turns)[inside]
+    assert (gap != np.median(gap)).mean() <= (0 if noise < 0.5 else 0.02)
+    for forest in (host, device):
+        assert len(np.unique(np.asarray(forest.part)[inside])) == 1
+
+
+def test_sums_and_medians_of_parts():
+    labels, count = ndimage.label(np.random.default_rng(0).random((20, 18, 16)) < 0.35)
+    first = np.array([np.flatnonzero(labels.ravel() == n)[0] for n in range(1, count + 1)])
+    label = np.where(labels > 0, first[labels - 1], np.arange(labels.size).reshape(labels.shape))
+    parts = Parts(jnp.asarray(label.ravel()), jnp.asarray(labels.ravel() > 0))
+    values = np.random.default_rng(1).normal(size=labels.shape)
+    sums = parts.sum(jnp.asarray(values, jnp.float32))
+    numbers = range(1, count + 1)
+    np.testing.assert_allclose(sums[first], ndimage.sum(values, labels, numbers), atol=1e-4)
+    whole = np.rint(5 * values).astype(int)
+    lower = [np.sort(whole[labels == n])[((labels == n).sum() - 1) // 2] for n in numbers]
+    np.testing.assert_array_equal(parts.median(jnp.asarray(whole.ravel()))[first], lower)
+    assert int(parts.own.sum()) == count
+
+
+def test_sums_of_parts_are_exact_in_large_volumes():
+    """Added one by one, float32 ones stay at 2²⁴."""
+    size = 2**24 + 2**22
+    parts = Parts(jnp.zeros(size, jnp.int32), jnp.ones(size, bool))
+    assert float(parts.sum(jnp.ones(size))[0]) == pytest.approx(size, rel=1e-6)
+
+
+def test_best_path_agrees_with_scikit_image_under_noise(truth):
+    mask = ball(SHAPE, 11)
+    wrapped = np.array(
+        wrap_phase(jnp.asarray(truth + 0.3 * np.random.default_rng(0).standard_normal(SHAPE), jnp.float32))
+    )
+    ours = best_path(jnp.asarray(wrapped), jnp.asarray(mask), GEOMETRY)
+    theirs = unwrap_phase(np.ma.array(wrapped, mask=~mask))
+    gap = (np.asarray(ours) - np.asarray(theirs))[mask]
     turns = np.rint((gap - np.median(gap)) / (2 * np.pi))
     assert (turns != 0).mean() < 0.002
 

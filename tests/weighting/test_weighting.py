@@ -71,6 +71,18 @@ def test_minimum_intensity_is_that_of_a_slab_in_mm():
         assert (found[0] == 1).all()
 
 
+@pytest.mark.parametrize("slices", [1, 2, 3, 7, 8, 16, 31, 60])
+def test_minimum_intensity_is_that_of_a_moving_window_under_jit_too(slices):
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(16, 3, 2)), jnp.float32)
+    size = jnp.array([2.0, 1.0, 1.0])
+    project = jax.jit(lambda s: minimum_intensity(image, Geometry(s), thickness=2.0 * slices, axis=0))
+    width = min(slices, 31)
+    expected = [
+        np.asarray(image)[max(0, i - (width - 1) // 2) : i + width // 2 + 1].min(axis=0) for i in range(16)
+    ]
+    np.testing.assert_array_equal(project(size), expected)
+
+
 def test_gradients(x64):
     random = np.random.default_rng(0)
     phase, magnitude = (
