@@ -20,7 +20,7 @@ def learned_unwrapping(
 ) -> Float[Array, "x y z *echo"]:
     """Unwrap phase with a network that corrects least squares, to exact 2π multiples (PHU-NET).
 
-    Use it in networks that are trained through unwrapping, or in place of ``laplacian`` where turns must be exact.
+    Use it in place of ``laplacian`` where exact turns matter, and where region growing is too slow.
 
     Trained on simulated heads of 0.5 to 2 mm in any orientation, see
     ``pretrained/weights/learned_unwrapping.md``. :func:`~jaxqsm.unwrapping.romeo` counts fewer turns wrongly.
