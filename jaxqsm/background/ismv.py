@@ -40,8 +40,8 @@ def ismv(
         max_iterations: default 500.
 
     Returns:
-        Local field in ppm, zero outside, and the mask eroded by the kernel. Two real FFTs an iteration; the
-        derivative is implicit.
+        Local field in ppm, zero outside, and the mask eroded by the kernel. Two real FFTs an iteration; exact
+        gradients.
 
     References:
         Wen, Zhou, Liu, Spincemaille & Wang 2014, JMRI 40:1384, doi:10.1002/jmri.24470.

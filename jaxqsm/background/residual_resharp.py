@@ -51,7 +51,7 @@ def residual_resharp(
 
     Returns:
         Local field in ppm, zero outside, and the mask eroded by the kernel: the field of the sources in that
-        mask. It costs a single step; implicit gradients.
+        mask. It costs a single step; exact gradients.
 
     References:
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step); Sun & Wilman 2014,

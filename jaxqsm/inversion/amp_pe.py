@@ -104,7 +104,7 @@ def amp_pe(
         max_iterations: bound on those last iterations. Default 100.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration. Gradients are implicit,
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration. Gradients are those
         with the parameters held.
 
     References:

@@ -51,7 +51,7 @@ def fansi_tv(
         max_iterations: bound on the iterations. Default 200.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; exact gradients.
 
     References:
         Milovic et al. 2018, MRM 80:814, doi:10.1002/mrm.27073.

@@ -58,8 +58,8 @@ def heidi(
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Derivatives are implicit,
-        and through the first step unrolled; the choice of edges has none.
+        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. The choice of
+        edges has no derivative.
 
     References:
         Schweser et al. 2012, NeuroImage 62:2083, doi:10.1016/j.neuroimage.2012.05.067. The published method

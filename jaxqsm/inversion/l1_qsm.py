@@ -56,7 +56,7 @@ def l1_qsm(
         max_iterations: bound on the iterations. Default 200.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; exact gradients.
 
     References:
         Milovic et al. 2022, MRM 87:457, doi:10.1002/mrm.28957.

@@ -71,7 +71,7 @@ def medi(
 
     Returns:
         χ in ppm, zero outside the mask; zero mean in the mask, or in ``csf_mask`` where given. Four real FFTs
-        an iteration; implicit gradients.
+        an iteration; exact gradients.
 
     References:
         Liu et al. 2012, NeuroImage 59:2560, doi:10.1016/j.neuroimage.2011.08.082 (edges, MEDI);

@@ -59,7 +59,7 @@ def nltv(
 
     Returns:
         χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration, each solution starting
-        from the last; implicit gradients.
+        from the last; exact gradients.
 
     References:
         Candès, Wakin & Boyd 2008, J Fourier Anal Appl 14:877, doi:10.1007/s00041-008-9045-x (reweighting);

@@ -54,8 +54,7 @@ def rts(
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Derivatives are implicit,
-        and through the first step unrolled.
+        χ in ppm, zero mean in the mask, zero outside. Two real FFTs an iteration. Exact gradients.
 
     References:
         Kames, Wiggermann & Rauscher 2018, NeuroImage 167:276, doi:10.1016/j.neuroimage.2017.11.018.

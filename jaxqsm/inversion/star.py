@@ -51,7 +51,7 @@ def star(
         max_iterations: bound on the iterations of each level. Default 200.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; implicit gradients.
+        χ in ppm, zero mean in the mask, zero outside. Four real FFTs an iteration; exact gradients.
 
     References:
         Wei et al. 2015, NMR Biomed 28:1294, doi:10.1002/nbm.3383.

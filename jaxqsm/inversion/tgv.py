@@ -49,7 +49,7 @@ def tgv(
         max_iterations: bound on the iterations. Default 200.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Ten real FFTs an iteration; implicit gradients.
+        χ in ppm, zero mean in the mask, zero outside. Ten real FFTs an iteration; exact gradients.
 
     References:
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041;

@@ -55,8 +55,8 @@ def tv(
 
     Notes:
         Four real FFTs an iteration: χ and Dχ back, the two split variables forth. Gradients are
-        implicit (:func:`jaxqsm.solvers.fixed_point`): about one more solve, no stored iterates;
-        they are exact for the converged χ, so lower ``tolerance`` when you need them exact.
+        exact: those of the iterations done, at about three more solves and 2 √``max_iterations`` stored
+        iterates (:func:`jaxqsm.solvers.fixed_point`).
 
     References:
         Bilgic et al. 2015, MRM 73:1445, doi:10.1002/mrm.25029 (ADMM for TV-QSM);

@@ -55,7 +55,7 @@ def wh_qsm(
         max_iterations: bound on the iterations. Default 300.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Six real FFTs an iteration; implicit gradients.
+        χ in ppm, zero mean in the mask, zero outside. Six real FFTs an iteration; exact gradients.
 
     References:
         Milovic et al. 2019, MRM 81:1399, doi:10.1002/mrm.27483.

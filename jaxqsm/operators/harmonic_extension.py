@@ -52,11 +52,15 @@ def subtract_harmonic_extension(
     box = poisson_solver(shape, geometry)
 
     def minus_laplacian(image: Array) -> Array:
-        return -jnp.where(interior, laplacian(image, geometry), 0)
+        # Of what lies in the interior alone, or it would not be symmetric, and its derivative another.
+        return within(-laplacian(within(image), geometry))
+
+    def within(image: Array) -> Array:
+        return jnp.where(interior, image, 0)
 
     def near_inverse(residual: Array) -> Array:
-        return jnp.where(interior, box(residual), 0)
+        return within(box(within(residual)))
 
-    right = minus_laplacian(jnp.where(inside, values, 0))
+    right = within(-laplacian(jnp.where(inside, values, 0), geometry))
     rest = solve_symmetric(minus_laplacian, right, max_iterations=max_iterations, preconditioner=near_inverse)
     return MaskedVolume(crop(rest, mask.shape), crop(interior, mask.shape))

@@ -42,9 +42,8 @@ def learned(
             weights, or those of a ``checkpoint`` that is a path.
 
     Returns:
-        χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode; what goes through
-        the classical inversions is the implicit derivative of their converged solutions, while 40 iterations
-        are done.
+        χ in ppm, zero mean in the mask, zero outside. Differentiable in reverse mode, through the
+        iterations of the classical inversions too.
 
     Raises:
         ValueError: there are no such weights, or they are of another task than inversion.

@@ -64,4 +64,4 @@ def _fit(magnitude: Array, mask: Array, acquisition: Acquisition) -> Array:
     # Least squares of both the integral on the fall and the fall on the integral, as published.
     numerator = (spacing / 3 * fall**2 + integral * fall).sum(-1)
     denominator = (integral**2 + spacing / 3 * integral * fall).sum(-1)
-    return bounded(numerator / jnp.maximum(denominator, 1e-30), mask)
+    return bounded(numerator / jnp.where(denominator > 0, denominator, 1), mask)

@@ -11,7 +11,8 @@ HIGHEST = 2000.0
 
 def relative(magnitude: Float[Array, "x y z echo"]) -> Float[Array, "x y z echo"]:
     """Scale to the brightest echo of each voxel, so that the unit does not matter."""
-    return magnitude / jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
+    brightest = jnp.max(magnitude, axis=-1, keepdims=True)
+    return magnitude / jnp.where(brightest > 0, brightest, 1)
 
 
 def bounded(rate: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:

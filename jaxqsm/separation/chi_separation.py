@@ -57,7 +57,7 @@ def chi_separation(
 
     Returns:
         χ⁺ and χ⁻ in ppm, zero outside the mask. They are absolute, as R2′ is. Six real FFTs an iteration;
-        implicit gradients.
+        exact gradients.
 
     References:
         Shin et al. 2021, NeuroImage 240:118371, doi:10.1016/j.neuroimage.2021.118371.

@@ -73,7 +73,7 @@ def ss_tv(
     Returns:
         χ in ppm, zero mean in the mask that comes with it, zero outside: the given mask, or, if not
         ``whole``, that eroded by the smallest kernel. Two real FFTs an iteration, and two more for every
-        radius; implicit gradients.
+        radius; exact gradients.
 
     References:
         Chatnuntawech et al. 2017, NMR Biomed 30:e3570, doi:10.1002/nbm.3570 (single step, several kernels);

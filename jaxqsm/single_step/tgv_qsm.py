@@ -67,7 +67,7 @@ def tgv_qsm(
 
     Returns:
         χ in ppm, zero mean in the mask that comes with it, zero outside. Twelve real FFTs an iteration;
-        implicit gradients.
+        exact gradients.
 
     References:
         Langkammer et al. 2015, NeuroImage 111:622, doi:10.1016/j.neuroimage.2015.02.041.

@@ -50,9 +50,8 @@ def learn_weight(
 ) -> float:
     """Find the weight of least error in reference scans, by hyper-gradient descent.
 
-    The error is differentiated through the solver, implicitly: a step costs about two solves a scan, whatever
-    the number of iterations. Without a truth, :func:`~jaxqsm.tuning.choose_weight` judges by voxels that are
-    held out.
+    The error is differentiated through the solver: a step costs about four solves a scan. Without a truth,
+    :func:`~jaxqsm.tuning.choose_weight` judges by voxels that are held out.
 
     Args:
         method: an inversion with a ``weight``, such as :func:`~jaxqsm.inversion.tv`, or a single step.

@@ -28,7 +28,7 @@ def noise_propagation(
 
     Use it for test-retest scatter of any differentiable inversion.
 
-    J is exact: that of a solver's solution is implicit, that of a network its own. It is applied to random
+    J is exact, of solvers and of networks. It is applied to random
     fields of the noise's size, and the mean square of the answers is the diagonal (Hutchinson). This is how
     far χ would scatter if the scan were repeated, and says nothing of what the method gets wrong every time.
 

@@ -48,7 +48,7 @@ def test_fixed_point_value_and_implicit_derivatives(x64):
     """x = cos(a x): derivative from the implicit function theorem, in both modes."""
 
     def solve(a):
-        return fixed_point(lambda x: jnp.cos(a * x), jnp.zeros(3), tolerance=1e-13, max_iterations=500)
+        return fixed_point(lambda x: jnp.cos(a * x), jnp.zeros(3), tolerance=1e-13, max_iterations=2000)
 
     a = jnp.array([0.3, 0.6, 0.9])
     x = solve(a)
@@ -56,6 +56,30 @@ def test_fixed_point_value_and_implicit_derivatives(x64):
     expected = -x * jnp.sin(a * x) / (1 + a * jnp.sin(a * x))
     np.testing.assert_allclose(jax.grad(lambda v: solve(v).sum())(a), expected, rtol=1e-8)
     np.testing.assert_allclose(jax.jvp(solve, (a,), (jnp.ones(3),))[1], expected, rtol=1e-8)
+
+
+def test_fixed_point_has_the_derivative_of_the_iterations_that_were_done(x64):
+    """Far from converged, in both modes, alone and of a batch whose members stop at different counts."""
+
+    def solve(a):
+        return fixed_point(lambda x: jnp.cos(a * x), jnp.zeros(()), tolerance=0.3, max_iterations=50)
+
+    def iterated(a, count):
+        x = jnp.zeros(())
+        for _ in range(count):
+            x = jnp.cos(a * x)
+        return x
+
+    a = jnp.array([0.2, 0.9])
+    counts = [next(n for n in range(50) if abs(iterated(v, n) - solve(v)) < 1e-12) for v in a]
+    assert counts[0] < counts[1] < 10
+    expected = [jax.grad(iterated)(v, n) for v, n in zip(a, counts, strict=True)]
+    assert abs(expected[1] - jax.grad(iterated)(a[1], 50)) > 0.05
+    np.testing.assert_allclose([jax.grad(solve)(v) for v in a], expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.vmap(jax.grad(solve))(a), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(lambda v: jax.vmap(solve)(v).sum())(a), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.jvp(jax.vmap(solve), (a,), (jnp.ones(2),))[1], expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(jax.grad(solve))(a[1]), jax.grad(jax.grad(iterated))(a[1], counts[1]))
 
 
 def test_fixed_point_stops_at_the_limit():
