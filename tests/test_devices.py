@@ -101,6 +101,22 @@ def test_methods_lower_for_gpu_and_tpu(name):
     assert_lowers(function, *positional, **keywords)
 
 
+@pytest.mark.parametrize("wanted", [None, "bfloat16"])
+def test_networks_multiply_in_float32_unless_told_otherwise(wanted):
+    """TPUs round the factors of float32 products to bfloat16 by default, GPUs to TF32."""
+    method = METHODS["inversion"]["learned"].function
+
+    def fresh(field, mask, geometry):  # traced anew: what was traced before is kept by its function
+        return method(field, mask, geometry)
+
+    with jax.default_matmul_precision(wanted):
+        text = jax.jit(fresh).trace(FIELD, MASK, GEOMETRY).lower(lowering_platforms=("tpu",)).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    assert len(products) > 5
+    exact = [line for line in products if line.count("HIGHEST") == 2]
+    assert len(exact) == (0 if wanted else len(products))
+
+
 @pytest.mark.parametrize("inversion_name", ["tv", "learned"])
 def test_the_pipeline_lowers_for_gpu_and_tpu(inversion_name):
     signal = jax.ShapeDtypeStruct((24, 20, 16, 4), jnp.complex64)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -44,7 +45,8 @@ def load_network(path: Path, network: Any = None) -> tuple[Any, dict[str, str]]:
     options = json.loads(notes["options"])
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     try:
-        network = build(notes["network"], options) if network is None else network
+        if network is None:  # its shapes alone: random weights of a hundred megabytes take seconds to draw
+            network = nnx.eval_shape(lambda: build(notes["network"], options))
         return with_weights(network, values), notes
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -93,7 +95,16 @@ def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
             raise ValueError(f"{name} has shape {has}, {type(network).__name__} needs {needs}")
     filled = {names[name]: jnp.asarray(value) for name, value in weights.items()}
     nnx.replace_by_pure_dict(kept, nnx.traversals.unflatten_mapping(filled))
-    return nnx.merge(graph, kept, random)
+    return nnx.merge(graph, kept, jax.tree.map(_drawn, random))
+
+
+def _drawn(state: Any) -> Array:
+    """A random state as it is, or a first one where a network has its shapes alone."""
+    if not isinstance(state, jax.ShapeDtypeStruct):
+        return state
+    if jnp.issubdtype(state.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0), state.shape)
+    return jnp.zeros(state.shape, state.dtype)
 
 
 def parameter_count(network: nnx.Module) -> int:
