@@ -71,6 +71,7 @@ def call(graph: Any, name: str, parameters: Any, *scan: Any) -> Any:
     was measured without. ``with jax.default_matmul_precision("bfloat16"):`` takes them for speed.
     """
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], scan)
-    with jax.default_matmul_precision(jax.config.read("jax_default_matmul_precision") or "float32"):
+    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    with jax.default_matmul_precision(told or "float32"):
         outcome = getattr(nnx.merge(graph, parameters), name)(*batch)
     return jax.tree.map(lambda leaf: leaf[0], outcome)
