@@ -29,7 +29,8 @@ LOWEST, HIGHEST = -6, 14
 
 HEAVIER = 1.25
 """The weight of the best χ over that of the best predicted field. No field shows what lies on the magic cone,
-where errors are amplified most; on simulated heads, and on fields of measured χ, the ratio is 1 to 2."""
+where errors are amplified most; on simulated heads, and on fields of measured χ, the ratio is 1 to 2. For total
+fields it is 1: χ along the border, which single steps find too, wants light weights."""
 
 LEAST_HELD_OUT = 600
 """Voxels. Fewer lie in one or two regions, whose field any weight may predict by chance."""
@@ -60,7 +61,7 @@ def choose_weight(
     background passes, be it the whole of it in a single step or what its removal left. Weights are tried
     downhill in steps of 3 from 27 times the method's typical weight, each begun at the map of its
     neighbour, and in steps of √3 about the lowest; it and its neighbours make a parabola. What best predicts
-    the field is 1.25 times too light for χ: that is made good.
+    a local field is 1.25 times too light for χ: that is made good.
 
     Where fewer than 600 voxels are held out, the typical weight stands.
 
@@ -196,12 +197,13 @@ def _chosen(
     key: PRNGKeyArray,
 ) -> Float[Array, ""]:
     parameters = inspect.signature(method).parameters
+    total = "total_field" in parameters
     scan, (magnitude, given) = hold_out(
         (field, mask, geometry),
         confidence(weights, magnitude),
         (magnitude, given),
         region_size=held_out_size,
-        total="total_field" in parameters,
+        total=total,
         key=key,
     )
     options = {**dict(fixed), **given}
@@ -231,7 +233,7 @@ def _chosen(
     misfits, _ = jax.lax.while_loop(
         lambda state: enough & _next(state[0])[1], tried, (unknown, jnp.zeros_like(scan.field))
     )
-    found = HEAVIER * weight(_lowest(misfits) + LOWEST)
+    found = (1.0 if total else HEAVIER) * weight(_lowest(misfits) + LOWEST)
     return jnp.where(enough & (misfits.min() > 0), found, typical)
 
 
