@@ -29,8 +29,8 @@ LOWEST, HIGHEST = -6, 14
 
 HEAVIER = 1.25
 """The weight of the best χ over that of the best predicted field. No field shows what lies on the magic cone,
-where errors are amplified most; on simulated heads, and on fields of measured χ, the ratio is 1 to 2. In total
-fields it is 1: χ along the border, which single steps find too, wants light weights."""
+where errors are amplified most: on simulated heads, and on fields of measured χ, the ratio is 1 to 2. With
+total fields it is 1: χ along the border, which single steps find too, wants light weights."""
 
 LEAST_HELD_OUT = 600
 """Voxels. Fewer lie in one or two regions, whose field any weight may predict by chance."""
