@@ -57,8 +57,8 @@ TRIED = [
 ]
 
 
-STEPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
-"""Long ones cross kinks, short ones are lost in rounding."""
+STEPS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
+"""Long ones cross kinks, short ones are lost in rounding (of networks, which keep float32)."""
 
 
 @cache
@@ -125,12 +125,13 @@ def _loss(method, kind):
 
 
 def _directions(gradient, at):
-    """One leaf at a time: half its gradient, half at random, with no signal where there is none."""
+    """One leaf at a time: its gradient and half as much at random, without voxels of no signal: a kink."""
     leaves, structure = jax.tree.flatten(gradient)
     random = np.random.default_rng(2)
     for number, (leaf, value) in enumerate(zip(leaves, jax.tree.leaves(at), strict=True)):
-        steepest = np.conj(np.asarray(leaf))
-        drawn = random.standard_normal(leaf.shape) * (np.asarray(value) != 0)
+        signal = np.asarray(value) != 0
+        steepest = np.conj(np.asarray(leaf)) * signal
+        drawn = random.standard_normal(leaf.shape) * signal
         size = np.linalg.norm(steepest)
         direction = steepest / (size if size > 0 else 1) + 0.5 * drawn / max(np.linalg.norm(drawn), 1e-30)
         direction = np.abs(value).max() * direction / np.linalg.norm(direction)
@@ -158,7 +159,7 @@ def test_gradients_are_those_of_central_differences(stage, name, x64):
         )
         differences = [_central(loss, at, direction, step) for step in STEPS]
         errors = [abs(difference - analytic) for difference in differences]
-        assert min(errors) <= 0.02 * max(size, 1e-9), jax.tree.map(jnp.shape, direction)
+        assert min(errors) <= 0.02 * max(size, 1e-9), jax.tree.map(jnp.any, direction)
 
 
 @pytest.mark.parametrize(("stage", "name"), TRIED)

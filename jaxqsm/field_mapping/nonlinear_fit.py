@@ -55,7 +55,8 @@ def nonlinear_fit(
         >>> bool(jnp.allclose(field, 0.1, atol=1e-4))  # ppm
         True
     """
-    scale = jnp.maximum(jnp.max(magnitude, axis=-1, keepdims=True), 1e-30)
+    brightest = jnp.max(magnitude, axis=-1, keepdims=True)
+    scale = jnp.where(brightest > 0, brightest, 1)
     start = weighted_fit(phase, magnitude, mask, acquisition, intercept=intercept)
     ramp = acquisition.phase_per_ppm
     # In units of the last echo's time and of the phase there, all is of order 1.

@@ -54,7 +54,8 @@ def nonlinear(
         slope = -amplitude[..., None] * times * decay
         # What of the slope the amplitude can take up is no slope.
         slope = slope - ((slope * decay).sum(-1) / energy)[..., None] * decay
-        change = (slope * misfit).sum(-1) / jnp.maximum((slope**2).sum(-1), 1e-20)
+        size = (slope**2).sum(-1)
+        change = (slope * misfit).sum(-1) / jnp.where(size > 1e-20, size, 1)
         limit = 0.5 * rate + 10
         return jnp.clip(rate + jnp.clip(change, -limit, limit), 0, HIGHEST)
 
