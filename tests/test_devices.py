@@ -29,6 +29,24 @@ LOWERED = {
 """Methods that take and give JAX arrays."""
 
 
+LONG = (
+    "learned",
+    "qsmnet",
+    "ensemble",
+    "red",
+    "plug_and_play",
+    "fine",
+    "zero_shot",
+    "representation",
+    "prior",
+)
+"""Parts of the names of methods by networks, which take long to trace."""
+
+
+def _marked(name):
+    return pytest.param(name, marks=[pytest.mark.slow] if any(part in name for part in LONG) else [], id=name)
+
+
 def _abstract(value):
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.float32), value)
 
@@ -82,7 +100,7 @@ def assert_lowers(function, *positional, **keywords):
         assert "tensor<?" not in text, platform
 
 
-@pytest.mark.parametrize("name", LOWERED)
+@pytest.mark.parametrize("name", map(_marked, LOWERED))
 def test_methods_lower_for_gpu_and_tpu(name):
     method = LOWERED[name]
     function = method.function
@@ -101,6 +119,7 @@ def test_methods_lower_for_gpu_and_tpu(name):
     assert_lowers(function, *positional, **keywords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [None, "bfloat16"])
 def test_networks_multiply_in_float32_unless_told_otherwise(wanted):
     """TPUs round the factors of float32 products to bfloat16 by default, GPUs to TF32."""
@@ -117,7 +136,7 @@ def test_networks_multiply_in_float32_unless_told_otherwise(wanted):
     assert len(exact) == (0 if wanted else len(products))
 
 
-@pytest.mark.parametrize("inversion_name", ["tv", "learned"])
+@pytest.mark.parametrize("inversion_name", ["tv", pytest.param("learned", marks=pytest.mark.slow)])
 def test_the_pipeline_lowers_for_gpu_and_tpu(inversion_name):
     signal = jax.ShapeDtypeStruct((24, 20, 16, 4), jnp.complex64)
     config = Config(inversion=inversion_name)

@@ -20,7 +20,7 @@ SHAPE = (24, 20, 16)
 VOXEL_SIZE, DIRECTION = (1.0, 1.15, 1.3), (0.2, 0.1, 0.95)
 TIMES = (0.004, 0.008, 0.012, 0.016)
 STAGES = ("inversion", "single_step", "background", "field_mapping", "signal", "relaxometry", "separation")
-QUICK = {"tv", "l1_qsm", "rts", "ss_tv", "v_sharp", "lbv", "weighted_fit", "arlo"}
+QUICK = {"tv", "rts", "lbv", "weighted_fit", "arlo"}
 
 FITS = {"deep_image_prior", "fine", "implicit_representation", "zero_shot"}
 """Networks at work on one scan: thousands of steps of an optimiser, whose derivative nobody can take."""
