@@ -154,7 +154,10 @@ def in_proportion(
         if penalties is None:
             return weight
         square = jnp.sum(jnp.where(mask, field, 0) ** 2) / jnp.maximum(mask.sum(), 1)
-        return penalties[options.get("penalty", next(iter(penalties)))] * weight * jax.lax.rsqrt(square)
+        factor = penalties.get(
+            options.get("penalty", next(iter(penalties))), 1.0
+        )  # the method refuses others
+        return factor * weight * jax.lax.rsqrt(square)
 
     return follow
 

@@ -55,7 +55,7 @@ def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) 
     voxels = jnp.arange(size, dtype=jnp.int32)
     flat = phase.ravel()
 
-    def at_least(part: Array) -> tuple[Array, Array]:
+    def cheapest(part: Array) -> tuple[Array, Array]:
         """Cost and number of the cheapest edge that leaves each voxel's part, among the voxel's own."""
         volume = part.reshape(shape)
         cost, edge = jnp.full(shape, NONE), jnp.full(shape, NONE)
@@ -73,7 +73,7 @@ def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) 
 
     def grow(state: _State) -> _State:
         turns, part, _ = state
-        cost, edge = at_least(part)
+        cost, edge = cheapest(part)
         lowest = jnp.full(size, NONE).at[part].min(cost)
         edge = jnp.where(cost == lowest[part], edge, NONE)
         chosen = jnp.full(size, NONE).at[part].min(edge)
