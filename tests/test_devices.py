@@ -100,7 +100,7 @@ def assert_lowers(function, *positional, **keywords):
         assert "tensor<?" not in text, platform
 
 
-@pytest.mark.parametrize("name", map(_marked, LOWERED))
+@pytest.mark.parametrize("name", [_marked(name) for name in LOWERED])
 def test_methods_lower_for_gpu_and_tpu(name):
     method = LOWERED[name]
     function = method.function
