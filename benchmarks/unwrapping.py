@@ -22,7 +22,7 @@ from benchmarks.record import write_page
 from jaxqsm import Geometry
 from jaxqsm.evaluation.scans import REFERENCE
 from jaxqsm.phantoms import head
-from jaxqsm.physics import add_complex_noise
+from jaxqsm.physics import add_complex_noise, wrap_phase
 from jaxqsm.pipeline import box_around, cut
 from jaxqsm.unwrapping import best_path, romeo
 from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
@@ -109,7 +109,7 @@ def _costs(phase: Array, mask: Array) -> Array:
     """Costs of edges by the size of their phase difference."""
     costs = []
     for axis in range(3):
-        difference = jnp.abs(jnp.angle(jnp.exp(1j * (along(phase, axis) - phase)))) / jnp.pi
+        difference = jnp.abs(wrap_phase(along(phase, axis) - phase)) / jnp.pi
         cost = 1 + jnp.floor(difference * (LEVELS - 1)).astype(jnp.int32)
         costs.append(jnp.where(mask & along(mask, axis), cost, NONE))
     return jnp.stack(costs)

@@ -86,6 +86,11 @@ class DataConfig:
     held_out: float = 0.2
     turned: bool = True
 
+    @property
+    def fault_probabilities(self) -> dict[str, float]:
+        """Probability of every fault, by name."""
+        return {**FAULTS, **self.faults}
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:

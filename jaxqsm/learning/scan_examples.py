@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 from jaxqsm.geometry import Geometry
 from jaxqsm.io import FieldScan, InputError, find_field_scans, load_field_scan
 from jaxqsm.io.field_scans import ENDINGS, Role
-from jaxqsm.learning.config import FAULTS, DataConfig, Task
+from jaxqsm.learning.config import DataConfig, Task
 from jaxqsm.learning.examples import Example, ExampleStream, Volume, logarithmic, plain
 from jaxqsm.physics import dipole_field, field_noise
 from jaxqsm.physics.dipole import Kernel
@@ -132,7 +132,7 @@ class ScanExamples(ExampleStream):
         contrast = logarithmic(random, self.config.contrast)
         weighted = random.random() >= self.config.unweighted
         kernel: Kernel = "integrated" if random.random() < self.config.cuboids else "bandlimited"
-        likely = {**FAULTS, **self.config.faults}["field_error"]
+        likely = self.config.fault_probabilities["field_error"]
         error = logarithmic(random, self.config.field_error) if random.random() < likely else 0.0
         size = self.config.shape
         if as_measured:

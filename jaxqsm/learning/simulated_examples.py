@@ -86,7 +86,7 @@ class SimulatedExamples(ExampleStream):
             raise ValueError(f"data.sources is {weights}; use parts of head, shapes and noise")
         if unknown := set(config.faults).difference(FAULTS):
             raise ValueError(f"data.faults has {', '.join(sorted(unknown))}; use {', '.join(FAULTS)}")
-        self._probability = {**FAULTS, **config.faults}
+        self._probability = config.fault_probabilities
         self._task = task
         self._kinds = list(weights)
         self._parts = np.array(list(weights.values())) / sum(weights.values())

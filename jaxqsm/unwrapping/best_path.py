@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.physics import wrap_phase
-from jaxqsm.unwrapping.parts import Parts
+from jaxqsm.unwrapping.parts import centred_turns
 from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
 
 LINES = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
@@ -65,10 +65,7 @@ def _turns(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Int[Arra
         # Numbers that are not negative are in the order of their bits.
         cost = jax.lax.bitcast_convert_type(roughness + along(roughness, axis), jnp.int32)
         costs.append(jnp.where(mask & along(mask, axis), cost, NONE))
-    turns, part = spanning_forest(phase, jnp.stack(costs))
-    parts = Parts(part.ravel(), mask.ravel())
-    whole = jnp.rint(phase / (2 * jnp.pi)).astype(jnp.int32) + turns
-    return turns - parts.spread(parts.median(whole.ravel())).reshape(mask.shape)
+    return centred_turns(phase, mask, spanning_forest(phase, jnp.stack(costs)))
 
 
 def _roughness(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"]) -> Float[Array, "x y z"]:

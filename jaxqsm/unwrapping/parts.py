@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxqsm.unwrapping.spanning_forest import Forest
 
 RUN = 64
 """Voxels of one part that are summed at once: float32 loses small numbers that are added one by one."""
@@ -25,6 +27,11 @@ class Parts(NamedTuple):
 
     label: Int[Array, " voxel"]
     mask: Bool[Array, " voxel"]
+
+    @classmethod
+    def of(cls, forest: Forest, mask: Bool[Array, "x y z"]) -> Parts:
+        """Take the parts that a forest has found."""
+        return cls(forest.part.ravel(), mask.ravel())
 
     @property
     def own(self) -> Bool[Array, " voxel"]:
@@ -59,3 +66,12 @@ class Parts(NamedTuple):
         bounds = (jnp.full_like(inside, inside.min()), jnp.full_like(inside, inside.max()))
         low, _ = jax.lax.while_loop(lambda bounds: jnp.any(bounds[0] < bounds[1]), halve, bounds)
         return low
+
+
+def centred_turns(
+    phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"], forest: Forest
+) -> Int[Array, "x y z"]:
+    """Count the turns of a forest that bring the median phase of each part nearest to zero."""
+    parts = Parts.of(forest, mask)
+    nearest = jnp.rint(phase / (2 * jnp.pi)).astype(jnp.int32) + forest.turns
+    return forest.turns - parts.spread(parts.median(nearest.ravel())).reshape(mask.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.physics import wrap_phase
-from jaxqsm.unwrapping.parts import Parts
+from jaxqsm.unwrapping.parts import Parts, centred_turns
 from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
 from jaxqsm.unwrapping.spanning_forest import NONE, Forest, along
 
@@ -25,6 +26,15 @@ AT_ONCE = 256
 """Parts whose turns are settled at once."""
 
 TURN = 2 * np.pi
+
+
+class _Echoes(NamedTuple):
+    """Phase in rad, where it is meaningful, magnitude, and times in seconds."""
+
+    wrapped: Float[Array, "x y z echo"]
+    mask: Bool[Array, "x y z"]
+    magnitude: Float[Array, "x y z echo"]
+    echo_times: Float[Array, " echo"]
 
 
 def romeo(
@@ -83,36 +93,37 @@ def romeo(
     echoes = wrapped if wrapped.ndim == 4 else wrapped[..., None]
     brightness = jnp.ones_like(echoes) if magnitude is None else magnitude.reshape(echoes.shape)
     times = jnp.ones(1) if echo_times is None else echo_times
-    scan = jax.lax.stop_gradient((echoes, mask, brightness, times))
+    scan = jax.lax.stop_gradient(_Echoes(echoes, mask, brightness, times))
     template = min(template, echoes.shape[-1] - 1)
 
     def in_space(echo: int) -> Forest:
-        return grow_regions(scan[0][..., echo], _edge_costs(*scan, echo=echo))
+        return grow_regions(scan.wrapped[..., echo], _edge_costs(scan, echo=echo))
 
     forest = in_space(template)
     if wrapped.ndim == 3:
-        turns = _centred(wrapped, mask, forest)[..., None]
+        turns = _centred_turns(scan.wrapped[..., 0], mask, forest)[..., None]
     else:
-        turns = _settled(*scan, forest, template=template)
+        turns = _settled(scan, forest, template=template)
         others = [e for e in range(echoes.shape[-1]) if e != template]
         if individual:
             by_echo = {e: in_space(e).turns for e in others}
-            turns = _as_template(*scan[:2], forest.part, turns, by_echo, times, template=template)
+            turns = _as_template(scan, forest, turns, by_echo, template=template)
         else:
-            turns = _in_time(*scan[:2], turns, times, template=template)
+            turns = _in_time(scan, turns, template=template)
     unwrapped = (echoes + TURN * turns) * mask[..., None]
     return unwrapped.reshape(wrapped.shape)
 
 
+_centred_turns = jax.jit(centred_turns)
+
+
 @partial(jax.jit, static_argnames="echo")
 def _edge_costs(
-    wrapped: Float[Array, "x y z echo"],
-    mask: Bool[Array, "x y z"],
-    magnitude: Float[Array, "x y z echo"],
-    echo_times: Float[Array, " echo"],
+    scan: _Echoes,
     echo: int,
 ) -> Int[Array, "3 x y z"]:
     """Cost of the edge from every voxel to its next along each axis."""
+    wrapped, mask, magnitude, echo_times = scan
     phase, brightness = wrapped[..., echo], magnitude[..., echo]
     other = echo - 1 if echo > 0 else min(1, wrapped.shape[-1] - 1)
 
@@ -132,24 +143,9 @@ def _edge_costs(
     return jnp.stack([cost(axis) for axis in range(3)])
 
 
-def _parts(mask: Bool[Array, "x y z"], part: Int[Array, "x y z"]) -> Parts:
-    return Parts(part.ravel(), mask.ravel())
-
-
-@jax.jit
-def _centred(phase: Float[Array, "x y z"], mask: Bool[Array, "x y z"], forest: Forest) -> Int[Array, "x y z"]:
-    """Turns that bring the median of each part nearest to zero."""
-    parts = _parts(mask, forest.part)
-    whole = jnp.rint(phase / TURN).astype(jnp.int32) + forest.turns
-    return forest.turns - parts.spread(parts.median(whole.ravel())).reshape(mask.shape)
-
-
 @partial(jax.jit, static_argnames="template")
 def _settled(
-    wrapped: Float[Array, "x y z echo"],
-    mask: Bool[Array, "x y z"],
-    magnitude: Float[Array, "x y z echo"],
-    echo_times: Float[Array, " echo"],
+    scan: _Echoes,
     forest: Forest,
     *,
     template: int,
@@ -160,7 +156,8 @@ def _settled(
     are ahead by; of several that serve as well (one more a turn between echoes) that which leaves the median
     nearest to zero.
     """
-    parts = _parts(mask, forest.part)
+    wrapped, mask, magnitude, echo_times = scan
+    parts = Parts.of(forest, mask)
     unwrapped = wrapped[..., template] + TURN * forest.turns
     nearest = -parts.median(jnp.rint(unwrapped / TURN).astype(jnp.int32).ravel())
     # Sums over each part of the phasors by which the other echoes are ahead.
@@ -199,14 +196,13 @@ def _settled(
 
 @partial(jax.jit, static_argnames="template")
 def _in_time(
-    wrapped: Float[Array, "x y z echo"],
-    mask: Bool[Array, "x y z"],
+    scan: _Echoes,
     turns: Int[Array, "x y z"],
-    echo_times: Float[Array, " echo"],
     *,
     template: int,
 ) -> Int[Array, "x y z echo"]:
     """Turns of all echoes, from the template outwards, each predicted by the one before."""
+    wrapped, mask, _, echo_times = scan
     echoes = wrapped.shape[-1]
     by_echo = {template: turns}
     outwards = [(e, e - 1) for e in range(template + 1, echoes)]
@@ -221,17 +217,16 @@ def _in_time(
 
 @partial(jax.jit, static_argnames="template")
 def _as_template(
-    wrapped: Float[Array, "x y z echo"],
-    mask: Bool[Array, "x y z"],
-    part: Int[Array, "x y z"],
+    scan: _Echoes,
+    forest: Forest,
     turns: Int[Array, "x y z"],
     by_echo: dict[int, Int[Array, "x y z"]],
-    echo_times: Float[Array, " echo"],
     *,
     template: int,
 ) -> Int[Array, "x y z echo"]:
     """Turns of all echoes, each unwrapped by itself, where parts as a whole follow the template."""
-    parts = _parts(mask, part)
+    wrapped, mask, _, echo_times = scan
+    parts = Parts.of(forest, mask)
     unwrapped = wrapped[..., template] + TURN * turns
     settled = by_echo | {template: turns}
     for echo, own in by_echo.items():
