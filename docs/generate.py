@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
 
@@ -61,9 +62,6 @@ LATEX = {
     "γ": r"\gamma ", "π": r"\pi ", "√": r"\sqrt ", "≥": r"\ge ", "≤": r"\le ", "ᵀ": "^{T}", "σ": r"\sigma ",
     "R2*": "R_2^*",
 }  # fmt: skip
-IMPORTED_WHEN_USED = ["learning", "evaluation"]
-"""Packages that ``import jaxqsm`` leaves alone."""
-
 FUNCTIONS = {"exp", "log", "sin", "argmin", "diag", "min", "max"}
 
 
@@ -233,19 +231,14 @@ def _commands() -> str:
 
 
 def _api() -> None:
-    exported = _exported(jaxqsm)
-    packages = [
-        n for n, v in vars(jaxqsm).items() if inspect.ismodule(v) and n in exported and n != "methods"
-    ]
-    packages += IMPORTED_WHEN_USED
+    packages = [n for n in _exported(jaxqsm) if inspect.ismodule(getattr(jaxqsm, n)) and n != "methods"]
     for package in packages:
         module = importlib.import_module(f"jaxqsm.{package}")
         names = [
             (name, value)
-            for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", "").startswith(f"jaxqsm.{package}.")
-            and name in _exported(module)
-        ]  # fmt: skip
+            for name in _exported(module)
+            if getattr(value := getattr(module, name), "__module__", "").startswith(f"jaxqsm.{package}.")
+        ]
         lines = [f"# jaxqsm.{package}\n", f"```{{eval-rst}}\n.. automodule:: jaxqsm.{package}\n"]
         for name, value in names:
             kind = "autoclass" if inspect.isclass(value) else "autofunction"
@@ -268,10 +261,12 @@ def _api() -> None:
     (OUT / "api.md").write_text(top + methods + _toc(f"api/{p}" for p in packages), encoding="utf-8")
 
 
-def _exported(module: object) -> set[str]:
-    """Names that a folder's ``__init__`` lists."""
-    source = inspect.getsource(module)  # type: ignore[arg-type]
-    return set(re.findall(r" as (\w+)$", source, re.MULTILINE))
+def _exported(module: ModuleType) -> list[str]:
+    """Names that a folder's ``__init__`` lists, or the stub of one whose names are imported when used."""
+    source = Path(inspect.getfile(module))
+    stub = source.with_suffix(".pyi")
+    text = (stub if stub.exists() else source).read_text(encoding="utf-8")
+    return re.findall(r" as (\w+),?$", text, re.MULTILINE)
 
 
 def _benchmarks() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,31 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
-import jax
 import platformdirs
 
 import jaxqsm
 from jaxqsm.cli import console
-from jaxqsm.cli.background import background
-from jaxqsm.cli.bids import bids
-from jaxqsm.cli.convert import convert
-from jaxqsm.cli.demo import demo
-from jaxqsm.cli.evaluate import evaluate
-from jaxqsm.cli.field import field
-from jaxqsm.cli.invert import invert
-from jaxqsm.cli.mask import mask
-from jaxqsm.cli.methods import methods
-from jaxqsm.cli.orientations import cosmos, sti
-from jaxqsm.cli.r2star import r2star
-from jaxqsm.cli.roi import roi
-from jaxqsm.cli.run import run
-from jaxqsm.cli.separate import separate
-from jaxqsm.cli.simulate import simulate
-from jaxqsm.cli.stress import evaluation_set, stress
-from jaxqsm.cli.swi import swi
-from jaxqsm.cli.train import train
-from jaxqsm.cli.unwrap import unwrap
 from jaxqsm.io import InputError
+
+COMMANDS = {
+    "demo": "demo",
+    "run": "run",
+    "bids": "bids",
+    "mask": "mask",
+    "unwrap": "unwrap",
+    "field": "field",
+    "background": "background",
+    "invert": "invert",
+    "cosmos": "orientations",
+    "sti": "orientations",
+    "r2star": "r2star",
+    "roi": "roi",
+    "swi": "swi",
+    "separate": "separate",
+    "evaluate": "evaluate",
+    "simulate": "simulate",
+    "evaluation-set": "stress",
+    "stress": "stress",
+    "train": "train",
+    "methods": "methods",
+    "convert-weights": "convert",
+}
+"""Modules of this folder by the command that they hold, in a function of the command's name."""
 
 
 def _shown(default: Any) -> str | None:
@@ -51,30 +58,19 @@ app = cyclopts.App(
     help_format="markdown",
     default_parameter=cyclopts.Parameter(negative="", show_default=_shown),
 )
-for command in (
-    demo,
-    run,
-    bids,
-    mask,
-    unwrap,
-    field,
-    background,
-    invert,
-    cosmos,
-    sti,
-    r2star,
-    roi,
-    swi,
-    separate,
-    evaluate,
-    simulate,
-    evaluation_set,
-    stress,
-    train,
-    methods,
-):
-    app.command(command)
-app.command(convert, name="convert-weights")
+
+
+def _description(module: str, function: str) -> str:
+    """Docstring of a command up to its parameters, read without importing it."""
+    source = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
+    (found,) = (node for node in source.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    return (ast.get_docstring(found) or "").partition("Parameters\n---")[0].strip()
+
+
+for command, module in COMMANDS.items():
+    # The module, and with it JAX, is imported when the command is given.
+    function = command.replace("-", "_")
+    app.command(f"jaxqsm.cli.{module}:{function}", name=command, help=_description(module, function))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,8 +107,9 @@ def _keep_compiled_code() -> None:
             pass
     except OSError:
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # JAX, which is not imported yet, reads them.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _one_line(error: Exception) -> str:

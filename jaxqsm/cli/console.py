@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 from rich.console import Console
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -39,6 +38,8 @@ def stage(name: str) -> Iterator[Callable[[Any], Any]]:
 
     It is a :class:`jaxqsm.pipeline.Stage`.
     """
+    import jax  # an error in one line must not wait for it
+
     start = time.perf_counter()
     with _console.status(f"{name} …"):
         yield jax.block_until_ready

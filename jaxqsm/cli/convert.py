@@ -10,16 +10,17 @@ from typing import Annotated, Any
 
 from flax import nnx
 
+from jaxqsm import learning
 from jaxqsm.cli import console
 from jaxqsm.cli.choices import convertible
 from jaxqsm.cli.options import Settings
 from jaxqsm.io import InputError, refuse_existing, staging
-from jaxqsm.learning import CONVERTIBLE, convert_weights, read_checkpoint
+from jaxqsm.learning import CONVERTIBLE, read_checkpoint
 from jaxqsm.methods import Option
 from jaxqsm.networks import NETWORKS, save_weights
 
 
-def convert(
+def convert_weights(
     checkpoints: list[Path],
     /,
     *,
@@ -67,7 +68,7 @@ def convert(
         raise InputError(str(error)) from error
     names = " ".join(map(str, checkpoints))
     try:
-        module = convert_weights(ChainMap(*weights), network, options)
+        module = learning.convert_weights(ChainMap(*weights), network, options)
     except ValueError as error:
         raise InputError(f"{names}: {error}") from error
     notes = {

@@ -1,35 +1,6 @@
 """Files in and out, and the only place where units are converted."""
 
-from jaxqsm.io.bids import BidsScan as BidsScan
-from jaxqsm.io.bids import find_scans as find_scans
-from jaxqsm.io.bids import write_dataset_description as write_dataset_description
-from jaxqsm.io.dicom import SignalFiles as SignalFiles
-from jaxqsm.io.dicom import converted as converted
-from jaxqsm.io.errors import InputError as InputError
-from jaxqsm.io.field_scans import FieldScan as FieldScan
-from jaxqsm.io.field_scans import FieldVolumes as FieldVolumes
-from jaxqsm.io.field_scans import find_field_scans as find_field_scans
-from jaxqsm.io.field_scans import load_field_scan as load_field_scan
-from jaxqsm.io.grid import Grid as Grid
-from jaxqsm.io.grid import grid_from as grid_from
-from jaxqsm.io.labels import label_names as label_names
-from jaxqsm.io.nifti import Image as Image
-from jaxqsm.io.nifti import finite_within as finite_within
-from jaxqsm.io.nifti import load as load
-from jaxqsm.io.nifti import load_mask as load_mask
-from jaxqsm.io.nifti import require_same_grid as require_same_grid
-from jaxqsm.io.nifti import save as save
-from jaxqsm.io.nifti import save_json as save_json
-from jaxqsm.io.orientation import affine_from as affine_from
-from jaxqsm.io.orientation import geometry_from as geometry_from
-from jaxqsm.io.phase import to_radians as to_radians
-from jaxqsm.io.scan import ScanData as ScanData
-from jaxqsm.io.scan import direction_of_field as direction_of_field
-from jaxqsm.io.scan import load_magnitude as load_magnitude
-from jaxqsm.io.scan import load_scan as load_scan
-from jaxqsm.io.sidecar import Sidecar as Sidecar
-from jaxqsm.io.sidecar import sidecar_of as sidecar_of
-from jaxqsm.io.simulation import TRUTH as TRUTH
-from jaxqsm.io.simulation import write_simulation as write_simulation
-from jaxqsm.io.staging import refuse_existing as refuse_existing
-from jaxqsm.io.staging import staging as staging
+import lazy_loader
+
+# An error in one line needs none of the readers.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

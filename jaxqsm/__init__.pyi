@@ -1,0 +1,31 @@
+from . import background as background
+from . import evaluation as evaluation
+from . import field_mapping as field_mapping
+from . import fitting as fitting
+from . import inversion as inversion
+from . import io as io
+from . import learning as learning
+from . import masking as masking
+from . import methods as methods
+from . import metrics as metrics
+from . import multi_stage as multi_stage
+from . import networks as networks
+from . import operators as operators
+from . import phantoms as phantoms
+from . import physics as physics
+from . import pipeline as pipeline
+from . import pretrained as pretrained
+from . import relaxometry as relaxometry
+from . import separation as separation
+from . import simulation as simulation
+from . import single_step as single_step
+from . import solvers as solvers
+from . import tuning as tuning
+from . import uncertainty as uncertainty
+from . import unwrapping as unwrapping
+from . import variational as variational
+from . import weighting as weighting
+from .geometry import Acquisition as Acquisition
+from .geometry import Geometry as Geometry
+
+__version__: str

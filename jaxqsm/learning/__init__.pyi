@@ -1,0 +1,16 @@
+from .checkpoints import read_checkpoint as read_checkpoint
+from .config import CONFIGS as CONFIGS
+from .config import DataConfig as DataConfig
+from .config import TrainingConfig as TrainingConfig
+from .config import read_config as read_config
+from .convert import CONVERTIBLE as CONVERTIBLE
+from .convert import convert_weights as convert_weights
+from .examples import Example as Example
+from .examples import ExampleStream as ExampleStream
+from .objective import LOSSES as LOSSES
+from .objective import POSTERIOR_LOSSES as POSTERIOR_LOSSES
+from .objective import objective as objective
+from .scan_examples import ScanExamples as ScanExamples
+from .simulated_examples import SimulatedExamples as SimulatedExamples
+from .training import Report as Report
+from .training import train as train
