@@ -1,4 +1,5 @@
 from . import background as background
+from . import distributed as distributed
 from . import evaluation as evaluation
 from . import field_mapping as field_mapping
 from . import fitting as fitting

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.background.laplacian_problem import laplacian_problem
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, spherical_kernel
+from jaxqsm.operators import MaskedVolume, irfftn, rfftn, spherical_kernel
 from jaxqsm.solvers import conjugate_gradient
 
 
@@ -53,10 +52,10 @@ def harperella(
         ((16, 16, 16), (16, 16, 16))
     """
     given = laplacian_problem(total_field, mask, geometry)
-    response = jnp.fft.rfftn(spherical_kernel(given.shape, radius, geometry)).real
+    response = rfftn(spherical_kernel(given.shape, radius, geometry)).real
 
     def twice_averaged(sources: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(sources) * response**2, s=given.shape)
+        return irfftn(rfftn(sources) * response**2, given.shape)
 
     def normal(sources: Array) -> Array:
         return given.outside * twice_averaged(given.outside * sources)

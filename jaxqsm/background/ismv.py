@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, irfftn, pad, rfftn, spherical_kernel
 from jaxqsm.solvers import fixed_point
 
 
@@ -55,10 +55,10 @@ def ismv(
     valid = erode(mask, radius, geometry)
     shape = fast_shape(mask.shape, 1)
     kept, field = pad(valid, shape), pad(total_field * mask, shape)
-    response = jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
+    response = rfftn(spherical_kernel(shape, radius, geometry)).real
 
     def step(background: Array) -> Array:
-        mean = jnp.fft.irfftn(jnp.fft.rfftn(background) * response, s=shape)
+        mean = irfftn(rfftn(background) * response, shape)
         return jnp.where(kept, mean, field)
 
     background = fixed_point(step, field, tolerance=tolerance, max_iterations=max_iterations)

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop, fast_shape, laplacian, laplacian_symbol, pad, without_border
+from jaxqsm.operators import (
+    MaskedVolume,
+    crop,
+    fast_shape,
+    irfftn,
+    laplacian,
+    laplacian_symbol,
+    pad,
+    rfftn,
+    without_border,
+)
 from jaxqsm.operators.padding import Shape
 
 
@@ -51,7 +61,7 @@ def laplacian_problem(
     divisor = jnp.where(symbol > 0, symbol, jnp.inf)
 
     def poisson(image: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(image) / divisor, s=shape)
+        return irfftn(rfftn(image) / divisor, shape)
 
     inner = -laplacian(pad(total_field * mask, shape), geometry) * known
     return LaplacianProblem(inner, known, poisson, shape, valid)

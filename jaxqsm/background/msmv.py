@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, irfftn, pad, rfftn, spherical_kernel
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -59,10 +59,10 @@ def msmv(
     field = pad(total_field * mask, shape)
 
     def ball(length: float | Array) -> Array:
-        return jnp.fft.rfftn(spherical_kernel(shape, length, geometry)).real
+        return rfftn(spherical_kernel(shape, length, geometry)).real
 
     def mean_over(image: Array, response: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(image) * response, s=shape)
+        return irfftn(rfftn(image) * response, shape)
 
     wide = ball(radius)
     share = mean_over(inside.astype(field.dtype), wide)

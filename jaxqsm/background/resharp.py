@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, irfftn, pad, rfftn, spherical_kernel
 from jaxqsm.solvers import solve_symmetric
 
 
@@ -55,10 +54,10 @@ def resharp(
     valid = erode(mask, radius, geometry)
     shape = fast_shape(mask.shape, 1)
     kept = pad(valid, shape)
-    response = 1 - jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
+    response = 1 - rfftn(spherical_kernel(shape, radius, geometry)).real
 
     def high_pass(image: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(image) * response, s=shape)
+        return irfftn(rfftn(image) * response, shape)
 
     def normal(local: Array) -> Array:
         return high_pass(kept * high_pass(local)) + weight * local

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import MaskedVolume, crop, fast_shape, pad, spherical_kernel
+from jaxqsm.operators import MaskedVolume, crop, fast_shape, irfftn, pad, rfftn, spherical_kernel
 from jaxqsm.operators.erosion import FULL
 
 RADII = (20.0, 12.0, 7.0, 4.0)
@@ -62,14 +62,14 @@ def v_sharp(
     shape = fast_shape(mask.shape, 1)  # one empty layer: no ball can wrap around unseen
     inside = pad(mask, shape)
     field = pad(total_field * mask, shape)
-    mask_spectrum = jnp.fft.rfftn(inside.astype(field.dtype))
+    mask_spectrum = rfftn(inside.astype(field.dtype))
 
     responses = []
     own_ball = jnp.full(shape, -1, jnp.int8)  # index of each voxel's ball; -1: none fits
     for index, radius in enumerate(radii):
         ball = spherical_kernel(shape, radius, geometry)
-        responses.append(jnp.fft.rfftn(ball).real)
-        covered = jnp.fft.irfftn(mask_spectrum * responses[-1], s=shape)
+        responses.append(rfftn(ball).real)
+        covered = irfftn(mask_spectrum * responses[-1], shape)
         fits = inside & (covered > FULL) & (ball[0, 0, 0] < 0.5)
         own_ball = jnp.where(fits & (own_ball < 0), index, own_ball)
     valid = own_ball >= 0
@@ -78,10 +78,10 @@ def v_sharp(
         widest = jnp.where((own_ball == index).any(), responses[index], widest)
 
     def high_pass(image: Array) -> Array:
-        spectrum = jnp.fft.rfftn(image)
+        spectrum = rfftn(image)
         filtered = jnp.zeros_like(image)
         for index, response in enumerate(responses):
-            mean = jnp.fft.irfftn(spectrum * response, s=shape)
+            mean = irfftn(spectrum * response, shape)
             filtered = jnp.where(own_ball == index, image - mean, filtered)
         return filtered
 
@@ -89,7 +89,7 @@ def v_sharp(
     kept = jnp.abs(divisor) > threshold
     inverse = jnp.where(kept, 1 / jnp.where(kept, divisor, 1), 0)
     filtered = high_pass(field)
-    local = jnp.fft.irfftn(jnp.fft.rfftn(filtered) * inverse, s=shape) * valid
+    local = irfftn(rfftn(filtered) * inverse, shape) * valid
     for _ in range(outer_iterations):
         local = local + (filtered - high_pass(local)) * valid
     return MaskedVolume(crop(local, mask.shape), crop(valid, mask.shape))

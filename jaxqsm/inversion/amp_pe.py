@@ -12,7 +12,7 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.operators import haar, haar_inverse, pad
+from jaxqsm.operators import haar, haar_inverse, irfftn, pad, rfftn
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import douglas_rachford, shrink, splitting_step
 from jaxqsm.variational.common import padded_shape
@@ -167,10 +167,10 @@ def _splitting(
         return haar_inverse(means, kept), data_term(pair[1])
 
     def nearest(pair: Pair) -> tuple[Volume, Pair]:
-        pull = rho * jnp.fft.rfftn(pair[0]) + given.kernel * jnp.fft.rfftn(pair[1])
+        pull = rho * rfftn(pair[0]) + given.kernel * rfftn(pair[1])
         spectrum = pull / (rho + given.kernel**2)
-        chi = jnp.fft.irfftn(spectrum, s=given.shape)
-        return chi, (chi, jnp.fft.irfftn(spectrum * given.kernel, s=given.shape))
+        chi = irfftn(spectrum, given.shape)
+        return chi, (chi, irfftn(spectrum * given.kernel, given.shape))
 
     return proximal, nearest
 

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import all_frequencies, divergence, gradient, laplacian, pad, spherical_kernel
+from jaxqsm.operators import (
+    all_frequencies,
+    divergence,
+    gradient,
+    laplacian,
+    pad,
+    quantile,
+    rfftn,
+    spherical_kernel,
+)
 from jaxqsm.physics import dipole_convolve
 from jaxqsm.solvers import conjugate_gradient
 from jaxqsm.variational.least_squares import least_squares
@@ -101,9 +110,10 @@ def ilsqr(
 def _fast(given: InversionProblem, inside: Array, like: Array) -> Array:
     """χ by the sign of the kernel, smoothed near the cone, scaled to fit ``like``."""
     size = jnp.abs(given.kernel) ** 0.001
-    low, high = jnp.quantile(all_frequencies(size, given.shape[-1]), jnp.array([0.01, 0.3]))
+    everywhere = all_frequencies(size, given.shape[-1])
+    low, high = (quantile(everywhere, jnp.ones(everywhere.shape, bool), level) for level in (0.01, 0.3))
     trust = jnp.clip((size - low) / jnp.maximum(high - low, 1e-12), 0, 1)
-    ball = jnp.fft.rfftn(spherical_kernel(given.shape, FAST_RADIUS, given.geometry)).real
+    ball = rfftn(spherical_kernel(given.shape, FAST_RADIUS, given.geometry)).real
     smoothed = trust + (1 - trust) * ball
     # Smoothed twice, as published: the mask spreads what the first time took out.
     estimate = inside * dipole_convolve(given.field, jnp.sign(given.kernel) * smoothed, given.shape)
@@ -113,6 +123,5 @@ def _fast(given: InversionProblem, inside: Array, like: Array) -> Array:
 
 def _falling(values: Array, inside: Array, low: float, high: float) -> Array:
     """1 below one quantile of the values inside, 0 above another, linear between."""
-    known = jnp.where(inside, values, jnp.nan)
-    bottom, top = jnp.nanquantile(known, jnp.array([low, high]))  # sorted once
+    bottom, top = (quantile(values, inside, level) for level in (low, high))
     return jnp.clip((top - values) / jnp.maximum(top - bottom, 1e-12), 0, 1)

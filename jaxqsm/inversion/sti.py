@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, frequencies, pad
+from jaxqsm.operators import crop, frequencies, irfftn, rfftn
 from jaxqsm.variational.common import padded_shape
 
 ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -57,7 +57,7 @@ def sti(
     if count < len(ENTRIES):
         raise ValueError(f"sti needs six orientations at least, got {count}")
     shape = padded_shape(mask.shape)
-    spectra = jnp.stack([jnp.fft.rfftn(pad(field * mask, shape)) for field in local_fields])
+    spectra = jnp.stack([rfftn(field * mask, shape) for field in local_fields])
     k = frequencies(shape, jax.tree.map(lambda leaf: leaf[0], geometries))
     directions = jax.vmap(lambda geometry: geometry.unit_b0_dir)(geometries)
 
@@ -86,5 +86,5 @@ def sti(
         return jnp.linalg.solve(normal.astype(right.dtype), right[..., None])[..., 0]
 
     found = jax.lax.map(plane, (k[0][:, 0, 0], jnp.moveaxis(spectra, 1, 0)))
-    tensor = jnp.stack([jnp.fft.irfftn(found[..., f], s=shape) for f in range(len(ENTRIES))])
+    tensor = jnp.stack([irfftn(found[..., f], shape) for f in range(len(ENTRIES))])
     return crop(tensor, mask.shape) * mask

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from jaxqsm.geometry import Geometry
 from jaxqsm.networks.blocks.data_consistency import measurement
 from jaxqsm.networks.network import VoxelwiseNormal
+from jaxqsm.operators import irfftn, rfftn
 
 NOISE = 0.1
 """Standard deviation of the field noise over the field's root mean square."""
@@ -128,8 +129,8 @@ def divergence(
         data = measurement(field, mask, geometry, weights)
         scale = jnp.sqrt(jnp.sum((data.weights * data.field) ** 2) / jnp.maximum(mask.sum(), 1))
         x, y, h = data.kernel.shape
-        squared = jnp.fft.irfftn(data.kernel, s=(x, y, 2 * (h - 1))) ** 2
-        spread = data.filter(variance * mask, jnp.fft.rfftn(squared).real)
+        squared = irfftn(data.kernel, (x, y, 2 * (h - 1))) ** 2
+        spread = data.filter(variance * mask, rfftn(squared).real)
         misfit = (data.weights * (data.predict(mean) - data.field)) ** 2 + data.weights**2 * spread
         entropy = 0.5 * jnp.log(variance / scale**2)
         return jnp.sum(mask * (0.5 * misfit / (NOISE * scale) ** 2 - entropy)) / jnp.maximum(mask.sum(), 1)

@@ -11,12 +11,13 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import (
-    crop,
     fast_shape,
     frequencies,
     gaussian_response,
+    irfftn,
     odd_frequencies,
-    pad,
+    quantile,
+    rfftn,
     weighted_mean,
 )
 
@@ -61,18 +62,18 @@ def vessels(
     best = jnp.zeros_like(even)
     for standard_deviation in standard_deviations:
         best = jnp.maximum(best, _vesselness(even, standard_deviation, geometry))
-    threshold = jnp.nan_to_num(jnp.nanquantile(jnp.where(mask, best, jnp.nan), 1 - part))
+    threshold = jnp.nan_to_num(quantile(best, mask, 1 - part))
     return mask & (best > threshold)
 
 
 def _vesselness(image: Array, standard_deviation: float, geometry: Geometry) -> Array:
     shape = fast_shape(image.shape, 8)
     k, odd = frequencies(shape, geometry), odd_frequencies(shape, geometry)
-    spectrum = jnp.fft.rfftn(pad(image, shape)) * gaussian_response(shape, standard_deviation, geometry)
+    spectrum = rfftn(image, shape) * gaussian_response(shape, standard_deviation, geometry)
 
     def second(i: int, j: int) -> Array:
         derivative = -((2 * jnp.pi * standard_deviation) ** 2) * (k[i] ** 2 if i == j else odd[i] * odd[j])
-        return crop(jnp.fft.irfftn(spectrum * derivative, s=shape), image.shape)
+        return irfftn(spectrum * derivative, shape, image.shape)
 
     values = _eigenvalues(*(second(i, j) for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))))
     # In order of size: along the tube nothing changes, across it the image bends up both ways.

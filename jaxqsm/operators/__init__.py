@@ -13,6 +13,8 @@ from jaxqsm.operators.differences import symmetric_gradient_adjoint as symmetric
 from jaxqsm.operators.erosion import erode as erode
 from jaxqsm.operators.erosion import peel as peel
 from jaxqsm.operators.erosion import without_border as without_border
+from jaxqsm.operators.fourier import irfftn as irfftn
+from jaxqsm.operators.fourier import rfftn as rfftn
 from jaxqsm.operators.frequencies import all_frequencies as all_frequencies
 from jaxqsm.operators.frequencies import difference_symbols as difference_symbols
 from jaxqsm.operators.frequencies import frequencies as frequencies
@@ -26,6 +28,7 @@ from jaxqsm.operators.padding import crop as crop
 from jaxqsm.operators.padding import fast_shape as fast_shape
 from jaxqsm.operators.padding import pad as pad
 from jaxqsm.operators.poisson import poisson_solver as poisson_solver
+from jaxqsm.operators.quantile import quantile as quantile
 from jaxqsm.operators.spherical_mean import spherical_kernel as spherical_kernel
 from jaxqsm.operators.spherical_mean import spherical_mean as spherical_mean
 from jaxqsm.operators.spherical_mean import weighted_mean as weighted_mean

@@ -23,7 +23,7 @@ def _cycles(shape: Sequence[int]) -> tuple[Array, Array, Array]:
 def frequencies(
     shape: Sequence[int], geometry: Geometry
 ) -> tuple[Float[Array, "x 1 1"], Float[Array, "1 y 1"], Float[Array, "1 1 h"]]:
-    """List spatial frequencies in cycles/mm on the half spectrum of ``jnp.fft.rfftn``.
+    """List spatial frequencies in cycles/mm on the half spectrum of :func:`~jaxqsm.operators.rfftn`.
 
     Args:
         shape: shape ``(x, y, z)`` of the image.

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators.fourier import irfftn, rfftn
 from jaxqsm.operators.frequencies import frequencies
-from jaxqsm.operators.padding import crop, fast_shape, pad
+from jaxqsm.operators.padding import fast_shape
 
 
 def gaussian_response(
@@ -47,4 +48,4 @@ def gaussian_mean(
     """
     shape = fast_shape(image.shape, [n // 4 for n in image.shape] if margin is None else margin)
     response = gaussian_response(shape, standard_deviation, geometry)
-    return crop(jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * response, s=shape), image.shape)
+    return irfftn(rfftn(image, shape) * response, shape, image.shape)

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 Shape = tuple[int, int, int]
 
+SPACE = "space"
+"""Axis of a mesh of devices that share each volume, in slabs of its first axis."""
+
+SCANS = "scans"
+"""Axis of a mesh over which scans are spread, each for itself."""
+
+
+EVENLY = 8
+"""Devices that every grid can be split over."""
+
+
+def devices_of_space() -> int:
+    """Count the devices that share each volume: those of the mesh that ``jax.set_mesh`` has set, or 1."""
+    return jax.sharding.get_abstract_mesh().shape.get(SPACE, 1)
+
 
 def fast_length(length: int) -> int:
-    """Find the smallest even number ≥ ``length`` with no prime factor above 5.
+    """Find the smallest multiple of 8 ≥ ``length`` with no prime factor above 7.
 
-    Even, because the real-to-complex transform halves the last axis and an even length keeps a
-    dipole kernel's Nyquist plane well defined.
+    A multiple of 8, so that the grid, and with it the answer, is the same when 2, 4 or 8 devices share it;
+    even in any case, because the real-to-complex transform halves the last axis and an even length keeps a
+    dipole kernel's Nyquist plane well defined. Under a mesh of other devices also a multiple of their number.
     """
-    candidate = length + length % 2
+    step = math.lcm(EVENLY, devices_of_space())
+    candidate = max(-(-length // step), 1) * step
     while True:
-        rest = candidate
-        for prime in (2, 3, 5):
+        rest = candidate // step
+        for prime in (2, 3, 5, 7):
             while rest % prime == 0:
                 rest //= prime
         if rest == 1:
             return candidate
-        candidate += 2
+        candidate += step
 
 
 def fast_shape(shape: Sequence[int], margin: int | Sequence[int] = 0) -> Shape:

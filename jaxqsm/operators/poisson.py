@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators.differences import Boundary
+from jaxqsm.operators.fourier import irfftn, rfftn
 from jaxqsm.operators.frequencies import laplacian_symbol
 
 
@@ -29,7 +30,7 @@ def poisson_solver(
     """
     if boundary == "periodic":
         energy = laplacian_symbol(shape, geometry).at[0, 0, 0].set(jnp.inf)
-        return lambda source: jnp.fft.irfftn(jnp.fft.rfftn(source) / energy, s=tuple(shape))
+        return lambda source: irfftn(rfftn(source) / energy, shape)
     symbol: Array | float = 0.0
     for axis, (n, size) in enumerate(zip(shape, geometry.voxel_size, strict=True)):
         eigenvalues = (2 - 2 * jnp.cos(jnp.pi * jnp.arange(n) / n)) / size**2

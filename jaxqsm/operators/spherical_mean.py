@@ -9,7 +9,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators.padding import crop, fast_shape, pad
+from jaxqsm.operators.fourier import irfftn, rfftn
+from jaxqsm.operators.padding import crop, fast_shape
 
 LEAST_FACTOR = 0.2
 """A ball whose weights would have to change by more, either way, is too small for its voxels."""
@@ -94,8 +95,8 @@ def spherical_mean(
         Shape ``(x, y, z)``, unit of ``image``. Self-adjoint, three real FFTs.
     """
     shape = fast_shape(image.shape, margin)
-    kernel = jnp.fft.rfftn(spherical_kernel(shape, radius, geometry)).real
-    mean = jnp.fft.irfftn(jnp.fft.rfftn(pad(image, shape)) * kernel, s=shape)
+    kernel = rfftn(spherical_kernel(shape, radius, geometry)).real
+    mean = irfftn(rfftn(image, shape) * kernel, shape)
     return crop(mean, image.shape)
 
 

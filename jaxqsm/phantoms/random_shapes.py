@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import gaussian_response
+from jaxqsm.operators import gaussian_response, irfftn, rfftn
 
 LEAST = 1e-4
 """Part of white noise that smoothing must leave, or what is left is rounding."""
@@ -107,7 +107,7 @@ def random_field(
     """
     gauss = gaussian_response(shape, smoothness, geometry)
     noise = jax.random.normal(key, shape)
-    image = jnp.fft.irfftn(jnp.fft.rfftn(noise) * gauss, s=shape)
+    image = irfftn(rfftn(noise) * gauss, shape)
     image = image - image.mean()
     size = jnp.std(image)
     return jnp.asarray(standard_deviation) * image * jnp.where(size > LEAST, 1 / jnp.maximum(size, LEAST), 0)

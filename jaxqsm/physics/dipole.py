@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators import irfftn, rfftn
 from jaxqsm.operators.frequencies import frequencies, odd_frequencies
-from jaxqsm.operators.padding import crop, fast_shape, pad
+from jaxqsm.operators.padding import fast_shape
 
 Kernel = Literal["kspace", "greens", "integrated", "bandlimited"]
 Boundary = Literal["free", "periodic"]
@@ -71,7 +72,7 @@ def dipole_kernel(
         response = _cuboid_response(shape, geometry)
     else:
         raise ValueError(f"kernel is {kernel!r}; use 'kspace', 'greens', 'integrated' or 'bandlimited'")
-    transformed = jnp.fft.rfftn(response).real
+    transformed = rfftn(response).real
     if kernel == "bandlimited":
         k = frequencies(shape, geometry)
         voxels = sum((k[i] * geometry.voxel_size[i]) ** 2 for i in range(3))
@@ -87,8 +88,8 @@ def dipole_convolve(
 
     For loops that reuse one kernel: two real FFTs a call.
     """
-    spectrum = jnp.fft.rfftn(pad(chi, shape)) * response
-    return crop(jnp.fft.irfftn(spectrum, s=tuple(shape)), chi.shape)
+    spectrum = rfftn(chi, shape) * response
+    return irfftn(spectrum, shape, chi.shape)
 
 
 def dipole_field(
@@ -155,8 +156,8 @@ def magnetisation_field(magnetisation: Float[Array, "3 x y z"], geometry: Geomet
     for i in range(3):
         across = sum(b[j] * (k[i] ** 2 if i == j else odd[i] * odd[j]) for j in range(3))
         response = jnp.where(squared > 0, b[i] / 3 - across / safe, 0)
-        spectrum = spectrum + response * jnp.fft.rfftn(pad(magnetisation[i], shape))
-    return crop(jnp.fft.irfftn(spectrum, s=shape), magnetisation.shape[1:])
+        spectrum = spectrum + response * rfftn(magnetisation[i], shape)
+    return irfftn(spectrum, shape, magnetisation.shape[1:])
 
 
 def dipole_adjoint(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, divergence, gradient, laplacian_symbol, pad
+from jaxqsm.operators import crop, divergence, gradient, irfftn, laplacian_symbol, pad, rfftn
 from jaxqsm.solvers import douglas_rachford, shrink
 from jaxqsm.variational.admm import GRADIENT_RHO
 from jaxqsm.variational.data_terms import linear
@@ -104,12 +104,12 @@ def chi_separation(
             IMAGE_RHO * image - rho * divergence(vectors, geometry)
             for image, vectors in ((positive, of_positive), (negative, of_negative))
         ]
-        total = jnp.fft.rfftn(pulls[0] + pulls[1]) / smoothness
-        difference = jnp.fft.rfftn(pulls[0] - pulls[1]) + 2 * kernel * jnp.fft.rfftn(fields)
+        total = rfftn(pulls[0] + pulls[1]) / smoothness
+        difference = rfftn(pulls[0] - pulls[1]) + 2 * kernel * rfftn(fields)
         difference = difference / (smoothness + 2 * kernel**2)
-        s, d = (jnp.fft.irfftn(v, s=shape) for v in (total, difference))
+        s, d = (irfftn(v, shape) for v in (total, difference))
         p, n = 0.5 * (s + d), 0.5 * (s - d)
-        predicted = jnp.fft.irfftn(kernel * difference, s=shape)
+        predicted = irfftn(kernel * difference, shape)
         return (p, n), (gradient(p, geometry), gradient(n, geometry), predicted, p, n)
 
     half = 0.5 * together

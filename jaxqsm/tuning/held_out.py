@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop
+from jaxqsm.operators import crop, quantile
 from jaxqsm.operators.padding import Shape
 from jaxqsm.physics import dipole_field
 from jaxqsm.tuning.far_sources import field_of_far_sources
@@ -131,7 +131,7 @@ def _regions(mask: Bool[Array, "x y z"], size: float, key: PRNGKeyArray) -> Bool
     frequencies = jnp.meshgrid(*(jnp.fft.fftfreq(n) for n in mask.shape), indexing="ij")
     response = jnp.exp(-2 * (jnp.pi * size) ** 2 * sum(k**2 for k in frequencies))
     smooth = jnp.fft.ifftn(response * jnp.fft.fftn(jax.random.normal(key, mask.shape))).real
-    return mask & (smooth > jnp.nanquantile(jnp.where(mask, smooth, jnp.nan), 1 - HELD_OUT))
+    return mask & (smooth > quantile(smooth, mask, 1 - HELD_OUT))
 
 
 def _smv_filtered(

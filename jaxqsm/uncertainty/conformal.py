@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
+from jaxqsm.operators import quantile
+
 LEAST_STANDARD_DEVIATION = 1e-12
 """ppm."""
 
@@ -55,9 +57,8 @@ def conformal_factor(
             "one of each a scan"
         )
     ratios = [
-        jnp.where(
-            mask, jnp.abs(error) / jnp.maximum(standard_deviation, LEAST_STANDARD_DEVIATION), jnp.nan
-        ).ravel()
-        for error, standard_deviation, mask in zip(errors, standard_deviations, masks, strict=True)
+        jnp.ravel(jnp.abs(error) / jnp.maximum(standard_deviation, LEAST_STANDARD_DEVIATION))
+        for error, standard_deviation in zip(errors, standard_deviations, strict=True)
     ]
-    return jnp.nanquantile(jnp.concatenate(ratios), level) / ndtri(0.5 + level / 2)
+    inside = jnp.concatenate([jnp.ravel(mask) for mask in masks])
+    return quantile(jnp.concatenate(ratios), inside, level) / ndtri(0.5 + level / 2)

@@ -7,7 +7,7 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import pad
+from jaxqsm.operators import rfftn
 from jaxqsm.physics import dipole_kernel
 from jaxqsm.variational.common import padded_shape
 
@@ -53,7 +53,7 @@ def cone_energy(
         From 0 to 1.
     """
     shape = padded_shape(error.shape)
-    spectrum = jnp.abs(jnp.fft.rfftn(pad(error * mask, shape))) ** 2
+    spectrum = jnp.abs(rfftn(error * mask, shape)) ** 2
     # All but the first and last planes of the half spectrum stand for two.
     twice = jnp.full(spectrum.shape[-1], 2.0).at[0].set(1.0)
     twice = twice.at[-1].set(1.0 if shape[-1] % 2 == 0 else 2.0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from jaxqsm.operators import divergence, gradient, laplacian_symbol, pad
+from jaxqsm.operators import divergence, gradient, irfftn, laplacian_symbol, pad, rfftn
 from jaxqsm.physics import dipole_convolve, field_noise
 from jaxqsm.solvers import conjugate_gradient
 from jaxqsm.variational.common import data_weights
@@ -66,7 +66,7 @@ def draw(
         return data - divergence((x, y, z), geometry)
 
     def near_inverse(image: Array) -> Array:
-        return jnp.fft.irfftn(jnp.fft.rfftn(image) / divisor, s=shape)
+        return irfftn(rfftn(image) / divisor, shape)
 
     def one(key: PRNGKeyArray) -> Array:
         of_data, *of_prior = (jax.random.normal(k, shape) for k in jax.random.split(key, 4))

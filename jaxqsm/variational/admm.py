@@ -17,8 +17,10 @@ from jaxqsm.operators import (
     difference_symbols,
     divergence,
     gradient,
+    irfftn,
     laplacian_symbol,
     pad,
+    rfftn,
     symmetric_gradient,
     symmetric_gradient_adjoint,
 )
@@ -80,7 +82,7 @@ def total_variation_admm(
             or other field.
     """
     shape, geometry = given.shape, given.geometry
-    rho = GRADIENT_RHO * weight
+    rho = GRADIENT_RHO * jnp.asarray(weight)
     image_rho = 0.0 if image is None else IMAGE_RHO
     predicted = field_split(given, field_rho, harmonic)
     divisor = rho * laplacian_symbol(shape, geometry) + predicted.hessian + image_rho
@@ -97,8 +99,8 @@ def total_variation_admm(
         if image is not None:
             pull = pull + image_rho * images
         measured, pulled = predicted.pull(fields)
-        spectrum = (jnp.fft.rfftn(pull) + measured) / divisor
-        chi = jnp.fft.irfftn(spectrum, s=shape)
+        spectrum = (rfftn(pull) + measured) / divisor
+        chi = irfftn(spectrum, shape)
         split = gradient(chi, geometry), predicted.follow(spectrum, pulled), None if image is None else chi
         return chi, split
 
@@ -140,17 +142,17 @@ def k_space_completion(
         max_iterations: bound on the iterations, of two real FFTs each.
     """
     shape, geometry = given.shape, given.geometry
-    spectrum = jnp.fft.rfftn(least_squares(given, given.weights, max_iterations=start_iterations))
+    spectrum = rfftn(least_squares(given, given.weights, max_iterations=start_iterations))
     known = jnp.where(jnp.abs(given.kernel) > threshold, 1.0, 0.0)
-    rho = GRADIENT_RHO * weight
+    rho = GRADIENT_RHO * jnp.asarray(weight)
     divisor = rho * laplacian_symbol(shape, geometry) + known
     divisor = jnp.where(divisor > 0, divisor, 1)
 
-    begun = jnp.fft.irfftn(known * spectrum, s=shape) if start is None else pad(start, shape)
+    begun = irfftn(known * spectrum, shape) if start is None else pad(start, shape)
 
     def nearest(gradients: Vectors) -> tuple[Volume, Vectors]:
-        pull = jnp.fft.rfftn(-rho * divergence(gradients, geometry))
-        chi = jnp.fft.irfftn((pull + known * spectrum) / divisor, s=shape)
+        pull = rfftn(-rho * divergence(gradients, geometry))
+        chi = irfftn((pull + known * spectrum) / divisor, shape)
         return chi, gradient(chi, geometry)
 
     return douglas_rachford(
@@ -189,7 +191,7 @@ def tgv_admm(
         max_iterations: bound on the iterations, of ten real FFTs each, with another field twelve.
     """
     shape, geometry = given.shape, given.geometry
-    rho = GRADIENT_RHO * weight
+    rho = GRADIENT_RHO * jnp.asarray(weight)
     curvature_rho = GRADIENT_RHO * weight * ratio**2
     symbols = difference_symbols(shape, geometry)
     energy = laplacian_symbol(shape, geometry)
@@ -215,20 +217,20 @@ def tgv_admm(
             curvature_rho * c - rho * g
             for c, g in zip(symmetric_gradient_adjoint(curvatures, geometry), gradients, strict=True)
         )
-        right = [jnp.fft.rfftn(slope) for slope in slopes]
+        right = [rfftn(slope) for slope in slopes]
         projected = sum(jnp.conj(e) * r for e, r in zip(symbols, right, strict=True))
-        pull = jnp.fft.rfftn(-rho * divergence(gradients, geometry))
+        pull = rfftn(-rho * divergence(gradients, geometry))
         measured, pulled = predicted.pull(fields)
         spectrum = (pull + measured + rho * projected / along) / divisor
         # w = T⁻¹ (tightness e χ + right), T = across + (along − across) e eᴴ / energy.
         inner = projected + rho * energy * spectrum
         shared = inner * (across - along) / jnp.where(energy > 0, energy, 1) / along
         x, y, z = (
-            jnp.fft.irfftn((e * (rho * spectrum + shared) + r) / across, s=shape)
+            irfftn((e * (rho * spectrum + shared) + r) / across, shape)
             for e, r in zip(symbols, right, strict=True)
         )
         slope = x, y, z
-        chi = jnp.fft.irfftn(spectrum, s=shape)
+        chi = irfftn(spectrum, shape)
         rest = tuple(g - s for g, s in zip(gradient(chi, geometry), slope, strict=True))
         return chi, (rest, symmetric_gradient(slope, geometry), predicted.follow(spectrum, pulled))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxqsm.operators import crop, fast_shape, pad
+from jaxqsm.operators import fast_shape, irfftn, rfftn
 from jaxqsm.operators.padding import Shape
 
 MARGIN = 0.25
@@ -53,8 +53,8 @@ def filtered(
 ) -> Float[Array, "x y z"]:
     """Filter the field on the half spectrum of the padded grid: two real FFTs."""
     shape = padded_shape(field.shape)
-    spectrum = jnp.fft.rfftn(pad(field, shape)) * response
-    return referenced(crop(jnp.fft.irfftn(spectrum, s=shape), field.shape), mask)
+    spectrum = rfftn(field, shape) * response
+    return referenced(irfftn(spectrum, shape, field.shape), mask)
 
 
 def regularised_inverse(

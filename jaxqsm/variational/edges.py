@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import gradient, pad
+from jaxqsm.operators import gradient, pad, quantile
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
 from jaxqsm.solvers import shrink as shrink_values
@@ -33,8 +33,7 @@ def differences_without_edges(
     differences = [jnp.abs(g) for g in gradient(image, geometry)]
     # The last voxel of an axis has no neighbour beyond it.
     joined = [mask & jnp.roll(mask, -1, axis).at[_last(axis)].set(False) for axis in range(3)]
-    inside = [jnp.where(j, d, jnp.nan) for j, d in zip(joined, differences, strict=True)]
-    steep = jnp.nanquantile(jnp.stack(inside), 1 - edges)
+    steep = quantile(jnp.stack(differences), jnp.stack(joined), 1 - edges)
     x, y, z = (~j | (d <= steep) for j, d in zip(joined, differences, strict=True))
     return x, y, z
 

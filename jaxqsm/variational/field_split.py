@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from jaxqsm.operators import laplacian_symbol
+from jaxqsm.operators import irfftn, laplacian_symbol, rfftn
 from jaxqsm.variational.data_terms import Proximal
-from jaxqsm.variational.problem import SPACE, InversionProblem, Volume
+from jaxqsm.variational.problem import InversionProblem, Volume
 
 Spectrum = Complex[Array, "X Y H"]
 
@@ -51,12 +51,12 @@ class DipoleField:
     def pull(self, state: Any) -> tuple[Spectrum, Any]:
         """Compute the gradient on χ's spectrum towards the split field, and the state that :meth:`follow`
         needs."""
-        spectrum = _joined(self.kernel * jnp.fft.rfftn(state, axes=SPACE))
+        spectrum = _joined(self.kernel * rfftn(state))
         return jnp.asarray(self.rho * spectrum), None
 
     def follow(self, chi: Spectrum, pulled: Any) -> Any:
         """Predict the state from χ."""
-        return jnp.fft.irfftn(chi * self.kernel, s=self.shape, axes=SPACE)
+        return irfftn(chi * self.kernel, self.shape)
 
 
 class DipoleAndHarmonicField:
@@ -82,14 +82,14 @@ class DipoleAndHarmonicField:
         return data_term(fields), self.kept * sources
 
     def pull(self, state: Any) -> tuple[Spectrum, Any]:
-        fields, sources = map(jnp.fft.rfftn, state)
+        fields, sources = map(rfftn, state)
         return self.kernel * self.followed * (self.energy * fields + sources), (fields, sources)
 
     def follow(self, chi: Spectrum, pulled: Any) -> Any:
         (fields, sources), field = pulled, chi * self.kernel
         harmonic = (self.tight * (fields - field) - self.stiff * self.energy * sources) * self.yielding
         spectra = field + harmonic, -self.energy * harmonic
-        return tuple(jnp.fft.irfftn(spectrum, s=self.shape) for spectrum in spectra)
+        return tuple(irfftn(spectrum, self.shape) for spectrum in spectra)
 
 
 def field_split(

@@ -9,14 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, erode, gradient, pad, spherical_kernel, weighted_mean
+from jaxqsm.operators import crop, erode, gradient, irfftn, pad, rfftn, spherical_kernel, weighted_mean
 from jaxqsm.operators.differences import Vectors
 from jaxqsm.operators.padding import Shape
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.variational.common import data_weights, padded_shape, referenced
-
-SPACE = (-3, -2, -1)
-"""Axes of space, whatever stands before them."""
 
 NEAR = 4.0
 """mm: voxels without weight take the mean of those that have some within it."""
@@ -75,8 +72,8 @@ class InversionProblem(NamedTuple):
         if start is None:
             zeros = jnp.zeros(self.shape, self.field.dtype)
             return (zeros, zeros, zeros), self.known_field
-        spectrum = jnp.fft.rfftn(pad(start, self.shape))
-        predicted = jnp.fft.irfftn(spectrum * self.kernel, s=self.shape, axes=SPACE)
+        spectrum = rfftn(start, self.shape)
+        predicted = irfftn(spectrum * self.kernel, self.shape)
         return gradient(pad(start, self.shape), self.geometry), predicted
 
     def to_scan_grid(self, chi: Volume) -> Float[Array, "x y z"]:
@@ -114,7 +111,7 @@ def smv_filtered(given: InversionProblem, radius: float) -> InversionProblem:
     Returns:
         Field and kernel filtered, weights and mask eroded by the kernel.
     """
-    response = 1 - jnp.fft.rfftn(spherical_kernel(given.shape, radius, given.geometry)).real
+    response = 1 - rfftn(spherical_kernel(given.shape, radius, given.geometry)).real
     fits = erode(given.mask, radius, given.geometry)
     inside = pad(fits, given.shape)
     return given._replace(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Acquisition, Geometry
-from jaxqsm.operators import gaussian_mean, weighted_mean
+from jaxqsm.operators import gaussian_mean, quantile, weighted_mean
 
 SENSITIVITY_RADIUS = 15.0
 """mm, of the ball whose mean is taken for the coil's sensitivity: wider than structures, narrower than it."""
@@ -75,8 +75,7 @@ def clear_swi(
 
     phases = jax.vmap(high_passed, -1, -1)(unwrapped * inside[..., None])
     joint = jnp.sum(contrast * phases, axis=-1) / jnp.maximum(jnp.sum(contrast, axis=-1), 1e-30)
-    positive = jnp.where(mask & (joint > 0), joint, jnp.nan)
-    half = jnp.nan_to_num(jnp.nanpercentile(positive, PERCENTILE), nan=1.0)
+    half = jnp.nan_to_num(quantile(joint, mask & (joint > 0), PERCENTILE / 100), nan=1.0)
     darkening = 1 - jnp.tanh(strength * (jnp.maximum(joint, 0) / half - 1))
     darkening = darkening / (1 + jnp.tanh(strength))
     bright = jnp.sqrt(jnp.sum(magnitude**2, axis=-1) + 1e-30)

@@ -75,12 +75,12 @@ def test_frequencies_are_cycles_per_mm():
 
 
 @hypothesis.given(st.lists(st.integers(1, 300), min_size=3, max_size=3), st.integers(0, 64))
-def test_fast_shape_is_even_large_enough_and_smooth(shape, margin):
+def test_fast_shape_is_large_enough_smooth_and_even_among_eight(shape, margin):
     for n, padded in zip(shape, fast_shape(shape, margin), strict=True):
         assert padded >= n + margin
-        assert padded % 2 == 0
+        assert padded % 8 == 0
         rest = padded
-        for prime in (2, 3, 5):
+        for prime in (2, 3, 5, 7):
             while rest % prime == 0:
                 rest //= prime
         assert rest == 1

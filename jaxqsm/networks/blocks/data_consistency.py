@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import crop, pad
+from jaxqsm.operators import irfftn, rfftn
 from jaxqsm.physics import dipole_kernel
 from jaxqsm.solvers import solve_symmetric
 from jaxqsm.variational.common import data_weights, padded_shape
@@ -35,8 +35,8 @@ class Measurement(NamedTuple):
         """Compute Dχ, and, as D is symmetric, its adjoint: two real FFTs."""
         x, y, h = self.kernel.shape
         shape = (x, y, 2 * (h - 1))
-        spectrum = jnp.fft.rfftn(pad(chi, shape)) * self.kernel
-        return crop(jnp.fft.irfftn(spectrum, s=shape), chi.shape)
+        spectrum = rfftn(chi, shape) * self.kernel
+        return irfftn(spectrum, shape, chi.shape)
 
     def filter(self, image: Float[Array, "x y z"], response: Float[Array, "X Y H"]) -> Array:
         """Multiply by ``response`` in k-space."""

@@ -19,13 +19,12 @@ from jaxqsm.networks.blocks.layers import (
     unpad,
 )
 from jaxqsm.networks.network import Network
-from jaxqsm.operators import crop, erode, pad
+from jaxqsm.operators import crop, erode, irfftn, rfftn
 from jaxqsm.single_step import ss_tv
 from jaxqsm.single_step.ss_tv import RADII
 from jaxqsm.tuning import choose_weight
 from jaxqsm.variational.common import data_weights, from_mean, referenced
 from jaxqsm.variational.problem import (
-    SPACE,
     InversionProblem,
     inversion_problem,
     smv_filtered_by_radii,
@@ -176,13 +175,13 @@ def _squashed(values: Array) -> Array:
 
 
 def _predict(chi: Float[Array, "x y z"], given: InversionProblem) -> Float[Array, "ball X Y Z"]:
-    spectrum = jnp.fft.rfftn(pad(chi, given.shape))
-    return jnp.fft.irfftn(spectrum * given.kernel, s=given.shape, axes=SPACE)
+    spectrum = rfftn(chi, given.shape)
+    return irfftn(spectrum * given.kernel, given.shape)
 
 
 def _adjoint(fields: Float[Array, "ball X Y Z"], given: InversionProblem, shape: tuple[int, ...]) -> Array:
-    spectrum = jnp.sum(given.kernel * jnp.fft.rfftn(fields, axes=SPACE), axis=0)
-    return crop(jnp.fft.irfftn(spectrum, s=given.shape), shape)
+    spectrum = jnp.sum(given.kernel * rfftn(fields), axis=0)
+    return irfftn(spectrum, given.shape, shape)
 
 
 def _misfit(chi: Float[Array, "x y z"], given: InversionProblem) -> tuple[Array, Array]:
