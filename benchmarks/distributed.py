@@ -113,7 +113,8 @@ def _planned(name: str, method: Method, transforms: int, mesh: Any) -> str:
     x, y, z = fast_shape(field.shape, field.shape) if name == "dipole" else padded_shape(field.shape)
     rows = field.shape[0] if transforms == 2 else x  # the first axis is not yet padded where it is exchanged
     exchanged = transforms * 8 * rows * y * (z // 2 + 1) / 8 * 7 / 8 / 1e9
-    accessed = many.cost_analysis()["bytes accessed"] / 1e9
+    costs: Any = many.cost_analysis()
+    accessed = costs["bytes accessed"] / 1e9
     times = [
         f"{1e3 * (accessed / memory + exchanged / links):.0f}" if transforms else ""
         for _, memory, links in BANDWIDTHS.values()

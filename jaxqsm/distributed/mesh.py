@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def device_mesh(devices: Sequence[jax.Device] | None = None, *, scans: int = 1) -> Mesh:
-    """Arrange devices so that volumes are split between them, or scans, or both.
+    """Make a mesh of devices that volumes are split between, or scans, or both.
 
     Under ``jax.set_mesh`` every method that is given arrays from :func:`share` computes on all devices and
     gives what one device gives, to rounding. Fourier transforms exchange slabs
