@@ -52,7 +52,7 @@ def device_mesh(devices: Sequence[jax.Device] | None = None, *, scans: int = 1) 
 
 
 def share(arrays: Arrays, mesh: Mesh, *, scans: bool = False) -> Arrays:
-    """Place volumes on a mesh, split along their first axis; zeros are added where it does not divide.
+    """Split volumes along their first axis over a mesh; zeros are added where it does not divide.
 
     Added zeros may enlarge the grid of a transform, and with it change what depends on that: the dipole field
     by some 1e-4 of it, V-SHARP by up to 1 %.
