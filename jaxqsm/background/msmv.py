@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.operators import MaskedVolume, crop, erode, fast_shape, irfftn, pad, rfftn, spherical_kernel
+from jaxqsm.solvers import noted
 
 
 @partial(jax.jit, static_argnames="max_iterations")
@@ -75,4 +76,4 @@ def msmv(
         return inside * (local - mean_over(shadow, nearest)), None
 
     local, _ = jax.lax.scan(step, local, None, length=max_iterations)
-    return MaskedVolume(crop(local, mask.shape), mask)
+    return MaskedVolume(crop(noted(local, max_iterations), mask.shape), mask)

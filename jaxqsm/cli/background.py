@@ -22,6 +22,8 @@ from jaxqsm.cli.volumes import (
     taken,
     write_volumes,
 )
+from jaxqsm.pipeline import noting, unfinished
+from jaxqsm.solvers import Convergence
 
 
 def background(
@@ -62,7 +64,10 @@ def background(
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
     keywords |= taken(chosen, images_of(image, magnitude, weights))
     values = jnp.asarray(centred(image.data, inside))
+    ended: dict[str, tuple[Convergence, ...]] = {}
     with console.stage(method) as done:
-        local, valid = done(chosen.function(values, inside, geometry, **keywords))
+        local, valid = done(noting(ended)(chosen.function, values, inside, geometry, **keywords))
+    for doubt in unfinished(ended):
+        console.warn(doubt)
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     write_volumes({out: local, out_mask: valid}, image.grid)

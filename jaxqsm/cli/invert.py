@@ -26,7 +26,8 @@ from jaxqsm.cli.volumes import (
 )
 from jaxqsm.io import InputError
 from jaxqsm.operators import MaskedVolume
-from jaxqsm.pipeline import standard_deviation_of
+from jaxqsm.pipeline import noting, standard_deviation_of, unfinished
+from jaxqsm.solvers import Convergence
 
 
 def invert(
@@ -99,11 +100,14 @@ def invert(
         with console.stage("weight, by cross-validation"):
             keywords = chosen.settled(values, inside, geometry, keywords)
         console.note(f"weight {chosen.option('weight').times(float(keywords['weight']), scale):.3g}")
+    ended: dict[str, tuple[Convergence, ...]] = {}
     try:
         with console.stage(method) as done:
-            found = done(chosen.function(values, inside, geometry, **keywords))
+            found = done(noting(ended)(chosen.function, values, inside, geometry, **keywords))
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
+    for doubt in unfinished(ended):
+        console.warn(doubt)
     chi, valid = MaskedVolume.of(found, jnp.asarray(inside))
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     outputs: dict[Path | None, Any] = {out: chi, out_mask: valid}

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import crop, pad
 from jaxqsm.physics import dipole_convolve, dipole_kernel
-from jaxqsm.solvers import iterate
+from jaxqsm.solvers import iterate, noted
 from jaxqsm.tuning.held_out import HELD_OUT_SIZE, hold_out
 from jaxqsm.variational.common import confidence, data_weights, padded_shape, referenced
 from jaxqsm.variational.data_terms import sine
@@ -75,7 +75,7 @@ def ndi(
         local_field, mask, geometry, data_weights(mask, sure), acquisition, start, step_size
     )
     if not early_stopping:
-        chi = iterate(descend, first, max_iterations)
+        chi = noted(iterate(descend, first, max_iterations), max_iterations)
         return referenced(crop(chi, mask.shape), mask)
     last = _best_iteration(local_field, mask, geometry, sure, acquisition, start, step_size, max_iterations)
 
@@ -84,7 +84,7 @@ def ndi(
         return jax.lax.cond(number < last, descend, lambda chi: chi, chi), number + 1
 
     chi, _ = iterate(until_last, (first, jnp.zeros((), int)), max_iterations)
-    return referenced(crop(chi, mask.shape), mask)
+    return referenced(crop(noted(chi, last), mask.shape), mask)
 
 
 def _descent(

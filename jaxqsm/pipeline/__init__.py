@@ -5,6 +5,8 @@ from jaxqsm.pipeline.box import cut as cut
 from jaxqsm.pipeline.box import put_back as put_back
 from jaxqsm.pipeline.config import TWO_STAGE as TWO_STAGE
 from jaxqsm.pipeline.config import Config as Config
+from jaxqsm.pipeline.convergence import noting as noting
+from jaxqsm.pipeline.convergence import unfinished as unfinished
 from jaxqsm.pipeline.doubts import why_nothing_is_left as why_nothing_is_left
 from jaxqsm.pipeline.plan import Plan as Plan
 from jaxqsm.pipeline.plan import Step as Step

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Complex, Float
 from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config, planned
+from jaxqsm.pipeline.convergence import Call, plainly
 from jaxqsm.pipeline.plan import Plan
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.standard_deviation import standard_deviation_of
@@ -52,6 +53,7 @@ def reconstruct(
     config: Config | Plan = Config(),
     *,
     stage: Stage = unwatched,
+    call: Call = plainly,
 ) -> Maps[Array]:
     """Reconstruct χ from the complex signal: total field, susceptibility, residual and uncertainty.
 
@@ -67,6 +69,7 @@ def reconstruct(
         acquisition: echo times and field strength.
         config: methods and options, or their plan.
         stage: surrounds every stage, e.g. to time it.
+        call: carries methods out, e.g. to note how they converge.
 
     Returns:
         The maps.
@@ -81,10 +84,10 @@ def reconstruct(
     """
     plan = planned(config, signal.shape[-1])
     if plan.signal is not None:
-        fields, found = _at_once(signal, mask, geometry, acquisition, plan, stage)
+        fields, found = _at_once(signal, mask, geometry, acquisition, plan, stage, call)
     else:
         fields = total_field(signal, mask, geometry, acquisition, plan, stage=stage)
-        found = susceptibility(fields, geometry, plan, acquisition=acquisition, stage=stage)
+        found = susceptibility(fields, geometry, plan, acquisition=acquisition, stage=stage, call=call)
     with stage("forward model") as done:
         rest = done(residual(found.local_field, found.chi, found.mask, geometry))
     return Maps(
@@ -119,14 +122,20 @@ def residual(
 
 
 def _at_once(
-    signal: Array, mask: Array, geometry: Geometry, acquisition: Acquisition, plan: Plan, stage: Stage
+    signal: Array,
+    mask: Array,
+    geometry: Geometry,
+    acquisition: Acquisition,
+    plan: Plan,
+    stage: Stage,
+    call: Call,
 ) -> tuple[FieldMaps[Array], Susceptibility[Array]]:
     """χ straight from the signal, and the fields that go with it."""
     step = plan.needed("signal")
     signal, centre = centred(signal, mask, geometry, acquisition, plan, stage=stage)
     with stage(f"signal to χ ({step.method.name})") as done:
         keywords = step.keywords(least_reliability=plan.reliability)
-        found = done(step.method.function(signal, mask, geometry, acquisition, **keywords))
+        found = done(call(step.method.function, signal, mask, geometry, acquisition, **keywords))
     with stage("local field") as done:
         local = done(local_field_of(found.total_field, found.chi, found.mask, geometry))
     fields = field_maps(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxqsm.io import InputError, ScanData
 from jaxqsm.pipeline.box import cut, put_back
 from jaxqsm.pipeline.config import Config
+from jaxqsm.pipeline.convergence import described, noting, unfinished
 from jaxqsm.pipeline.doubts import (
     doubts_of_echoes,
     doubts_of_maps,
@@ -28,6 +29,7 @@ from jaxqsm.pipeline.provenance import versions
 from jaxqsm.pipeline.reconstruct import Maps, reconstruct
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.total_field import FieldMaps, total_field
+from jaxqsm.solvers import Convergence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,8 @@ def reconstruct_scan(
     timed = _timed(seconds, announce)
     prepared = prepare(scan, masking, bipolar=config.bipolar, stage=timed)
     plan = _plan(scan, config, prepared)
-    found = _of_scan(scan, prepared, partial(reconstruct, config=plan, stage=timed))
+    ended: dict[str, tuple[Convergence, ...]] = {}
+    found = _of_scan(scan, prepared, partial(reconstruct, config=plan, stage=timed, call=noting(ended)))
     # A map that was not asked for is None, which is no leaf of the tree.
     maps: Maps[np.ndarray] = found._replace(weight=None)
     maps = jax.tree.map(lambda m: put_back(np.asarray(m), prepared.box, prepared.mask.shape), maps)
@@ -117,8 +120,9 @@ def reconstruct_scan(
             *prepared.warnings,
             *doubts_of_echoes(mask, unreliable, config.reliability),
             *doubts_of_maps(maps, mask, scan.geometry, prepared.scale),
+            *unfinished(ended),
         ),
-        provenance=_provenance(scan, plan, masking, prepared, maps, seconds, weights),
+        provenance=_provenance(scan, plan, masking, prepared, maps, seconds, weights, ended),
     )
 
 
@@ -190,6 +194,7 @@ def _provenance(
     maps: Maps[np.ndarray],
     seconds: dict[str, float],
     weights: Mapping[str, float],
+    ended: Mapping[str, tuple[Convergence, ...]],
 ) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {
         stage: {
@@ -203,6 +208,8 @@ def _provenance(
     for method in methods.values():
         if method["method"] in weights:
             method["options"] |= {"weight": weights[method["method"]], "weight_chosen_by": "cross-validation"}
+        if method["method"] in ended:
+            method["convergence"] = described(ended[method["method"]])
     grid = scan.grid
     direction = grid.stored_direction(np.asarray(scan.geometry.unit_b0_dir))
     return {

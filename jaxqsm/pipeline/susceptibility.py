@@ -13,6 +13,7 @@ from jaxqsm.geometry import Acquisition, Geometry
 from jaxqsm.operators import MaskedVolume, subtract_harmonic_extension
 from jaxqsm.physics import dipole_field
 from jaxqsm.pipeline.config import Config, planned
+from jaxqsm.pipeline.convergence import Call, plainly
 from jaxqsm.pipeline.plan import Plan, Step
 from jaxqsm.pipeline.stage import Stage, unwatched
 from jaxqsm.pipeline.total_field import FieldMaps
@@ -45,6 +46,7 @@ def local_field(
     config: Config | Plan,
     *,
     stage: Stage = unwatched,
+    call: Call = plainly,
 ) -> MaskedVolume:
     """Remove the background from a total field.
 
@@ -53,6 +55,7 @@ def local_field(
         geometry: voxel size and field direction.
         config: methods and options with a background removal, or their plan.
         stage: surrounds the work.
+        call: carries it out.
 
     Returns:
         Local field in ppm, and the mask where it is valid.
@@ -60,7 +63,11 @@ def local_field(
     plan = planned(config, 2)
     step = plan.needed("background")
     with stage(f"background ({step.method.name})") as done:
-        return done(_called(step, fields.centred, fields.mask, geometry, fields))
+        keywords = step.keywords(magnitude=fields.magnitude, weights=fields.weights)
+        found: MaskedVolume = done(
+            call(step.method.function, fields.centred, fields.mask, geometry, **keywords)
+        )
+        return found
 
 
 def susceptibility(
@@ -70,6 +77,7 @@ def susceptibility(
     *,
     acquisition: Acquisition | None = None,
     stage: Stage = unwatched,
+    call: Call = plainly,
 ) -> Susceptibility[Array]:
     """Find χ from a total field: in a single step, or by background removal and inversion.
 
@@ -80,6 +88,7 @@ def susceptibility(
         config: methods and options, or their plan.
         acquisition: for inversions whose data term is that of the phase.
         stage: surrounds every stage.
+        call: carries methods out, e.g. to note how they converge.
 
     Returns:
         χ, the local field and their mask.
@@ -89,19 +98,19 @@ def susceptibility(
         step = plan.single_step
         with stage(f"single step ({step.method.name})") as done:
             keywords = _settled(step, fields.centred, fields.mask, geometry, fields, acquisition)
-            chi, valid = done(step.method.function(fields.centred, fields.mask, geometry, **keywords))
+            chi, valid = done(call(step.method.function, fields.centred, fields.mask, geometry, **keywords))
         with stage("local field") as done:
             local = done(local_field_of(fields.centred, chi, valid, geometry))
         return Susceptibility(local, chi, valid, _chosen(step, keywords))
-    local, valid = local_field(fields, geometry, plan, stage=stage)
+    local, valid = local_field(fields, geometry, plan, stage=stage, call=call)
     step = plan.needed("inversion")
     with stage(f"inversion ({step.method.name})") as done:
         keywords = _settled(step, local, valid, geometry, fields, acquisition)
-        chi = done(step.method.function(local, valid, geometry, **keywords))
+        chi = done(call(step.method.function, local, valid, geometry, **keywords))
     if plan.two_pass:
         reliable = valid & (fields.weights > 0)
         with stage(f"second pass ({step.method.name})") as done:
-            again = step.method.function(local, reliable, geometry, **keywords)
+            again = call(step.method.function, local, reliable, geometry, **keywords)
             chi = done(_filled(again, reliable, chi, valid))
     return Susceptibility(local, chi, valid, _chosen(step, keywords), keywords)
 
@@ -124,13 +133,6 @@ def local_field_of(
     explained = dipole_field(chi, geometry)
     rest, _ = subtract_harmonic_extension(total_field - explained, mask, geometry)
     return (explained + rest) * mask
-
-
-def _called(
-    step: Step, field: Array, mask: Array, geometry: Geometry, fields: FieldMaps[Array]
-) -> MaskedVolume:
-    keywords = step.keywords(magnitude=fields.magnitude, weights=fields.weights)
-    return step.method.function(field, mask, geometry, **keywords)
 
 
 def _settled(

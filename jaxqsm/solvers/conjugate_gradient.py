@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxqsm.solvers.convergence import noted
 from jaxqsm.solvers.iterate import iterate
 
 
@@ -16,6 +19,7 @@ def conjugate_gradient(
     *,
     max_iterations: int,
     preconditioner: Callable[[Float[Array, ...]], Float[Array, ...]] = lambda residual: residual,
+    tolerance: float = math.nan,
 ) -> Float[Array, ...]:
     """Iterate ``max_iterations`` conjugate-gradient steps from zero on a semi-definite operator.
 
@@ -28,6 +32,8 @@ def conjugate_gradient(
         max_iterations: number of steps (static). A step after exact convergence changes nothing.
         preconditioner: linear, symmetric, positive semi-definite approximation of the operator's
             inverse. Default: the identity.
+        tolerance: of the residual over ``right``, above which :func:`~jaxqsm.solvers.with_convergence` calls
+            it not converged; nothing stops there. Default: none, as for all that stop early.
 
     Returns:
         The iterate; same shape as ``right``.
@@ -48,7 +54,9 @@ def conjugate_gradient(
 
     steepest = preconditioner(right)
     start = (jnp.zeros_like(right), right, steepest, jnp.sum(right * steepest))
-    return iterate(step, start, max_iterations)[0]
+    solution, residual, *_ = iterate(step, start, max_iterations)
+    left = jax.lax.stop_gradient(jnp.sqrt(_ratio(jnp.sum(residual**2), jnp.sum(right**2))))
+    return noted(solution, max_iterations, left, tolerance)
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

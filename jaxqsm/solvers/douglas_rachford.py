@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from jaxqsm.solvers.convergence import noted
 from jaxqsm.solvers.fixed_point import fixed_point
 from jaxqsm.solvers.iterate import iterate
 
@@ -46,7 +47,7 @@ def douglas_rachford(
 
     step = splitting_step(proximal, nearest, relaxation=relaxation)
     if tolerance is None:
-        state = iterate(step, initial, max_iterations)
+        state = noted(iterate(step, initial, max_iterations), max_iterations)
     else:
         state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
     return nearest(_reflected(proximal(state), state))[0]

@@ -12,11 +12,12 @@ import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
+from jaxqsm.solvers.convergence import noted
 from jaxqsm.solvers.iterate import iterate
 
 State = TypeVar("State")
 Carry = Any
-"""State, whether it is to be iterated further, and the count of iterations."""
+"""State, whether it is to be iterated further, the count of iterations, and the last relative change."""
 
 MOST_STORED = 1000
 """Iterations, at most, that derivatives are taken through one by one."""
@@ -140,23 +141,22 @@ def _repeat(
 ) -> State:
     advance = _iteration(update, tolerance, max_iterations)
     begin = _begin(start, max_iterations)
-    last: State = jax.lax.while_loop(lambda carry: carry[1], advance, begin)[0]
-    return last
+    last, _, count, change = jax.lax.while_loop(lambda carry: carry[1], advance, begin)
+    return noted(last, count, change, tolerance)
 
 
 def _begin(start: Any, max_iterations: int) -> Carry:
-    return start, jnp.array(max_iterations > 0), 0
+    return start, jnp.array(max_iterations > 0), 0, jnp.full_like(_norm(start), jnp.inf)
 
 
 def _iteration(
     update: Callable[[State], State], tolerance: ArrayLike, max_iterations: int
 ) -> Callable[[Carry], Carry]:
     def advance(carry: Carry) -> Carry:
-        state, _, count = carry
+        state, _, count, _ = carry
         new = update(state)
-        change = _norm(jax.tree.map(jnp.subtract, new, state))
-        further = (change > tolerance * jnp.maximum(_norm(new), _TINY)) & (count + 1 < max_iterations)
-        return new, further, count + 1
+        change = _norm(jax.tree.map(jnp.subtract, new, state)) / jnp.maximum(_norm(new), _TINY)
+        return new, (change > tolerance) & (count + 1 < max_iterations), count + 1, change
 
     return advance
 

@@ -9,6 +9,9 @@ from jaxtyping import Array, Float
 
 from jaxqsm.solvers.conjugate_gradient import conjugate_gradient
 
+SOLVED = 1e-2
+"""Residual, as a part of the right-hand side, above which an equation counts as not solved."""
+
 Linear = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 
@@ -48,7 +51,11 @@ def solve_symmetric(
 
     def solve(matrix: Linear, vector: Array) -> Array:
         return conjugate_gradient(
-            matrix, vector, max_iterations=max_iterations, preconditioner=preconditioner
+            matrix,
+            vector,
+            max_iterations=max_iterations,
+            preconditioner=preconditioner,
+            tolerance=SOLVED,
         )
 
     return jax.lax.custom_linear_solve(operator, right, solve, symmetric=True)
