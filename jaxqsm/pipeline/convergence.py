@@ -1,4 +1,4 @@
-"""Whether the iterations of a scan's methods came to their end: recorded on the host, and said."""
+"""Convergence of a scan's methods: recorded on the host, and said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far iterations came: noted where they run, read from outside of any function that runs them."""
+"""Iterations that say how they ended, to whoever asks from outside of the functions that run them."""
 
 from __future__ import annotations
 
