@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class Convergence(NamedTuple):
-    """How an iteration ended.
+    """End of an iteration.
 
     Attributes:
         iterations: that were done.
