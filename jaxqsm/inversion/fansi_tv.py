@@ -26,7 +26,7 @@ def fansi_tv(
     acquisition: Acquisition | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |∇χ|₁.
@@ -47,7 +47,7 @@ def fansi_tv(
             acquisition's ``phase_scale``. Default: that of the field, the limit s → 0.
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

@@ -32,7 +32,7 @@ def heidi(
     edges: float = 0.3,
     weight: float,
     start_iterations: int = 20,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
     """Complete ill-conditioned k-space by edge-weighted total variation (HEIDI).
@@ -54,7 +54,7 @@ def heidi(
         weight: in ppm · mm, of the penalty on other differences against what is kept. Default: chosen from
             the data (:func:`~jaxqsm.tuning.choose_weight`).
         start_iterations: conjugate-gradient steps of the least squares. Default 20.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:

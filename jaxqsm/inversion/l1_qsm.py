@@ -32,7 +32,7 @@ def l1_qsm(
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise Σ W |Dχ − field| + weight Σ |∇χ|₁.
@@ -52,7 +52,7 @@ def l1_qsm(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in mm: unlike that of :func:`~jaxqsm.inversion.tv` it does not depend on the noise. Default:
             chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

@@ -38,7 +38,7 @@ def medi(
     smv_radius: float = 0.0,
     merit: int = 0,
     csf_weight: float = 0.1,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ |M ∇χ|₁, edge-weighted by the magnitude.
@@ -66,7 +66,7 @@ def medi(
         merit: how often to solve again with less weight on voxels that miss by more than six standard
             deviations (MERIT). Default 0; 1 is enough where the phase is wrong in places.
         csf_weight: of ½ (χ − mean)² over ``csf_mask``. Default 0.1.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

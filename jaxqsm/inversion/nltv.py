@@ -31,7 +31,7 @@ def nltv(
     weight: float,
     huber_threshold: float = 0.02,
     outer_iterations: int = 3,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² + weight Σ h log(1 + |∇χ| / h) by reweighted ADMM.
@@ -54,7 +54,7 @@ def nltv(
         huber_threshold: ppm / mm, the gradient whose penalty is halved. Default 0.02: any from 0.01 to 0.05
             serves.
         outer_iterations: further solutions after the first. Default 3.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations of each solution. Default 200.
 
     Returns:

@@ -28,7 +28,7 @@ def rts(
     threshold: float = 0.15,
     weight: float,
     start_iterations: int = 20,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 100,
 ) -> Float[Array, "x y z"]:
     """Complete ill-conditioned k-space by total variation, after LSQR (rapid two-step).
@@ -50,7 +50,7 @@ def rts(
             (:func:`~jaxqsm.tuning.choose_weight`).
         start_iterations: conjugate-gradient steps of the first step. Default 20; the published 4 leave
             χ too weak.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:

@@ -28,7 +28,7 @@ def star(
     start: Float[Array, "x y z"] | None = None,
     strong_weight: float = 3e-3,
     weight: float,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Invert strong sources with a heavy total-variation weight, their residual with a light one.
@@ -47,7 +47,7 @@ def star(
         strong_weight: in ppm · mm, of the first level. Default 3e-3, ten times the second's.
         weight: in ppm · mm, of the second level. Default: chosen from the data
             (:func:`~jaxqsm.tuning.choose_weight`).
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations of each level. Default 200.
 
     Returns:

@@ -25,7 +25,7 @@ def tv(
     weights: Float[Array, "x y z"] | None = None,
     start: Float[Array, "x y z"] | None = None,
     weight: float,
-    tolerance: float = 1e-2,
+    tolerance: float = 2e-2,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (Dχ − field)|² + weight Σ |∇χ|₁ over χ on a zero-padded periodic grid.
@@ -47,7 +47,7 @@ def tv(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: regularisation weight in ppm · mm; about proportional to the noise. Default: chosen from the
             data (:func:`~jaxqsm.tuning.choose_weight`).
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 2e-2.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

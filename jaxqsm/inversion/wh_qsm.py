@@ -30,7 +30,7 @@ def wh_qsm(
     start: Float[Array, "x y z"] | None = None,
     weight: float,
     harmonic_weight: float = 150.0,
-    tolerance: float = 5e-3,
+    tolerance: float = 1e-2,
     max_iterations: int = 300,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s (Dχ + h)) − exp(i s field))|² / s² + weight Σ |∇χ|₁ + ½ ν |M ∇²h|².
@@ -51,7 +51,7 @@ def wh_qsm(
         start: χ in ppm to begin from, such as that of another weight. Default: none.
         weight: in ppm · mm. Default: chosen from the data (:func:`~jaxqsm.tuning.choose_weight`).
         harmonic_weight: in mm⁴; the larger, the more nearly harmonic. Default 150, as published.
-        tolerance: relative change of the iterate at which to stop. Default 5e-3: smooth fields come late.
+        tolerance: relative change of the iterate at which to stop. Default 1e-2: smooth fields come late.
         max_iterations: bound on the iterations. Default 300.
 
     Returns:

@@ -33,7 +33,7 @@ def tgv_qsm(
     weight: float,
     ratio: float = 3.0,
     erosion: float = 3.0,
-    tolerance: float = 1e-2,
+    tolerance: float = 5e-3,
     max_iterations: int = 200,
 ) -> MaskedVolume:
     """Minimise ½ Σ W² ψ² + weight Σ (|∇χ − w| + ratio |ℰw|) where ∇²ψ = □χ − ∇²(total field) in the mask.
@@ -62,7 +62,7 @@ def tgv_qsm(
         ratio: mm; weight of the second penalty over the first. Default 3, as published.
         erosion: mm taken off the mask first, as the Laplacian shows errors at the border most. Default 3;
             published: three layers of voxels.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 5e-3.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

@@ -33,7 +33,7 @@ def douglas_rachford(
         nearest: from v to ``(x, Kx)``, the x of least f(x) + ½ |Kx − v|² in the norm that ``proximal`` uses.
         initial: v to start from.
         relaxation: of each step, between 0 and 2. Default 1, the plain iteration; more is often faster.
-        tolerance: relative change of v at which to stop; None to do all ``max_iterations``, for methods that
+        tolerance: relative change of v, over ``relaxation``, at which to stop; None to do all ``max_iterations``, for methods that
             regularise by stopping early.
         max_iterations: bound on the iterations.
 
@@ -49,7 +49,8 @@ def douglas_rachford(
     if tolerance is None:
         state = noted(iterate(step, initial, max_iterations), max_iterations)
     else:
-        state = fixed_point(step, initial, tolerance=tolerance, max_iterations=max_iterations)
+        # A longer step changes the state by so much more.
+        state = fixed_point(step, initial, tolerance=relaxation * tolerance, max_iterations=max_iterations)
     return nearest(_reflected(proximal(state), state))[0]
 
 

@@ -36,6 +36,9 @@ GRADIENT_RHO = 100.0
 """ADMM penalty parameter ρ of the split gradient ∇χ, relative to the weight. The published choice; any other
 has the same solution, but takes longer to it."""
 
+RELAXATION = 1.8
+"""Length of each step. With 1, the plain iteration, χ takes about twice as many to the same error."""
+
 FIELD_RHO = 0.1
 """ADMM penalty parameter ρ of the split field of TGV. With 1, the usual, slopes take four times as many
 iterations."""
@@ -55,7 +58,7 @@ def total_variation_admm(
     image: Proximal | None = None,
     field_rho: ArrayLike = 1.0,
     harmonic: Harmonic | None = None,
-    relaxation: float = 1.0,
+    relaxation: float = RELAXATION,
     start: Array | None = None,
     tolerance: float | None,
     max_iterations: int,
@@ -172,7 +175,7 @@ def tgv_admm(
     ratio: ArrayLike,
     field_rho: ArrayLike = FIELD_RHO,
     harmonic: Harmonic | None = None,
-    relaxation: float = 1.0,
+    relaxation: float = RELAXATION,
     start: Array | None = None,
     tolerance: float,
     max_iterations: int,
