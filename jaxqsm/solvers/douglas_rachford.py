@@ -33,8 +33,8 @@ def douglas_rachford(
         nearest: from v to ``(x, Kx)``, the x of least f(x) + ½ |Kx − v|² in the norm that ``proximal`` uses.
         initial: v to start from.
         relaxation: of each step, between 0 and 2. Default 1, the plain iteration; more is often faster.
-        tolerance: relative change of v, over ``relaxation``, at which to stop; None to do all ``max_iterations``, for methods that
-            regularise by stopping early.
+        tolerance: relative change of v, over ``relaxation``, at which to stop; None to do all
+            ``max_iterations``, for methods that regularise by stopping early.
         max_iterations: bound on the iterations.
 
     Returns:
