@@ -1,5 +1,7 @@
 """Every part of a training step and of a loss, against its formula written once more in NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +66,7 @@ def _train(folder, **changes):
         "learning_rate": 0.1,
         "warmup": 4,
         "weight_decay": 0.05,
-        "clip": 0.5,
+        "clip": 0.01,
         "ema": 0.3,
         "validation": 0,
     }
@@ -111,12 +113,12 @@ def test_a_step_is_that_of_adamw_with_warm_up_clip_decay_and_average(tmp_path):
     config, stream, reports, found = _train(tmp_path)
     rates, history, last = _adamw(config, stream)
     np.testing.assert_allclose([r.learning_rate for r in reports], rates, rtol=1e-5)
-    np.testing.assert_allclose(found, history[-1], rtol=1e-3)
+    np.testing.assert_allclose(found, history[-1], rtol=1e-4)
     # The average is another one than the last weights, and clip and decay matter here.
     assert np.abs(history[-1] - last).max() > 3e-3
     for other in ({"clip": 1e9}, {"weight_decay": 0.0}, {"warmup": 1}, {"ema": 0.0}):
         changed = _adamw(TrainingConfig(**{**vars(config), **other}), stream)[1][-1]
-        assert np.abs(changed - history[-1]).max() > 3e-3, other
+        assert np.abs(changed - history[-1]).max() > 5e-4, other
 
 
 def test_validation_and_what_is_kept_are_of_the_average_on_other_examples(tmp_path):
