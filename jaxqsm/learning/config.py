@@ -14,6 +14,9 @@ from jaxqsm.simulation import Variety
 CONFIGS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package, by name."""
 
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+"""Precisions of products, by JAX's names."""
+
 Task = Literal["inversion", "background", "single_step", "denoising", "unwrapping", "separation"]
 
 FAULTS: Mapping[str, float] = MappingProxyType(
@@ -112,6 +115,10 @@ class TrainingConfig:
         weight_decay: of AdamW. Default 1e-4.
         clip: largest norm of a step's gradient. Default 1.
         ema: decay of the average of weights that is kept as the result. Default 0.998.
+        precision: of the products of convolutions and matrices, of any network: ``"float32"``,
+            ``"tensorfloat32"`` (three passes of bfloat16 on a TPU) or ``"bfloat16"``. Sums, weights and the
+            physics of Fourier transforms stay in float32, and a CPU multiplies in float32 always. Default
+            ``"tensorfloat32"``.
         seed: of initial weights and data.
         checkpoint_every: steps between checkpoints. Default 200.
         validate_every: steps between validations, of which the best one's weights are the result. Default
@@ -134,6 +141,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
+    precision: str = "tensorfloat32"
     seed: int = 1
     checkpoint_every: int = 200
     validate_every: int = 200
@@ -161,6 +169,8 @@ def read_config(path: Path) -> TrainingConfig:
         raise ValueError(f"{path}: {error}") from error
     if config.task not in get_args(Task):
         raise ValueError(f"{path}: task is {config.task!r}; use one of {', '.join(get_args(Task))}")
+    if config.precision not in PRECISIONS:
+        raise ValueError(f"{path}: precision is {config.precision!r}; use one of {', '.join(PRECISIONS)}")
     if config.steps < 1 or config.data.shape < 8 or config.data.batch_size < 1:
         raise ValueError(f"{path}: steps and data.batch_size need at least 1, data.shape at least 8")
     return config

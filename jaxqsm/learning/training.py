@@ -218,9 +218,10 @@ def _step_function(
     def gradient(
         parameters: nnx.State, others: nnx.State, critic: CriticState | None, batch: Example
     ) -> tuple[Array, nnx.State, nnx.State, Array]:
-        (value, (others, output)), gradients = jax.value_and_grad(loss, has_aux=True)(
-            parameters, others, critic, batch
-        )
+        with jax.default_matmul_precision(config.precision):
+            (value, (others, output)), gradients = jax.value_and_grad(loss, has_aux=True)(
+                parameters, others, critic, batch
+            )
         # Losses are means over examples, so the mean over devices is that of the whole batch.
         value, gradients = jax.lax.pmean((value, gradients), BATCH)
         return value, gradients, others, output
@@ -280,9 +281,11 @@ def _validation(
     def score(average: nnx.State, others: nnx.State, example: Example) -> tuple[Array, Array]:
         network = nnx.merge(graph, average, others)
         network.eval()
-        if not examples.has_target:
-            return objective(network, example, config.losses, centred=False)
-        out = network(*network_inputs(example))
+        # As it will be used: pretrained networks multiply in float32.
+        with jax.default_matmul_precision("float32"):
+            if not examples.has_target:
+                return objective(network, example, config.losses, centred=False)
+            out = network(*network_inputs(example))
         example = on_valid_voxels(network, example)
         target = example.target
         if config.task in RELATIVE:

@@ -60,6 +60,17 @@ class Known(ExampleStream):
 STEPS = 12
 
 
+SEEN: list[str] = []
+
+
+class Witness(Line):
+    """A line that says by what precision it would multiply."""
+
+    def __call__(self, *inputs):
+        SEEN.append(jax.config.jax_default_matmul_precision)
+        return super().__call__(*inputs)
+
+
 def _train(folder, **changes):
     data = DataConfig(shape=8, batch_size=2, window=1, reuse=1)
     given = {
@@ -292,3 +303,14 @@ def test_files_of_weights_say_what_they_are_of(tmp_path):
     notes = read_notes(tmp_path / "weights.safetensors")
     assert (notes["task"], notes["steps"]) == ("inversion", str(STEPS))
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", None])
+def test_any_network_is_trained_by_the_precision_of_its_run_and_judged_by_float32(tmp_path, precision):
+    SEEN.clear()
+    data = DataConfig(shape=8, window=1, reuse=1)
+    given = {} if precision is None else {"precision": precision}
+    config = TrainingConfig("own", "inversion", steps=1, data=data, validation=1, **given)
+    list(train(config, tmp_path, network=Witness(), examples=Known(data, 1)))
+    assert set(SEEN) == {precision or "tensorfloat32", "float32"}
+    assert jax.config.jax_default_matmul_precision is None
