@@ -87,7 +87,7 @@ def share(arrays: Arrays, mesh: Mesh, *, scans: bool = False) -> Arrays:
 
 
 def over_scans(function: Callable[..., Result], in_axes: int | Sequence[Any] = 0) -> Callable[..., Result]:
-    """Vectorise a function of one scan over those of a mesh: ``jax.vmap`` that transforms know of.
+    """Apply a function of one scan to those of a mesh: ``jax.vmap`` that transforms know of.
 
     Args:
         function: of arrays of one scan.

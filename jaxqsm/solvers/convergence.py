@@ -32,7 +32,7 @@ class Convergence(NamedTuple):
 
     @property
     def converged(self) -> Bool[Array, "*batch"]:
-        """Whether the change fell below the tolerance; true where there is none."""
+        """Check that the change fell below the tolerance; true where there is none."""
         return jnp.isnan(self.tolerance) | (self.change <= self.tolerance)
 
 
