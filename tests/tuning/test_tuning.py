@@ -217,4 +217,4 @@ def test_command_finds_it_and_says_it(tmp_path):
     chosen = scale * float(choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale)))
     assert said == pytest.approx(chosen, rel=0.15)
     found = load(tmp_path / "chi.nii.gz").data
-    assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.05
+    assert relative_error(found, tv(field, mask, GEOMETRY, weight=said), mask) < 0.08
