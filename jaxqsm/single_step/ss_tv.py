@@ -38,7 +38,7 @@ def ss_tv(
     huber_threshold: float = 0.02,
     radii: tuple[float, ...] = RADII,
     whole: bool = True,
-    tolerance: float = 1e-2,
+    tolerance: float = 1.5e-2,
     max_iterations: int = 100,
 ) -> MaskedVolume:
     """Minimise Σ W² h(S (Dχ − total field)) + weight Σ |M ∇χ|₁, S an SMV filter.
@@ -67,7 +67,7 @@ def ss_tv(
             the small ones reach the border.
         whole: give χ along the border too, where no kernel fits: larger kernels farther inside reach the
             sources there. It is the least certain part of the map. Default true.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 1.5e-2.
         max_iterations: bound on the iterations. Default 100.
 
     Returns:
