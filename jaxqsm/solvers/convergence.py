@@ -26,12 +26,12 @@ class Convergence(NamedTuple):
             which regularise by stopping early.
     """
 
-    iterations: Int[Array, "*batch"]
-    change: Float[Array, "*batch"]
-    tolerance: Float[Array, "*batch"]
+    iterations: Int[Array, ...]
+    change: Float[Array, ...]
+    tolerance: Float[Array, ...]
 
     @property
-    def converged(self) -> Bool[Array, "*batch"]:
+    def converged(self) -> Bool[Array, ...]:
         """Check that the change fell below the tolerance; true where there is none."""
         return jnp.isnan(self.tolerance) | (self.change <= self.tolerance)
 
