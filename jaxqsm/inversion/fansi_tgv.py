@@ -30,7 +30,7 @@ def fansi_tgv(
     start: Float[Array, "x y z"] | None = None,
     weight: float,
     ratio: float = 4.0,
-    tolerance: float = 1e-2,
+    tolerance: float = 5e-3,
     max_iterations: int = 200,
 ) -> Float[Array, "x y z"]:
     """Minimise ½ |W (exp(i s Dχ) − exp(i s field))|² / s² + weight Σ (|∇χ − w| + ratio |ℰw|).
@@ -52,7 +52,7 @@ def fansi_tgv(
             (:func:`~jaxqsm.tuning.choose_weight`).
         ratio: mm; weight of the second penalty over the first. Default 4, as for
             :func:`~jaxqsm.inversion.tgv`.
-        tolerance: relative change of the iterate at which to stop. Default 1e-2.
+        tolerance: relative change of the iterate at which to stop. Default 5e-3.
         max_iterations: bound on the iterations. Default 200.
 
     Returns:

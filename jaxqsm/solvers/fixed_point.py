@@ -60,7 +60,7 @@ def fixed_point(
     closed, shape = jax.make_jaxpr(step, return_shape=True)(initial)
     structure = jax.tree.structure(shape)
 
-    def pure(state: State, constants: list[Array]) -> State:
+    def pure(state: State, constants: list[ArrayLike]) -> State:
         filled = jax.extend.core.ClosedJaxpr(closed.jaxpr, constants)
         leaves = jax.extend.core.jaxpr_as_fun(filled)(*jax.tree.leaves(state))
         return jax.tree.unflatten(structure, leaves)
@@ -70,23 +70,23 @@ def fixed_point(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _last(
-    step: Callable[[State, list[Array]], State],
+    step: Callable[[State, list[ArrayLike]], State],
     max_iterations: int,
     initial: State,
     tolerance: ArrayLike,
-    constants: list[Array],
+    constants: list[ArrayLike],
 ) -> State:
     return _repeat(lambda state: step(state, constants), initial, tolerance, max_iterations)
 
 
 @_last.defjvp
 def _derivative_of_iterations(
-    step: Callable[[State, list[Array]], State],
+    step: Callable[[State, list[ArrayLike]], State],
     max_iterations: int,
-    primals: tuple[State, ArrayLike, list[Array]],
+    primals: tuple[State, ArrayLike, list[ArrayLike]],
     tangents: Any,
 ) -> tuple[State, State]:
-    def stored(initial: State, tolerance: ArrayLike, constants: list[Array]) -> State:
+    def stored(initial: State, tolerance: ArrayLike, constants: list[ArrayLike]) -> State:
         advance = _iteration(lambda s: step(s, constants), tolerance, max_iterations)
 
         def advance_some(carry: Carry) -> Carry:

@@ -175,7 +175,7 @@ def tgv_admm(
     ratio: ArrayLike,
     field_rho: ArrayLike = FIELD_RHO,
     harmonic: Harmonic | None = None,
-    relaxation: float = RELAXATION,
+    relaxation: float = 1.0,
     start: Array | None = None,
     tolerance: float,
     max_iterations: int,
