@@ -21,12 +21,12 @@ from skimage.restoration import unwrap_phase
 from benchmarks.record import write_page
 from jaxqsm import Geometry
 from jaxqsm.evaluation.scans import REFERENCE
+from jaxqsm.operators.spanning_forest import NONE, along, spanning_forest
 from jaxqsm.phantoms import head
 from jaxqsm.physics import add_complex_noise, wrap_phase
 from jaxqsm.pipeline import box_around, cut
 from jaxqsm.unwrapping import best_path, romeo
 from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
-from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
 
 SNRS = (100.0, 20.0)
 RUNS = 3

@@ -24,7 +24,7 @@ LOWERED = {
     f"{stage} {name}": method
     for stage, several in (METHODS | COMMANDS).items()
     for name, method in several.items()
-    if stage != "mask"  # NumPy in, NumPy out: before the compiled part
+    if name != "deepbet"  # a network of others, in PyTorch
 }
 """Methods that take and give JAX arrays."""
 

@@ -98,7 +98,7 @@ def at_scale(
     method: Method, settings: dict[str, Any], mask: np.ndarray, geometry: Geometry
 ) -> tuple[dict[str, Any], Geometry, float]:
     """Scale settings and geometry to an object of an adult's size; returns the object's scale too."""
-    scale = object_scale(mask, geometry) if mask.any() else 1.0
+    scale = float(object_scale(jnp.asarray(mask), geometry)) if mask.any() else 1.0
     converted = {name: method.option(name).times(value, 1 / scale) for name, value in settings.items()}
     return converted, geometry.scaled(1 / scale), scale
 

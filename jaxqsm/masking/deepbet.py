@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import peeled
+from jaxqsm.masking.morphology import found, peeled
 
 
 def deepbet(
-    image: Float[np.ndarray, "x y z *echo"],
+    image: Float[Array, "x y z *echo"],
     geometry: Geometry,
     *,
     affine: Float[np.ndarray, "4 4"] | None = None,
     erosion: float = 0.0,
-) -> Bool[np.ndarray, "x y z"]:
+) -> Bool[Array, "x y z"]:
     """Extract the brain with the network deepbet (extra ``jaxqsm[brain]``, PyTorch).
 
     Use it where the scan holds much neck or fat, and PyTorch may be installed.
@@ -48,10 +49,8 @@ def deepbet(
     first = np.asarray(image if image.ndim == 3 else image[..., 0], np.float32)
     head = nibabel.Nifti1Image(first, np.eye(4) if affine is None else affine)
     try:
-        _, found, _ = BrainExtraction().run(head)
-        mask = peeled(np.asarray(found.dataobj) > 0, erosion, np.asarray(geometry.voxel_size))
+        _, brain, _ = BrainExtraction().run(head)
+        mask = peeled(jnp.asarray(np.asarray(brain.dataobj) > 0), erosion, geometry)
     except (AssertionError, ValueError):  # an empty box or component
-        mask = np.zeros(first.shape, bool)
-    if not mask.any():
-        raise ValueError("deepbet finds no brain in the image; use magnitude, or pass a mask")
-    return mask
+        mask = jnp.zeros(first.shape, bool)
+    return found(mask, "deepbet finds no brain in the image; use magnitude, or pass a mask")

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float
-from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.morphology import h_maxima
-from skimage.segmentation import watershed
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.masking.morphology import depth as depth_of
-from jaxqsm.masking.morphology import finished, largest, near
-from jaxqsm.masking.object_scale import is_cut_out, object_scale
+from jaxqsm.masking.morphology import finished, found, largest, near
+from jaxqsm.masking.object_scale import is_cut_out, size_of
+from jaxqsm.masking.otsu import otsu
+from jaxqsm.operators import block_mean, gaussian_mean, quantile
+from jaxqsm.operators.on_host import branch
+from jaxqsm.operators.spanning_forest import NONE, along, spanning_forest
 
 ADULT_HEAD = 3.4e6
 """mm³ of signal in a scan of an adult head, to which all lengths here belong."""
 
-COARSE = 2.0
-"""Voxel size in mm on which the shape of the mask is found."""
+COARSE = 110
+"""Voxels along an axis, about, with which the shape of the mask is found: 2 mm for a head."""
 
 REACH = 30.0
 """mm, standard deviation of the Gaussian that receive sensitivities are estimated by."""
+
+NEARBY = 0.02
+"""Least part of that Gaussian that must hold signal, for a voxel to count as bright."""
 
 REGROWTH = 3.0
 """mm by which the region grows beyond its core's own reach, back into gyri that it had rounded off."""
@@ -35,14 +42,17 @@ NECK = 0.4
 SADDLE = 0.12
 """Part of the region's half width by which it must narrow for two parts to count as two."""
 
+LEVELS = 2**20
+"""Whole numbers that depths are counted in."""
+
 
 def magnitude(
-    image: Float[np.ndarray, "x y z *echo"],
+    image: Float[Array, "x y z *echo"],
     geometry: Geometry,
     *,
     neck: float | None = None,
     erosion: float | None = None,
-) -> Bool[np.ndarray, "x y z"]:
+) -> Bool[Array, "x y z"]:
     """Segment the largest compact bright region, cut at its narrows and thin bridges.
 
     Use it by default, for brains and phantoms with a magnitude image.
@@ -60,88 +70,112 @@ def magnitude(
             since those of the border hold part bone or air; 0: none.
 
     Returns:
-        Boolean mask with holes filled.
+        Boolean mask with holes filled; empty under ``jit`` where it would be refused. No gradient passes.
 
     Raises:
         ValueError: the image is constant, or no signal is found in it.
 
     References:
-        Otsu 1979, IEEE Trans SMC 9:62, doi:10.1109/TSMC.1979.4310076 (threshold, by scikit-image).
+        Otsu 1979, IEEE Trans SMC 9:62, doi:10.1109/TSMC.1979.4310076 (threshold).
 
     Example:
-        >>> image = np.full((24, 24, 24), 0.01)
-        >>> image[4:20, 4:20, 4:20] = 1 + np.arange(16) / 100
+        >>> image = jnp.full((24, 24, 24), 0.01)
+        >>> image = image.at[4:20, 4:20, 4:20].set(1 + jnp.arange(16) / 100)
         >>> int(magnitude(image, Geometry(), erosion=0.0).sum()) > 3000
         True
     """
-    mean = np.asarray(image, np.float32)
-    if mean.ndim == 4:
-        mean = mean.mean(axis=-1)
-    if not mean.max() > mean.min():
+    if not isinstance(image, jax.core.Tracer) and not image.max() > image.min():
         raise ValueError("the magnitude is constant, so no mask can be found; pass a mask")
-    mean = mean / mean.max()
-    voxel_size = np.asarray(geometry.voxel_size)
-    scale = object_scale(_signal(mean), geometry, volume=ADULT_HEAD)
+    return found(
+        _segmented(image, geometry, neck, erosion),
+        "no region of signal was found in the magnitude; pass a mask",
+    )
+
+
+def _segmented(image: Array, geometry: Geometry, neck: ArrayLike | None, erosion: ArrayLike | None) -> Array:
+    mean = _mean(image)
+    scale = size_of(_signal(mean), geometry, volume=ADULT_HEAD)
     # Shape is judged on a coarse grid, brightness on that of the image.
-    factors = np.maximum(1, np.round(COARSE * scale / voxel_size)).astype(int)
-    coarse, coarse_size = _averaged(mean, factors), voxel_size * factors
-    bias = _bias(coarse, REACH * scale / coarse_size)
-    signal = largest(_bright(coarse, bias))
-    if not is_cut_out(signal, Geometry(coarse_size)):
-        signal = _widest_part(signal, coarse_size)
-    depth = depth_of(signal, coarse_size)
-    radius = NECK * depth.max() if neck is None else min(neck, NECK * depth.max())
-    core = largest(depth > radius)
+    factors = tuple(max(1, round(n / COARSE)) for n in mean.shape)
+    grid = Geometry(geometry.voxel_size * jnp.array(factors), geometry.b0_dir)
+    bias, bright = _of_blocks(mean, REACH * scale, grid, factors)
+    signal = largest(bright)
+    signal = branch(is_cut_out(signal, grid), lambda s: s, lambda s: _widest_part(s, grid), signal)
+    far = depth_of(signal, grid)
+    radius = NECK * far.max() if neck is None else jnp.minimum(neck, NECK * far.max())
+    core = largest(far > radius)
     # The first growth undoes the erosion; the second returns the gyri that it rounded off.
-    region = near(near(core, radius, coarse_size) & signal, REGROWTH * scale, coarse_size)
-    bright = _bright(mean, _repeated(bias, factors, mean.shape))
-    mask = largest(_repeated(region, factors, mean.shape) & bright)
-    mask = finished(mask, voxel_size, gaps=GAPS * scale, erosion=erosion)
-    if not mask.any():
-        raise ValueError("no region of signal was found in the magnitude; pass a mask")
-    return mask
+    region = near(near(core, radius, grid) & signal, REGROWTH * scale, grid)
+    mask = largest(_bright_within(mean, bias, region, factors))
+    return finished(mask, geometry, gaps=GAPS * scale, erosion=erosion)
 
 
-def _widest_part(signal: np.ndarray, voxel_size: np.ndarray) -> np.ndarray:
-    """The part about the deepest voxel, where the signal falls into parts at its narrows: a watershed."""
-    depth = depth_of(signal, voxel_size)
-    deepest = float(depth.max())
-    smooth = ndimage.gaussian_filter(np.minimum(depth, deepest), 1.0)
-    tops, count = ndimage.label(h_maxima(smooth, SADDLE * deepest))
-    if count < 2:
-        return signal
-    parts = watershed(-smooth, tops, mask=signal)
-    return parts == parts[np.unravel_index(np.argmax(np.where(signal, depth, 0)), depth.shape)]
+@jax.jit
+def _mean(image: Array) -> Array:
+    """Mean of the echoes, its greatest value 1."""
+    image = jax.lax.stop_gradient(image.astype(jnp.float32))
+    mean = image.mean(axis=-1) if image.ndim == 4 else image
+    return mean / jnp.maximum(mean.max(), 1e-30)
 
 
-def _averaged(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Mean over blocks; the last block of an axis repeats the border where it is not full."""
-    widths = [(0, -n % f) for n, f in zip(image.shape, factors, strict=True)]
-    x, y, z = (-(-n // f) for n, f in zip(image.shape, factors, strict=True))
-    fx, fy, fz = factors
-    blocks = np.pad(image, widths, mode="edge").reshape(x, fx, y, fy, z, fz)
-    return blocks.mean(axis=(1, 3, 5))
+@jax.jit
+def _signal(image: Array) -> Array:
+    everywhere = jnp.ones(image.shape, bool)
+    return image > 0.5 * otsu(jnp.minimum(image, quantile(image, everywhere, 0.995)))
 
 
-def _repeated(coarse: np.ndarray, factors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    for axis, factor in enumerate(factors):
-        coarse = np.repeat(coarse, factor, axis=axis)
-    return coarse[tuple(slice(n) for n in shape)]
+@partial(jax.jit, static_argnames="factors")
+def _of_blocks(image: Array, reach: Array, grid: Geometry, factors: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean signal within some centimetres of each block of voxels, and which of them are bright.
 
-
-def _signal(image: np.ndarray) -> np.ndarray:
-    return image > 0.5 * threshold_otsu(np.minimum(image, np.percentile(image, 99.5)))
-
-
-def _bias(image: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Mean signal within some centimetres: receive sensitivities vary by a factor of several."""
-    signal = _signal(image)
-    near = ndimage.gaussian_filter(signal.astype(np.float32), reach, truncate=2)
-    mean = ndimage.gaussian_filter(np.where(signal, image, 0), reach, truncate=2)
+    Receive sensitivities vary by a factor of several.
+    """
+    coarse = block_mean(image, jnp.ones_like(image), factors)[0]
+    signal = _signal(coarse)
+    near = gaussian_mean(signal.astype(coarse.dtype), reach, grid)
+    mean = gaussian_mean(jnp.where(signal, coarse, 0), reach, grid)
     # Far from all signal nothing is bright.
-    return np.where(near > 1e-3, mean / np.maximum(near, 1e-3), np.inf)
+    bias = jnp.where(near > NEARBY, mean / jnp.maximum(near, NEARBY), jnp.inf)
+    return bias, _bright(coarse, bias)
 
 
-def _bright(image: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _bright(image: Array, bias: Array) -> Array:
     flat = image / bias
-    return flat > 0.6 * threshold_otsu(np.minimum(flat, 2.0))
+    return flat > 0.6 * otsu(jnp.minimum(flat, 2.0))
+
+
+@partial(jax.jit, static_argnames="factors")
+def _bright_within(image: Array, bias: Array, region: Array, factors: tuple[int, ...]) -> Array:
+    return _repeated(region, factors, image.shape) & _bright(image, _repeated(bias, factors, image.shape))
+
+
+def _widest_part(signal: Array, geometry: Geometry) -> Array:
+    """The part about the deepest voxel, where the signal falls into parts at its narrows."""
+    return _basin(signal, depth_of(signal, geometry))
+
+
+@jax.jit
+def _basin(signal: Array, far: Array) -> Array:
+    """The watershed of depth, with shallow basins filled.
+
+    Parts grow from the deepest voxels outwards and join where they meet, but for those that have become
+    deeper than :data:`SADDLE` by then.
+    """
+    voxels = Geometry()
+    even = gaussian_mean(jnp.ones_like(far), 1.0, voxels)
+    smooth = gaussian_mean(far, 1.0, voxels) / even / jnp.maximum(far.max(), 1e-30)
+    below = jnp.rint(LEVELS * (1 - jnp.clip(smooth, 0, 1))).astype(jnp.int32)
+    edges = [
+        jnp.where(signal & along(signal, axis), jnp.maximum(below, along(below, axis)), NONE)
+        for axis in range(3)
+    ]
+    part = spanning_forest(
+        jnp.zeros_like(far), jnp.stack(edges), depths=below, ascent=round(SADDLE * LEVELS)
+    ).part
+    return signal & (part == part.ravel()[jnp.argmax(far)])
+
+
+def _repeated(coarse: Array, factors: Sequence[int], shape: tuple[int, ...]) -> Array:
+    for axis, factor in enumerate(factors):
+        coarse = jnp.repeat(coarse, factor, axis=axis)
+    return coarse[tuple(slice(n) for n in shape)]

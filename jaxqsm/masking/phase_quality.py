@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float
-from scipy import ndimage
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import finished, largest
-from jaxqsm.masking.object_scale import object_scale
+from jaxqsm.masking.morphology import finished, found, largest
+from jaxqsm.masking.object_scale import size_of
+from jaxqsm.operators import gaussian_mean
+from jaxqsm.physics import wrap_phase
 
 ROUGHEST = 1.3
 """rad. Second differences of a phase that is all noise have a root mean square of π/√3 = 1.8."""
@@ -22,15 +24,13 @@ ADULT_HEAD = 3.4e6
 GAPS = 2.0
 """mm, half the width of gaps that are filled."""
 
-NOWHERE = "the phase is smooth nowhere; pass a mask"
-
 
 def phase_quality(
-    phase: Float[np.ndarray, "x y z *echo"],
+    phase: Float[Array, "x y z *echo"],
     geometry: Geometry,
     *,
     erosion: float | None = None,
-) -> Bool[np.ndarray, "x y z"]:
+) -> Bool[Array, "x y z"]:
     """Segment the largest region of smooth phase, with its holes filled.
 
     Use it where the magnitude misleads: bright vessels, surface coils, scans without one.
@@ -46,7 +46,7 @@ def phase_quality(
             0: none.
 
     Returns:
-        Boolean mask with holes filled.
+        Boolean mask with holes filled; empty under ``jit`` where it would be refused. No gradient passes.
 
     Raises:
         ValueError: the phase is constant, or smooth nowhere.
@@ -56,34 +56,42 @@ def phase_quality(
         Hagberg et al. 2022, NMR Biomed 35:e4667, doi:10.1002/nbm.4667 (masks by phase quality in QSM).
 
     Example:
-        >>> image = np.random.default_rng(0).random((24, 24, 24))
-        >>> image[4:20, 4:20, 4:20] = 0.1 * np.arange(16)  # smooth phase in noise
+        >>> image = jax.random.uniform(jax.random.key(0), (24, 24, 24))
+        >>> image = image.at[4:20, 4:20, 4:20].set(0.1 * jnp.arange(16))  # smooth phase in noise
         >>> int(phase_quality(6 * image - 3, Geometry()).sum()) > 1000
         True
     """
-    echoes = phase[..., None] if phase.ndim == 3 else phase
-    if np.ptp(echoes) == 0:
+    if not isinstance(phase, jax.core.Tracer) and not phase.max() > phase.min():
         raise ValueError("the phase is constant, so no mask can be found; pass a mask")
-    rough = np.max([_roughness(echoes[..., echo]) for echo in range(echoes.shape[-1])], axis=0)
-    voxel_size = np.asarray(geometry.voxel_size)
-    smooth = largest(rough < ROUGHEST)
-    if not smooth.any():
-        raise ValueError(NOWHERE)
-    scale = object_scale(smooth, geometry, volume=ADULT_HEAD)
-    rough = ndimage.gaussian_filter(rough, SMOOTHING * scale / voxel_size)
-    mask = largest(rough < ROUGHEST)
-    mask = finished(mask, voxel_size, gaps=GAPS * scale, erosion=erosion)
-    if not mask.any():
-        raise ValueError(NOWHERE)
-    return mask
+    return found(_segmented(phase, geometry, erosion), "the phase is smooth nowhere; pass a mask")
 
 
-def _roughness(phase: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
-    """Root mean square of the three second differences, each wrapped, rad."""
-    total = np.zeros(phase.shape)
+def _segmented(phase: Array, geometry: Geometry, erosion: ArrayLike | None) -> Array:
+    rough = _roughness(phase)
+    scale = size_of(largest(rough < ROUGHEST), geometry, volume=ADULT_HEAD)
+    mask = largest(_smooth(rough, SMOOTHING * scale, geometry))
+    return finished(mask, geometry, gaps=GAPS * scale, erosion=erosion)
+
+
+@jax.jit
+def _roughness(phase: Array) -> Array:
+    """Root mean square of the three second differences, each wrapped, rad; of the worst echo."""
+    still = jax.lax.stop_gradient(phase.astype(jnp.float32))
+    echoes = still[..., None] if still.ndim == 3 else still
+    return jax.lax.map(_of_echo, jnp.moveaxis(echoes, -1, 0)).max(axis=0)
+
+
+@jax.jit
+def _smooth(rough: Array, reach: Array, geometry: Geometry) -> Array:
+    # Beyond the array it goes on as inside.
+    inside = gaussian_mean(jnp.ones_like(rough), reach, geometry)
+    return gaussian_mean(rough, reach, geometry) / inside < ROUGHEST
+
+
+def _of_echo(phase: Array) -> Array:
+    total = jnp.zeros(phase.shape)
     for axis in range(3):
-        step = np.angle(np.exp(1j * np.diff(phase, axis=axis)))
-        bend = np.angle(np.exp(1j * np.diff(step, axis=axis)))
+        bend = wrap_phase(jnp.diff(wrap_phase(jnp.diff(phase, axis=axis)), axis=axis))
         widths = [(1, 1) if i == axis else (0, 0) for i in range(3)]
-        total += np.pad(bend, widths, mode="edge") ** 2
-    return np.sqrt(total / 3)
+        total = total + jnp.pad(bend, widths, mode="edge") ** 2
+    return jnp.sqrt(total / 3)

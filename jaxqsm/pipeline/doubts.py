@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
@@ -68,7 +69,7 @@ def why_nothing_is_left(
     share = _unreliable_share(mask, unreliable)
     if share > MOST_UNRELIABLE:
         return _disagreement(share, least) + " --reliability 0 lets every voxel count"
-    half_width = float(depth(np.pad(mask & ~unreliable, 1), np.asarray(geometry.voxel_size)).max())
+    half_width = float(depth(jnp.pad(mask & ~unreliable, 1), geometry).max())
     needs = []
     for name, chosen in options.items():
         for option in LENGTHS:
@@ -122,7 +123,7 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
         doubts.append("χ has NaN or infinite voxels; please report this scan")
         return doubts
     volume = mask.sum() * voxel_size.prod() / 1000
-    if not is_cut_out(mask, geometry) and scale > 0.65 and not BRAIN[0] < volume < BRAIN[1]:
+    if not is_cut_out(jnp.asarray(mask), geometry) and scale > 0.65 and not BRAIN[0] < volume < BRAIN[1]:
         what = "more than a brain: neck, scalp or skull?" if volume > BRAIN[1] else "less than a brain"
         doubts.append(
             f"the mask holds {volume:.0f} cm³, {what} Look at it, and give a mask of your own or "
@@ -135,7 +136,7 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
             f"χ varies by {spread:.2f} ppm (standard deviation); tissue has about 0.05: check echo times, "
             "field strength and the scale of the phase"
         )
-    far = depth(np.pad(maps.mask, 1), voxel_size)[1:-1, 1:-1, 1:-1]
+    far = np.asarray(depth(jnp.pad(maps.mask, 1), geometry))[1:-1, 1:-1, 1:-1]
     doubts += _rim(maps, far, voxel_size)
     misfit = residual_percent(maps)
     if misfit > RESIDUAL:

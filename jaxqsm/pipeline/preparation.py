@@ -101,7 +101,7 @@ def prepare(
         warnings += _doubts_of_readout(signal, inside, scan)
     if scan.acquisition.echo_times.size == 1:
         notes.append("one echo: its phase offset stays in the total field")
-    scale = object_scale(mask, scan.geometry)
+    scale = float(object_scale(jnp.asarray(mask), scan.geometry))
     if not 0.8 < scale < 1.25:
         notes.append(
             f"the object is {scale:.2g} times as long as an adult brain; default lengths (radii, erosions, "
@@ -130,14 +130,14 @@ def _mask(scan: ScanData, masking: MaskConfig) -> np.ndarray:
             f"{scan.files[0]}: no voxel of the mask has signal; is the mask of this scan? Give another mask"
         )
     if masking.erosion > 0:
-        half_width = float(depth(np.pad(mask, 1), np.asarray(scan.geometry.voxel_size)).max())
+        half_width = float(depth(jnp.pad(mask, 1), scan.geometry).max())
         mask = np.asarray(eroded(jnp.asarray(mask), masking.erosion, scan.geometry))
         if not mask.any():
             raise InputError(
                 f"--erosion {masking.erosion:g}: nothing is left of a mask whose half width is "
                 f"{half_width:.3g} mm; give less"
             )
-        mask = largest(mask) if made else mask
+        mask = np.asarray(largest(jnp.asarray(mask))) if made else mask
     return mask
 
 
@@ -146,7 +146,7 @@ def _made(scan: ScanData, name: str) -> np.ndarray:
     image = scan.phase if name == "phase_quality" else scan.magnitude
     keywords = {"affine": scan.grid.affine} if method.takes("affine") else {}
     try:
-        return method.function(image, scan.geometry, **keywords)
+        return np.asarray(method.function(image, scan.geometry, **keywords))
     except ValueError as error:
         raise InputError(f"{scan.files[0]}: {error}") from error
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators.spanning_forest import NONE, along, spanning_forest
 from jaxqsm.physics import wrap_phase
 from jaxqsm.unwrapping.parts import centred_turns
-from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
 
 LINES = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 """Directions to 13 of the 26 neighbours; the others are opposite to these."""
@@ -30,7 +30,7 @@ def best_path(
 
     An edge between neighbours costs the squares of the second differences at both, over all 13 lines through
     each. Voxels are joined over the cheapest edges that join all
-    (:func:`~jaxqsm.unwrapping.spanning_forest.spanning_forest`). The gradient is the identity.
+    (:func:`~jaxqsm.operators.spanning_forest.spanning_forest`). The gradient is the identity.
 
     Args:
         wrapped: phase in rad.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxqsm.unwrapping.spanning_forest import Forest
+from jaxqsm.operators.spanning_forest import Forest
 
 RUN = 64
 """Voxels of one part that are summed at once: float32 loses small numbers that are added one by one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import numba
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from jaxqsm.unwrapping.spanning_forest import NONE, Forest, spanning_forest
+from jaxqsm.operators.on_host import host_on_cpu
+from jaxqsm.operators.spanning_forest import NONE, Forest, spanning_forest
 
 LEVELS = 255
 """Costs of edges are whole numbers from 1 (certain) to this (worst)."""
@@ -21,29 +23,19 @@ def grow_regions(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) -> 
     """Count multiples of 2π along the cheapest edges that join all voxels.
 
     A queue of edges by cost, one voxel after another, on the CPU: a compiled loop, and a host callback under
-    ``jit`` and ``vmap``. On other devices :func:`~jaxqsm.unwrapping.spanning_forest.spanning_forest`. Both
+    ``jit`` and ``vmap``. On other devices :func:`~jaxqsm.operators.spanning_forest.spanning_forest`. Both
     find the same forest but for edges of equal cost.
 
     Args:
         phase: rad.
         costs: of the edge from each voxel to the next along each axis: 1 to :data:`LEVELS`;
-            :data:`~jaxqsm.unwrapping.spanning_forest.NONE` where there is none.
+            :data:`~jaxqsm.operators.spanning_forest.NONE` where there is none.
     """
-    if not isinstance(phase, jax.core.Tracer) and not isinstance(costs, jax.core.Tracer):
-        on_cpu = all(device.platform == "cpu" for device in costs.devices())
-        return Forest(*map(jnp.asarray, _grow_on_host(phase, costs))) if on_cpu else _spanning(phase, costs)
-    kind = jax.ShapeDtypeStruct(phase.shape, jnp.int32)
-
-    def on_host(phase: Array, costs: Array) -> Forest:
-        return Forest(*jax.pure_callback(_grow_on_host, (kind, kind), phase, costs, vmap_method="sequential"))
-
-    return jax.lax.platform_dependent(phase, costs, cpu=on_host, default=spanning_forest)
+    kind: Any = jax.ShapeDtypeStruct(phase.shape, jnp.int32)
+    return Forest(*host_on_cpu(_grow_on_host, spanning_forest, Forest(kind, kind), phase, costs))
 
 
-_spanning = jax.jit(spanning_forest)
-
-
-def _grow_on_host(phase: ArrayLike, costs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _grow_on_host(phase: ArrayLike, costs: ArrayLike) -> Forest:
     given = np.asarray(costs)
     levels = np.where(given == NONE, 0, given).astype(np.uint8)
     # The seed is a voxel with certain edges all around.
@@ -61,9 +53,8 @@ def _grow_on_host(phase: ArrayLike, costs: ArrayLike) -> tuple[np.ndarray, np.nd
         turns,
         part,
     )
-    inner = (v.reshape(padded.shape)[1:-1, 1:-1, 1:-1] for v in (turns, part))
-    first, second = (np.ascontiguousarray(v) for v in inner)
-    return first, second
+    found: list[Any] = [v.reshape(padded.shape)[1:-1, 1:-1, 1:-1].copy() for v in (turns, part)]
+    return Forest(*found)
 
 
 @cache

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxqsm.geometry import Geometry
+from jaxqsm.operators.spanning_forest import NONE, Forest, along
 from jaxqsm.physics import wrap_phase
 from jaxqsm.unwrapping.parts import Parts, centred_turns
 from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
-from jaxqsm.unwrapping.spanning_forest import NONE, Forest, along
 
 MOST_TURNS = 40
 """Turns that the template echo of a part may be off by."""

@@ -16,7 +16,9 @@ def test_follows_the_voxel_size_and_is_one_for_a_brain():
     litre = Geometry((4.0, 4.0, 4.0))
     radius = np.cbrt(3 * 1.4e6 / (4 * np.pi))
     assert object_scale(mask, litre) == pytest.approx(17 * 4 / radius, rel=0.02)
-    assert object_scale(mask, litre.scaled(0.1)) == pytest.approx(0.1 * object_scale(mask, litre), rel=1e-5)
+    assert object_scale(mask, litre.scaled(0.1)) == pytest.approx(
+        0.1 * float(object_scale(mask, litre)), rel=1e-5
+    )
     with pytest.raises(ValueError, match="empty"):
         object_scale(np.zeros((4, 4, 4), bool), litre)
 

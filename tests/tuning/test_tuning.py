@@ -213,7 +213,7 @@ def test_command_finds_it_and_says_it(tmp_path):
     assert done.returncode == 0, done.stderr
     said = float(done.stderr.split("weight ")[-1].split()[0])
     # Weights are tried from the default of an object of this size.
-    scale = object_scale(np.asarray(mask), GEOMETRY)
+    scale = object_scale(mask, GEOMETRY)
     chosen = scale * float(choose_weight(tv, field, mask, GEOMETRY.scaled(1 / scale)))
     assert said == pytest.approx(chosen, rel=0.15)
     found = load(tmp_path / "chi.nii.gz").data

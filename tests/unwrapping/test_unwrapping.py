@@ -8,13 +8,13 @@ from scipy import ndimage
 from skimage.restoration import unwrap_phase
 
 from jaxqsm import Geometry
+from jaxqsm.operators.spanning_forest import NONE, along, spanning_forest
 from jaxqsm.phantoms import random_head
 from jaxqsm.physics import wrap_phase
 from jaxqsm.simulation import Protocol
 from jaxqsm.unwrapping import align_echoes, best_path, laplacian, romeo
 from jaxqsm.unwrapping.parts import Parts
 from jaxqsm.unwrapping.region_growing import LEVELS, grow_regions
-from jaxqsm.unwrapping.spanning_forest import NONE, along, spanning_forest
 
 SHAPE = (32, 28, 24)
 GEOMETRY = Geometry((1.0, 1.2, 1.5))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-NONE = jnp.iinfo(jnp.int32).max
+NONE = 2**31 - 1
 """Cost of an edge that is not there, and the number of no edge."""
 
 
@@ -30,7 +30,13 @@ class _State(NamedTuple):
     growing: Bool[Array, ""]
 
 
-def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) -> Forest:
+def spanning_forest(
+    phase: Float[Array, "x y z"],
+    costs: Int[Array, "3 x y z"],
+    *,
+    depths: Int[Array, "x y z"] | None = None,
+    ascent: int = NONE,
+) -> Forest:
     """Join neighbours along the edges of least cost that join all, and count the turns between them.
 
     Growing a region over its cheapest edge, voxel by voxel, builds the minimum spanning tree (Prim). Here all
@@ -42,6 +48,9 @@ def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) 
         phase: rad.
         costs: whole numbers, of the edge from each voxel to the next along each axis; :data:`NONE` where
             there is none.
+        depths: of the voxels, on the scale of ``costs``. Default: all 0.
+        ascent: a part stays by itself whose cheapest edge is so much or more above its deepest voxel, so that
+            basins remain which are that deep. Default: all parts that an edge joins become one.
 
     Returns:
         The forest, no more than 31 rounds of a ``while_loop``; runs on any device.
@@ -54,6 +63,7 @@ def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) 
     strides = (shape[1] * shape[2], shape[2], 1)
     voxels = jnp.arange(size, dtype=jnp.int32)
     flat = phase.ravel()
+    bottoms = jnp.zeros(size, jnp.int32) if depths is None else depths.ravel()
 
     def cheapest(part: Array) -> tuple[Array, Array]:
         """Cost and number of the cheapest edge that leaves each voxel's part, among the voxel's own."""
@@ -77,8 +87,9 @@ def spanning_forest(phase: Float[Array, "x y z"], costs: Int[Array, "3 x y z"]) 
         lowest = jnp.full(size, NONE).at[part].min(cost)
         edge = jnp.where(cost == lowest[part], edge, NONE)
         chosen = jnp.full(size, NONE).at[part].min(edge)
+        deepest = jnp.full(size, NONE).at[part].min(bottoms)
         # One number a part, at its first voxel; elsewhere there is none.
-        there = (chosen < NONE) & (lowest < NONE)
+        there = (chosen < NONE) & (lowest < NONE) & (lowest - deepest < ascent)
         axis, lower = chosen // size, chosen % size
         upper = lower + jnp.take(jnp.array(strides, jnp.int32), axis, mode="clip")
         lower, upper = (jnp.where(there, v, 0) for v in (lower, upper))
