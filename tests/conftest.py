@@ -14,8 +14,8 @@ UNOPTIMISED = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
-"""Two thirds of the quick suite's time is compilation, which takes a third so long with these. Programs are the
-same and run slower. The slow tests, and whoever sets XLA_FLAGS, compile as users do."""
+"""Two thirds of the quick suite's time is compilation, which takes a third so long with these. Programs are
+the same and run slower. The slow tests, and whoever sets XLA_FLAGS, compile as users do."""
 
 
 def pytest_configure(config):

@@ -14,6 +14,7 @@ from jaxqsm import Geometry
 from jaxqsm.inversion import tv
 from jaxqsm.metrics import xsim
 from jaxqsm.networks import load_network, measurement, parameter_count
+from jaxqsm.networks.blocks import convolution
 from jaxqsm.phantoms import head
 from jaxqsm.physics import dipole_field, wrap_phase
 from jaxqsm.pretrained import learned, learned_single_step, learned_unwrapping
@@ -46,6 +47,28 @@ def test_is_nearer_to_a_head_than_total_variation(tilt):
     truth = (chi - jnp.sum(chi) / mask.sum()) * mask
     ours, theirs = (relative_error(f(field * mask, mask, geometry), truth, mask) for f in (learned, tv))
     assert ours < 0.95 * theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bits", "bound"), [pytest.param(10, 3e-4, id="TF32"), pytest.param(7, 3e-3, id="bfloat16")]
+)
+def test_products_of_fewer_digits_change_little(scan, monkeypatch, bits, bound):
+    """Factors rounded as a GPU or TPU does at its default precision, which is not ours."""
+    exact = learned(*scan)
+    plain = convolution._on_cpu
+
+    def rounded(images, kernel):
+        return plain(*(jax.lax.reduce_precision(v, 8, bits) for v in (images, kernel)))
+
+    monkeypatch.setattr(convolution, "_on_cpu", rounded)
+    jax.clear_caches()
+    try:
+        change = relative_error(learned(*scan), exact, scan[1])
+    finally:
+        monkeypatch.undo()
+        jax.clear_caches()
+    assert 1e-5 < change < bound
 
 
 @pytest.mark.slow
