@@ -109,7 +109,7 @@ def test_methods_lists_every_method():
 
 def test_demo_writes_maps_metrics_and_report(tmp_path):
     """Coarse and quick here; the targets are tested at 1 mm in the slow run."""
-    _ok("demo", "--out", tmp_path / "demo", "--voxel-size", "3")
+    _ok("demo", "--out", tmp_path / "demo", "--voxel-size", "4")
     written = {p.name for p in (tmp_path / "demo").iterdir()}
     assert {"chimap.nii.gz", "metrics.json", "report.html", "sub-demo", "derivatives"} <= written
     scores = json.loads((tmp_path / "demo" / "metrics.json").read_text())

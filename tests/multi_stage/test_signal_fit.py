@@ -104,7 +104,7 @@ def test_pipeline_and_command_take_it(scan, fit, tmp_path):
     assert done.returncode == 0, done.stderr
     written = load(tmp_path / "out" / "chimap.nii.gz").data
     # The command takes the default weight of an object of this size, and the radii as they are.
-    scale = object_scale(mask, GEOMETRY)
+    scale = float(object_scale(mask, GEOMETRY))
     radii = tuple(radius / scale for radius in OPTIONS["radii"])
     sized = signal_fit(centred, mask, GEOMETRY.scaled(1 / scale), ACQUISITION, radii=radii)
     assert relative_error(written, sized.chi) < 0.02
