@@ -12,17 +12,19 @@ from jaxqsm.cli.choices import default_of, method_of
 from jaxqsm.cli.options import StageOptions, settings_of
 from jaxqsm.cli.volumes import (
     at_scale,
+    box_of,
     centred,
     check_output,
     chosen_method,
     geometry_of,
     images_of,
     load_field,
+    out_of_box,
     refuse_if_nothing_is_left,
     taken,
     write_volumes,
 )
-from jaxqsm.pipeline import noting, unfinished
+from jaxqsm.pipeline import cut, noting, unfinished
 from jaxqsm.solvers import Convergence
 
 
@@ -62,12 +64,13 @@ def background(
     image, inside = load_field(total_field, mask, replace_nonfinite=options.replace_nonfinite)
     true_geometry = geometry_of(image, options.b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
-    keywords |= taken(chosen, images_of(image, magnitude, weights))
-    values = jnp.asarray(centred(image.data, inside))
+    box = box_of(inside)
+    keywords |= taken(chosen, images_of(image, magnitude, weights, box))
+    values, within = (jnp.asarray(cut(v, box)) for v in (centred(image.data, inside), inside))
     ended: dict[str, tuple[Convergence, ...]] = {}
     with console.stage(method) as done:
-        local, valid = done(noting(ended)(chosen.function, values, inside, geometry, **keywords))
+        local, valid = done(noting(ended)(chosen.function, values, within, geometry, **keywords))
     for doubt in unfinished(ended):
         console.warn(doubt)
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
-    write_volumes({out: local, out_mask: valid}, image.grid)
+    write_volumes(out_of_box({out: local, out_mask: valid}, box, inside.shape), image.grid)

@@ -13,6 +13,7 @@ from jaxqsm.cli.options import Several, StageOptions, settings_of
 from jaxqsm.cli.volumes import (
     acquisition_of,
     at_scale,
+    box_of,
     centred,
     check_output,
     chosen_method,
@@ -20,13 +21,14 @@ from jaxqsm.cli.volumes import (
     images_of,
     load_field,
     mask_for,
+    out_of_box,
     refuse_if_nothing_is_left,
     taken,
     write_volumes,
 )
 from jaxqsm.io import InputError
 from jaxqsm.operators import MaskedVolume
-from jaxqsm.pipeline import noting, standard_deviation_of, unfinished
+from jaxqsm.pipeline import cut, noting, standard_deviation_of, unfinished
 from jaxqsm.solvers import Convergence
 
 
@@ -87,28 +89,30 @@ def invert(
     image, inside = load_field(field, mask, replace_nonfinite=options.replace_nonfinite)
     true_geometry = geometry_of(image, options.b0_dir)
     keywords, geometry, scale = at_scale(chosen, given, inside, true_geometry)
-    images = images_of(image, magnitude, weights)
+    box = box_of(inside)
+    images = images_of(image, magnitude, weights, box)
     keywords |= taken(chosen, images)
     if chosen.takes("acquisition"):
         keywords["acquisition"] = acquisition_of(image, echo_times, field_strength)
     if csf_mask is not None:
         if not chosen.takes("csf_mask"):
             raise InputError(f"--csf-mask: {method} does not use it; medi does")
-        keywords |= {"csf_mask": jnp.asarray(mask_for(image, csf_mask))}
-    values = jnp.asarray(centred(image.data, inside) if chosen.stage == "single_step" else image.data)
+        keywords |= {"csf_mask": jnp.asarray(cut(mask_for(image, csf_mask), box))}
+    known = centred(image.data, inside) if chosen.stage == "single_step" else image.data
+    values, within = (jnp.asarray(cut(v, box)) for v in (known, inside))
     if chosen.searches(keywords):
         with console.stage("weight, by cross-validation"):
-            keywords = chosen.settled(values, inside, geometry, keywords)
+            keywords = chosen.settled(values, within, geometry, keywords)
         console.note(f"weight {chosen.option('weight').times(float(keywords['weight']), scale):.3g}")
     ended: dict[str, tuple[Convergence, ...]] = {}
     try:
         with console.stage(method) as done:
-            found = done(noting(ended)(chosen.function, values, inside, geometry, **keywords))
+            found = done(noting(ended)(chosen.function, values, within, geometry, **keywords))
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
     for doubt in unfinished(ended):
         console.warn(doubt)
-    chi, valid = MaskedVolume.of(found, jnp.asarray(inside))
+    chi, valid = MaskedVolume.of(found, within)
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     outputs: dict[Path | None, Any] = {out: chi, out_mask: valid}
     if out_std is not None:
@@ -118,7 +122,7 @@ def invert(
                     of_chi,
                     chi,
                     values,
-                    jnp.asarray(inside),
+                    within,
                     geometry,
                     chosen,
                     keywords,
@@ -127,4 +131,4 @@ def invert(
                     options={},
                 )
             )
-    write_volumes(outputs, image.grid)
+    write_volumes(out_of_box(outputs, box, inside.shape), image.grid)

@@ -29,7 +29,7 @@ from jaxqsm.io import (
 )
 from jaxqsm.masking import object_scale
 from jaxqsm.methods import METHODS, Method
-from jaxqsm.pipeline import why_nothing_is_left
+from jaxqsm.pipeline import Box, box_around, cut, put_back, why_nothing_is_left
 
 
 def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:
@@ -82,6 +82,12 @@ def mask_for(image: Image, mask: Path | None) -> np.ndarray:
     loaded = load_mask(mask)
     require_same_grid(image, loaded)
     return loaded.data
+
+
+def box_of(mask: np.ndarray) -> Box:
+    """Find the box that the work is done in; the whole array where the mask is empty."""
+    x, y, z = (slice(0, n) for n in mask.shape)
+    return box_around(mask) if mask.any() else (x, y, z)
 
 
 def geometry_of(image: Image, b0_dir: tuple[float, float, float] | None = None) -> Geometry:
@@ -153,6 +159,13 @@ def radians_of_image(image: Image, phase_range: tuple[float, float] | None) -> n
     return radians
 
 
+def out_of_box(
+    outputs: Mapping[Path | None, Any], box: Box, shape: tuple[int, ...]
+) -> dict[Path, np.ndarray]:
+    """Put the volumes that are asked for back into arrays of ``shape``."""
+    return {path: put_back(np.asarray(v), box, shape) for path, v in outputs.items() if path is not None}
+
+
 def write_volumes(outputs: Mapping[Path, Any] | Mapping[Path | None, Any], grid: Grid) -> None:
     """Write each volume that is asked for under a temporary name, then rename."""
     for path, volume in outputs.items():
@@ -174,11 +187,17 @@ def taken(method: Method, images: Mapping[str, jnp.ndarray | None]) -> dict[str,
     return {name: values for name, values in images.items() if values is not None and method.takes(name)}
 
 
-def images_of(image: Image, magnitude: Path | None, weights: Path | None) -> dict[str, jnp.ndarray | None]:
-    """Load magnitude and weights on the grid of the image."""
+def images_of(
+    image: Image, magnitude: Path | None, weights: Path | None, box: Box
+) -> dict[str, jnp.ndarray | None]:
+    """Load magnitude and weights on the grid of the image, and cut the box out of them."""
+    loaded = {
+        name: magnitude_for(image, path, same_echoes=False)
+        for name, path in (("magnitude", magnitude), ("weights", weights))
+    }
     return {
-        "magnitude": magnitude_for(image, magnitude, same_echoes=False),
-        "weights": magnitude_for(image, weights, same_echoes=False),
+        name: None if values is None else jnp.asarray(cut(np.asarray(values), box))
+        for name, values in loaded.items()
     }
 
 

@@ -1,5 +1,6 @@
 """One scan through the chosen stages: a frozen configuration in, maps and provenance out."""
 
+from jaxqsm.pipeline.box import Box as Box
 from jaxqsm.pipeline.box import box_around as box_around
 from jaxqsm.pipeline.box import cut as cut
 from jaxqsm.pipeline.box import put_back as put_back

@@ -166,6 +166,28 @@ def test_separate_iron_and_myelin(tmp_path):
     assert "--r2prime" in both.stderr
 
 
+@pytest.mark.parametrize(("command", "method"), [("invert", "tkd"), ("background", "v_sharp")])
+def test_what_lies_far_from_the_mask_takes_no_part(tmp_path, command, method):
+    """The same object at the end of a larger field of view has the same map, at its own place."""
+    mask = ball(SHAPE, 8)
+    chi = np.where(mask, 0.1 * smooth_blobs(SHAPE), 0)
+    field = dipole_field(jnp.asarray(chi, jnp.float32), Geometry((1.0, 1.2, 1.4), (0.0, 0.6, 0.8)))
+    margins, maps = [(21, 3), (0, 17), (5, 30)], []
+    for wide in (False, True):
+        widths = margins if wide else [(0, 0)] * 3
+        files = [
+            _save(tmp_path / f"{name}{wide}.nii.gz", np.pad(np.asarray(v), widths))
+            for name, v in (("field", field), ("mask", mask), ("magnitude", 1 + chi))
+        ]
+        out, valid = tmp_path / f"out{wide}.nii.gz", tmp_path / f"valid{wide}.nii.gz"
+        _ok(command, files[0], "--mask", files[1], "--magnitude", files[2], "--b0-dir", 0, 0.6, 0.8,
+            "--method", method, "--out", out, "--out-mask", valid)  # fmt: skip
+        maps.append([nib.load(file).get_fdata() for file in (out, valid)])
+    for narrow, wide in zip(*maps, strict=True):
+        assert np.any(narrow)
+        np.testing.assert_array_equal(np.pad(narrow, margins), wide)
+
+
 def test_invert_relative_to_cerebrospinal_fluid(tmp_path):
     mask = ball(SHAPE, 8)
     fluid = ball(SHAPE, 3)
