@@ -303,7 +303,9 @@ def test_gradients_with_respect_to_field_and_direction(name, x64):
         wanted |= {"tolerance": 1e-9, "max_iterations": 6000, "weight": 2e-3, "strong_weight": 1e-2}
     elif "max_iterations" in _options(name):
         wanted |= {"max_iterations": 9}
-    wanted |= {"l1_qsm": {"weight": 0.05}, "wh_qsm": {"weight": 3e-3}}.get(name, {})
+    # The harmonic field of wh_qsm comes slowly; of so few iterations the derivative is that of what was done.
+    of_its_own = {"l1_qsm": {"weight": 0.05}, "wh_qsm": {"weight": 3e-3, "max_iterations": 300}}
+    wanted |= of_its_own.get(name, {})
     options = {option: value for option, value in wanted.items() if option in _options(name)}
 
     def loss(f, direction):
