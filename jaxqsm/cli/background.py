@@ -7,7 +7,6 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from jaxqsm.cli import console
 from jaxqsm.cli.choices import default_of, method_of
 from jaxqsm.cli.options import StageOptions, settings_of
 from jaxqsm.cli.volumes import (
@@ -16,6 +15,7 @@ from jaxqsm.cli.volumes import (
     centred,
     check_output,
     chosen_method,
+    found_by,
     geometry_of,
     images_of,
     load_field,
@@ -24,8 +24,7 @@ from jaxqsm.cli.volumes import (
     taken,
     write_volumes,
 )
-from jaxqsm.pipeline import cut, noting, unfinished
-from jaxqsm.solvers import Convergence
+from jaxqsm.pipeline import cut
 
 
 def background(
@@ -67,10 +66,6 @@ def background(
     box = box_of(inside)
     keywords |= taken(chosen, images_of(image, magnitude, weights, box))
     values, within = (jnp.asarray(cut(v, box)) for v in (centred(image.data, inside), inside))
-    ended: dict[str, tuple[Convergence, ...]] = {}
-    with console.stage(method) as done:
-        local, valid = done(noting(ended)(chosen.function, values, within, geometry, **keywords))
-    for doubt in unfinished(ended):
-        console.warn(doubt)
+    local, valid = found_by(chosen, values, within, geometry, **keywords)
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     write_volumes(out_of_box({out: local, out_mask: valid}, box, inside.shape), image.grid)

@@ -17,6 +17,7 @@ from jaxqsm.cli.volumes import (
     centred,
     check_output,
     chosen_method,
+    found_by,
     geometry_of,
     images_of,
     load_field,
@@ -28,8 +29,7 @@ from jaxqsm.cli.volumes import (
 )
 from jaxqsm.io import InputError
 from jaxqsm.operators import MaskedVolume
-from jaxqsm.pipeline import cut, noting, standard_deviation_of, unfinished
-from jaxqsm.solvers import Convergence
+from jaxqsm.pipeline import cut, standard_deviation_of
 
 
 def invert(
@@ -104,14 +104,10 @@ def invert(
         with console.stage("weight, by cross-validation"):
             keywords = chosen.settled(values, within, geometry, keywords)
         console.note(f"weight {chosen.option('weight').times(float(keywords['weight']), scale):.3g}")
-    ended: dict[str, tuple[Convergence, ...]] = {}
     try:
-        with console.stage(method) as done:
-            found = done(noting(ended)(chosen.function, values, within, geometry, **keywords))
+        found = found_by(chosen, values, within, geometry, **keywords)
     except ValueError as error:  # such as a file of weights that is none
         raise InputError(f"--method {method}: {error}") from error
-    for doubt in unfinished(ended):
-        console.warn(doubt)
     chi, valid = MaskedVolume.of(found, within)
     refuse_if_nothing_is_left(valid, mask, inside, true_geometry, chosen, given, scale)
     outputs: dict[Path | None, Any] = {out: chi, out_mask: valid}

@@ -29,7 +29,8 @@ from jaxqsm.io import (
 )
 from jaxqsm.masking import object_scale
 from jaxqsm.methods import METHODS, Method
-from jaxqsm.pipeline import Box, box_around, cut, put_back, why_nothing_is_left
+from jaxqsm.pipeline import Box, box_around, cut, noting, put_back, unfinished, why_nothing_is_left
+from jaxqsm.solvers import Convergence
 
 
 def chosen_method(stages: str | Sequence[str], name: str, *, option: str = "--method") -> Method:
@@ -107,6 +108,16 @@ def at_scale(
     scale = float(object_scale(jnp.asarray(mask), geometry)) if mask.any() else 1.0
     converted = {name: method.option(name).times(value, 1 / scale) for name, value in settings.items()}
     return converted, geometry.scaled(1 / scale), scale
+
+
+def found_by(method: Method, *arrays: Any, **keywords: Any) -> Any:
+    """Call a method under its name, and warn of iterations that did not converge."""
+    ended: dict[str, tuple[Convergence, ...]] = {}
+    with console.stage(method.name) as done:
+        found = done(noting(ended)(method.function, *arrays, **keywords))
+    for doubt in unfinished(ended):
+        console.warn(doubt)
+    return found
 
 
 def refuse_if_nothing_is_left(

@@ -1,4 +1,4 @@
-"""Linear maps that are not the dipole: differences, means, padding, blocks, frequencies."""
+"""Maps of volumes that are not the dipole: differences, means, padding, blocks, frequencies, forests."""
 
 from jaxqsm.operators.blocks import block_interpolate as block_interpolate
 from jaxqsm.operators.blocks import block_mean as block_mean
