@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from jaxqsm import Geometry
 from jaxqsm.operators import (
+    all_frequencies,
     crop,
     divergence,
     erode,
@@ -190,3 +191,13 @@ def test_weighted_mean_asks_those_that_have_weight():
     found = np.asarray(weighted_mean(image, weights, 3.0, geometry, otherwise=-1.0))
     np.testing.assert_allclose(found[9:], 3.0, rtol=1e-4)
     np.testing.assert_array_equal(found[4], -1.0)
+
+
+@pytest.mark.parametrize("length", [6, 7])
+def test_every_frequency_counts_once(length):
+    """The half spectrum is completed to the same values as the whole one has, for even and odd lengths."""
+    image = np.random.default_rng(0).standard_normal((4, 5, length)).astype(np.float32)
+    found = all_frequencies(jnp.abs(jnp.fft.rfftn(image)), length)
+    expected = np.abs(np.fft.fftn(image))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(np.sort(found, axis=None), np.sort(expected, axis=None), rtol=1e-4)
