@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 import jaxqsm
 from jaxqsm.cli import console
 from jaxqsm.cli.options import Several
-from jaxqsm.io import BidsScan, InputError, refuse_existing, staging, write_simulation
+from jaxqsm.io import BidsScan, InputError, direction_from, refuse_existing, staging, write_simulation
 from jaxqsm.phantoms import HeadPhantom, head, random_head
 from jaxqsm.simulation import Protocol, Scan
 
@@ -82,8 +82,7 @@ def simulate(
         raise InputError(f"--echo-times {echo_times}: seconds between 0 and 0.5 are needed")
     if not 0.1 <= min(voxel_size) <= max(voxel_size) <= 10:
         raise InputError(f"--voxel-size {voxel_size}: mm between 0.1 and 10 are needed")
-    if not np.any(b0_dir):
-        raise InputError("--b0-dir: one of the three numbers must not be zero")
+    direction_from(b0_dir)
     if not snr > 0 or not field_strength > 0:
         raise InputError("--snr and --field-strength must be above zero")
     if shim_order not in (0, 1, 2):

@@ -21,6 +21,7 @@ from jaxqsm.io import (
     load,
     load_mask,
     refuse_existing,
+    require_finite,
     require_same_grid,
     save,
     sidecar_of,
@@ -178,12 +179,12 @@ def out_of_box(
 
 
 def write_volumes(outputs: Mapping[Path, Any] | Mapping[Path | None, Any], grid: Grid) -> None:
-    """Write each volume that is asked for under a temporary name, then rename."""
-    for path, volume in outputs.items():
-        if path is None:
-            continue
+    """Write each volume that is asked for under a temporary name, then rename; none if one is not finite."""
+    asked_for = {path: np.asarray(volume) for path, volume in outputs.items() if path is not None}
+    require_finite(asked_for)
+    for path, volume in asked_for.items():
         with staging(path.parent) as partial:
-            save(partial / path.name, np.asarray(volume), grid)
+            save(partial / path.name, volume, grid)
         console.note(f"wrote {path}")
 
 

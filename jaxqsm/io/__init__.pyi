@@ -15,10 +15,12 @@ from .nifti import Image as Image
 from .nifti import finite_within as finite_within
 from .nifti import load as load
 from .nifti import load_mask as load_mask
+from .nifti import require_finite as require_finite
 from .nifti import require_same_grid as require_same_grid
 from .nifti import save as save
 from .nifti import save_json as save_json
 from .orientation import affine_from as affine_from
+from .orientation import direction_from as direction_from
 from .orientation import geometry_from as geometry_from
 from .phase import to_radians as to_radians
 from .scan import ScanData as ScanData

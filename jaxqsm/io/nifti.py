@@ -123,6 +123,24 @@ def finite_within(image: Image, mask: np.ndarray | None, *, replace: bool) -> Im
     return dataclasses.replace(image, data=np.where(broken, image.data.dtype.type(0), image.data))
 
 
+def require_finite(results: Mapping[Any, np.ndarray]) -> None:
+    """Refuse results with NaN or infinity before any of them is written.
+
+    Args:
+        results: by the file or name that a message is to name.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for name, values in results.items():
+        broken = int((~np.isfinite(values)).sum())
+        if broken:
+            raise InputError(
+                f"{name}: {broken} of {np.size(values)} voxels of the result are NaN or infinite, so nothing "
+                "is written; is an option such as a weight or threshold 0, or a file of weights damaged?"
+            )
+
+
 def load_mask(path: Path | str) -> Image:
     """Read a mask of 0 and 1, or of probabilities, where 0.5 and more is inside; NaN is outside.
 

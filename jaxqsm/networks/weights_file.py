@@ -81,7 +81,7 @@ def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
     """Set the weights of a network, named as by :func:`flat_weights`.
 
     Raises:
-        ValueError: names or shapes are not those of the network.
+        ValueError: names or shapes are not those of the network; NaN or infinite values.
     """
     graph, kept, random = nnx.split(network, nnx.Not(nnx.RngState), ...)  # type: ignore[misc]
     wanted = nnx.traversals.flatten_mapping(nnx.to_pure_dict(kept))
@@ -90,6 +90,8 @@ def with_weights(network: Any, weights: Mapping[str, Any]) -> Any:
         odd = sorted(set(names) ^ set(weights))[0]
         raise ValueError(f"not the weights of {type(network).__name__} (see {odd})")
     for name, key in names.items():
+        if not np.isfinite(np.asarray(weights[name], np.float32)).all():
+            raise ValueError(f"{name} is NaN or infinite: its training diverged, or the file is damaged")
         if np.shape(weights[name]) != wanted[key].shape:
             has, needs = np.shape(weights[name]), wanted[key].shape
             raise ValueError(f"{name} has shape {has}, {type(network).__name__} needs {needs}")

@@ -119,9 +119,6 @@ def doubts_of_maps(maps: Maps[np.ndarray], mask: np.ndarray, geometry: Geometry,
             f"background removal kept only {100 * kept:.0f} % of the mask; give a larger mask, or "
             "smaller radii"
         )
-    if not np.isfinite(maps.chi).all():
-        doubts.append("χ has NaN or infinite voxels; please report this scan")
-        return doubts
     volume = mask.sum() * voxel_size.prod() / 1000
     if not is_cut_out(jnp.asarray(mask), geometry) and scale > 0.65 and not BRAIN[0] < volume < BRAIN[1]:
         what = "more than a brain: neck, scalp or skull?" if volume > BRAIN[1] else "less than a brain"

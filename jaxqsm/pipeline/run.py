@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxqsm.io import InputError, ScanData
+from jaxqsm.io import InputError, ScanData, require_finite
 from jaxqsm.pipeline.box import cut, put_back
 from jaxqsm.pipeline.config import Config
 from jaxqsm.pipeline.convergence import described, noting, unfinished
@@ -110,6 +110,7 @@ def reconstruct_scan(
         }
         cause = why_nothing_is_left(mask, unreliable, scan.geometry, narrowing, least=config.reliability)
         raise InputError(f"{scan.files[0]}: no voxel of χ is valid: {cause}")
+    require_finite({f"{scan.files[0]}: {name}": v for name, v in maps._asdict().items() if v is not None})
     return Result(
         maps=maps,
         mask=mask,

@@ -1,13 +1,21 @@
 """Bad input gets one clear line, exit code 2, and leaves nothing half-written."""
 
+import json
 import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import nibabel as nib
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import INVIVO, assert_refused, jaxqsm_here, of_reference_data
+
+from jaxqsm.methods import METHODS, Method
+from jaxqsm.networks import load_network, save_weights
+from jaxqsm.pretrained.trained import WEIGHTS
 
 pytestmark = of_reference_data
 PHASE, MAGNITUDE = INVIVO / "phase.nii.gz", INVIVO / "mag.nii.gz"
@@ -158,6 +166,7 @@ def test_full_disk(tmp_path):
         (("simulate", "--out", "x", "--echo-times", "4"), "seconds"),
         (("simulate", "--out", "x", "--partial-fourier", "0.3"), "--partial-fourier"),
         (("simulate", "--out", "x", "--shim-order", "3"), "--shim-order"),
+        (("simulate", "--out", "x", "--b0-dir", "inf", "0", "1"), "--b0-dir"),
         (("simulate", "--out", "x", "--oversampling", "0"), "--oversampling"),
         (("simulate", "--out", "x", "--count", "2", "--subject", "anna"), "--subject"),
         (("simulate", "--out", "x", "--phantom", "random", "--age", "-1"), "--age"),
@@ -180,3 +189,35 @@ def test_wrong_usage(tmp_path, monkeypatch, arguments, mentions):
     done = jaxqsm_here(*arguments)
     assert_refused(done, mentions)
     _assert_nothing_written(tmp_path)
+
+
+def test_a_result_that_is_not_finite_is_not_written(tmp_path, monkeypatch):
+    """Whatever the method: here one whose map has a hole of NaN."""
+    field = _changed(tmp_path / "field.nii.gz", MAGNITUDE, lambda d: 1e-4 * d[..., 0])
+    mask = _changed(tmp_path / "mask.nii.gz", MAGNITUDE, lambda d: 1.0 * (d[..., 0] > 0))
+
+    def broken(local_field, mask, geometry):
+        return jnp.where(mask, local_field, 0).at[9, 9, 9].set(jnp.nan)
+
+    monkeypatch.setitem(METHODS["inversion"], "tkd", Method("inversion", "tkd", broken))
+    files = (field, "--mask", mask, "--b0-dir", 0, 0, 1)
+    done = jaxqsm_here("invert", *files, "--method", "tkd", "--out", tmp_path / "chi.nii.gz")
+    assert_refused(done, "chi.nii.gz", "1 of", "NaN", "nothing is written")
+    done = _run(tmp_path / "out")
+    assert_refused(done, "phase.nii.gz", "chi", "NaN")
+    _assert_nothing_written(tmp_path, ["field.nii.gz", "mask.nii.gz"])
+
+
+def test_weights_of_a_network_that_are_not_finite_are_refused(tmp_path):
+    network, notes = load_network(WEIGHTS / "learned.safetensors")
+    state = nnx.state(network)
+    state = jax.tree.map(lambda v: v.at[(0,) * v.ndim].set(jnp.nan) if v.ndim == 5 else v, state)
+    save_weights(tmp_path / "w.safetensors", notes["network"], json.loads(notes["options"]), state, {})
+    field = _changed(tmp_path / "field.nii.gz", MAGNITUDE, lambda d: 1e-4 * d[..., 0])
+    files = (field, "--mask", _changed(tmp_path / "mask.nii.gz", MAGNITUDE, lambda d: 1.0 * (d[..., 0] > 0)))
+    done = jaxqsm_here(
+        "invert", *files, "--b0-dir", 0, 0, 1, "--method", "learned",
+        "--set", f"checkpoint={tmp_path / 'w.safetensors'}", "--out", tmp_path / "chi.nii.gz",
+    )  # fmt: skip
+    assert_refused(done, "w.safetensors", "NaN", "diverged")
+    assert not (tmp_path / "chi.nii.gz").exists()
