@@ -19,7 +19,7 @@ SHAPE = (28, 26, 24)
 GEOMETRY = Geometry((1.0, 1.1, 1.4), (0.3, 0.4, 0.85))
 METHODS = {
     "deep_image_prior": lambda *a, **k: deep_image_prior(*a, channels=16, max_iterations=150, **k),
-    "implicit_representation": implicit_representation,
+    "implicit_representation": lambda *a, **k: implicit_representation(*a, max_iterations=150, **k),
 }
 
 

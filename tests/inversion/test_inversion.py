@@ -23,14 +23,14 @@ METHODS = {
 }
 """Those without a network, which have tests of their own."""
 
-BOUND = 0.55
 BOUNDS = {
-    "amp_pe": 0.3, "fansi_tgv": 0.25, "fansi_tv": 0.2, "hd_qsm": 0.2, "heidi": 0.45, "l1_qsm": 0.25,
-    "medi": 0.2, "nltv": 0.2, "rts": 0.45, "star": 0.25, "tgv": 0.25, "tv": 0.2, "wh_qsm": 0.3,
+    "amp_pe": 0.205, "fansi_tgv": 0.13, "fansi_tv": 0.14, "hd_qsm": 0.125, "heidi": 0.3, "ilsqr": 0.4,
+    "l1_qsm": 0.135, "medi": 0.14, "ndi": 0.52, "nltv": 0.135, "rts": 0.33, "star": 0.15, "tgv": 0.125,
+    "tikhonov": 0.42, "tkd": 0.37, "tsvd": 0.4, "tv": 0.14, "wh_qsm": 0.24,
 }  # fmt: skip
-"""Largest relative error on the truth below: of any method, and of those that do better."""
+"""Largest relative error on the truth below, a tenth above what each has; the worst, of a new method."""
 
-SHRINKING = {name for name in METHODS if name not in BOUNDS} | {"rts", "heidi"}
+SHRINKING = {"tkd", "tsvd", "tikhonov", "ndi", "ilsqr", "rts", "heidi"}
 """A quadratic penalty and least squares stopped early make χ smaller; the others' slope is near 1."""
 
 
@@ -71,9 +71,9 @@ def found(truth):
 def test_recovers_the_truth_oblique_and_anisotropic(truth, found, name):
     chi, _, mask = truth
     found = found(name)
-    assert relative_error(found, chi, mask) < BOUNDS.get(name, BOUND)
+    assert relative_error(found, chi, mask) < BOUNDS.get(name, 0.52)
     slope = float(jnp.vdot(found, chi) / jnp.vdot(chi, chi))
-    assert (0.7 if name in SHRINKING else 0.85) < slope < 1.15
+    assert (0.7 if name in SHRINKING else 0.84) < slope < 1.02
 
 
 @pytest.mark.parametrize("name", _marked(METHODS))
@@ -338,11 +338,14 @@ def test_unknown_penalty_is_refused(truth):
         tikhonov(field, mask, GEOMETRY, penalty="wrong")
 
 
-@pytest.mark.parametrize(("penalty", "weight"), [("identity", 0.01), ("gradient", 0.02), ("laplacian", 0.02)])
-def test_every_penalty_recovers_and_smooths_the_more_the_heavier(truth, penalty, weight):
+@pytest.mark.parametrize(
+    ("penalty", "weight", "bound"),
+    [("identity", 0.01, 0.4), ("gradient", 0.02, 0.4), ("laplacian", 0.02, 0.49)],
+)
+def test_every_penalty_recovers_and_smooths_the_more_the_heavier(truth, penalty, weight, bound):
     chi, field, mask = truth
     found = tikhonov(field, mask, GEOMETRY, penalty=penalty, weight=weight)
-    assert relative_error(found, chi, mask) < 0.5
+    assert relative_error(found, chi, mask) < bound
     heavier = tikhonov(field, mask, GEOMETRY, penalty=penalty, weight=100 * weight)
     assert float(jnp.std(heavier)) < 0.7 * float(jnp.std(found))
 
