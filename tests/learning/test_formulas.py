@@ -16,6 +16,7 @@ from jaxqsm.learning import (
     ExampleStream,
     SimulatedExamples,
     TrainingConfig,
+    losses,
     simulated_examples,
     train,
 )
@@ -23,10 +24,21 @@ from jaxqsm.learning import training as training_module
 from jaxqsm.learning.adversarial import CriticState, CriticTraining
 from jaxqsm.learning.config import FAULTS
 from jaxqsm.learning.examples import Example
-from jaxqsm.learning.losses import gradient, model
+from jaxqsm.learning.losses import (
+    denoising,
+    divergence,
+    edge,
+    gradient,
+    l1,
+    l2,
+    likelihood,
+    model,
+    total_variation,
+)
 from jaxqsm.learning.objective import FADING, objective
 from jaxqsm.learning.simulated_examples import Faults
 from jaxqsm.networks import Network, read_notes
+from jaxqsm.networks.network import VoxelwiseNormal
 from jaxqsm.physics import dipole_convolve, dipole_kernel
 from jaxqsm.variational.common import padded_shape
 
@@ -240,6 +252,63 @@ def test_the_gradient_loss_is_the_mean_over_axes_of_mean_differences():
     steps = [np.abs(np.diff(error[inside], axis=axis)).mean() for axis in range(3)]
     expected = np.mean(steps) / np.sqrt((target[inside] ** 2).mean())
     assert float(gradient(target + error, target, mask)) == pytest.approx(expected, rel=1e-5)
+
+
+def _box():
+    """Target, error and variance in a box of the volume, which is the mask; rubbish outside."""
+    target, error, variance = np.random.default_rng(3).standard_normal((3, *SHAPE))
+    inside = (slice(1, 7), slice(2, 7), slice(1, 6))
+    mask = np.zeros(SHAPE, bool)
+    mask[inside] = True
+    return target, error, np.exp(variance), mask, inside
+
+
+def _batch(*volumes):
+    return [jnp.asarray(v, None if v.dtype == bool else jnp.float32)[None] for v in volumes]
+
+
+def test_losses_against_a_truth_are_their_formulas():
+    target, error, variance, mask, inside = _box()
+    given = _batch(target + error, target, mask)
+    t, e, v = target[inside], error[inside], variance[inside]
+    size = np.sqrt((t**2).mean())
+    steps = [(np.abs(np.diff(t, axis=a)), np.abs(np.diff(e, axis=a))) for a in range(3)]
+    by_edge = [(np.minimum(s / s.mean(), 5) * d).mean() for s, d in steps]
+    expected = {
+        l1: np.abs(e).mean() / size,
+        l2: np.sqrt((e**2).mean()) / size,
+        edge: np.mean(by_edge) / size,
+    }
+    for loss, value in expected.items():
+        assert float(loss(*given)) == pytest.approx(value, rel=1e-5), loss
+    variation = np.mean([np.abs(np.diff(t, axis=a)).mean() for a in range(3)]) / size
+    assert float(total_variation(*_batch(target, mask))) == pytest.approx(variation, rel=1e-5)
+    precision = (e**2 * (v**2 + 1 / losses.TYPICAL_CHI**2)).mean()
+    assert float(denoising(*given, *_batch(variance))) == pytest.approx(precision, rel=1e-5)
+    posterior = VoxelwiseNormal(*_batch(target + error, variance))
+    expected_likelihood = (0.5 * e**2 / v + 0.5 * np.log(v / size**2)).mean()
+    found = likelihood(posterior, *_batch(target, mask))
+    assert float(found) == pytest.approx(expected_likelihood, rel=1e-5)
+
+
+def test_the_divergence_is_an_expectation_over_maps():
+    """Its misfit is the mean of those of maps that are drawn from the posterior."""
+    field, mean, variance, mask, _ = _box()
+    variance = 0.1 * variance * mask
+    geometry = jax.tree.map(lambda leaf: leaf[None], Geometry(b0_dir=(0.0, 0.6, 0.8)))
+    random = np.random.default_rng(4)
+
+    def misfit(chi):
+        return ((np.asarray(_periodic_field(chi)) - field)[mask] ** 2).mean()
+
+    drawn = [misfit(mean * mask + np.sqrt(variance) * random.standard_normal(SHAPE)) for _ in range(400)]
+    size = (field[mask] ** 2).mean()
+    entropy = 0.5 * np.log((variance[mask] + 1e-30) / size).mean()
+    prior = float(total_variation(*_batch(mean * mask, mask)))
+    expected = 0.5 * np.mean(drawn) / (losses.NOISE**2 * size) - entropy + losses.PRIOR * prior
+    posterior = VoxelwiseNormal(*_batch(mean * mask, variance + 1e-30))
+    found = divergence(posterior, *_batch(field, mask), geometry)
+    assert float(found) == pytest.approx(expected, rel=0.01)
 
 
 def test_the_model_loss_trusts_each_voxel_by_its_magnitude():

@@ -8,6 +8,7 @@ from helpers import assert_gradient, ball, relative_error, smooth_blobs
 
 from jaxqsm import Geometry
 from jaxqsm.networks import closed_form_step, gradient_step, measurement, nonlinear_step, proximal_step
+from jaxqsm.physics import dipole_convolve, dipole_kernel
 
 SHAPE = (20, 18, 22)
 GEOMETRY = Geometry((1.0, 1.0, 1.5), (0.3, -0.2, 0.9))
@@ -57,6 +58,19 @@ def test_proximal_step_solves_its_normal_equations(scan, strength):
     out = proximal_step(start, data, strength, max_iterations=60)
     total = jax.grad(lambda v: _misfit(v, data) + 0.5 * strength * jnp.sum((v - start) ** 2))
     assert float(jnp.abs(total(out)).max()) < 1e-5 * float(jnp.abs(total(start)).max()) + 1e-8
+
+
+@pytest.mark.parametrize("size", [1.0, 0.4])
+def test_proximal_step_is_one_division_where_every_voxel_counts_alike(scan, size):
+    """Its preconditioner is then the inverse itself, so that one iteration is all."""
+    data, chi, _ = scan
+    shape = chi.shape
+    data = data._replace(kernel=dipole_kernel(shape, GEOMETRY), weights=jnp.full(shape, size))
+    start, strength = 0.3 * chi, 0.2
+    out = proximal_step(start, data, strength, max_iterations=1)
+    right = dipole_convolve(size**2 * data.field, data.kernel, shape) + strength * start
+    expected = dipole_convolve(right, 1 / (size**2 * data.kernel**2 + strength), shape)
+    np.testing.assert_allclose(out, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
 def test_closed_form_step_lowers_its_objective_and_has_the_truth_as_fixed_point(scan):
