@@ -153,6 +153,7 @@ def test_every_command_that_advises_replacing_does_it(tmp_path):
     assert np.isfinite(nib.load(tmp_path / "r.nii").get_fdata()).all()
 
 
+@pytest.mark.slow
 def test_terminals_and_paths_that_are_not_utf8(tmp_path):
     latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
     done = subprocess.run(
@@ -173,6 +174,7 @@ def test_terminals_and_paths_that_are_not_utf8(tmp_path):
     assert {b"report.html", b"provenance.json", b"chimap.nii.gz"} <= set(os.listdir(folder + b"/out"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run as another user")
 def test_a_container_that_runs_as_another_user():
     """No home, and a package folder that cannot be written: compiled code is simply not kept."""

@@ -88,6 +88,7 @@ def test_reference_level_is_inverted_once(monkeypatch):
     assert (first.sweep, second.sweep, second.level) == ("snr", "tilt", 0.0)
 
 
+@pytest.mark.slow
 def test_trial_is_the_field_of_its_truth():
     """Local field against the dipole field of χ in the mask; scale, noise and left-over as asked."""
     chi_scale, snr, residual_background = (

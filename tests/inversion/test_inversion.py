@@ -94,7 +94,7 @@ def test_referenced_to_the_mask_and_zero_outside(truth, found, name):
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", _marked(METHODS))
 def test_what_lies_outside_the_mask_is_ignored(truth, found, name):
     _, field, mask = truth
     rubbish = jnp.where(mask, field, 7.0)
@@ -286,7 +286,14 @@ def test_tv_reaches_the_minimum_of_its_functional(x64):
 
 
 # Derivatives of amp_pe are those at the parameters it has found.
-@pytest.mark.parametrize("name", _marked(n for n in METHODS if n != "amp_pe"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("tv", "tkd", "tikhonov", "ndi") else pytest.param(name, marks=pytest.mark.slow)
+        for name in METHODS
+        if name != "amp_pe"
+    ],
+)
 def test_gradients_with_respect_to_field_and_direction(name, x64):
     shape = (10, 10, 8)
     mask = jnp.asarray(ball(shape, 4))

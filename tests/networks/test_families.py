@@ -32,7 +32,14 @@ def scan():
     return fields, masks, stacked, chis
 
 
-@pytest.mark.parametrize("name", [n for n, family in NETWORKS.items() if family.task != "separation"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "single_step" else [])
+        for name, family in NETWORKS.items()
+        if family.task != "separation"
+    ],
+)
 def test_any_shape_and_mask_and_each_scan_by_its_own_geometry(scan, name):
     fields, masks, geometries, _ = scan
     network = build(name, SMALL[name], seed=2)

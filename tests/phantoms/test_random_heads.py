@@ -77,6 +77,7 @@ def test_spline_of_a_linear_displacement_is_that_displacement():
     assert not moved[1:].any()
 
 
+@pytest.mark.slow
 def test_person_differs_from_others_and_is_the_same_at_any_voxel_size(person):
     again = random_head(SIZE, pathology=0.0, key=jax.random.key(1))
     np.testing.assert_array_equal(person.chi, again.chi)

@@ -66,9 +66,10 @@ def test_centre_frequency_and_phase_offset(tmp_path, reference, hertz, offset, t
         Config(),
         Config(unwrapping="laplacian"),
         Config(unwrapping="best_path"),
-        Config(options={"romeo": {"template": 0}}),
-        Config(options={"romeo": {"template": 2}}),
-        Config(options={"romeo": {"individual": True}}),
+        *(
+            pytest.param(Config(options={"romeo": options}), marks=pytest.mark.slow)
+            for options in ({"template": 0}, {"template": 2}, {"individual": True})
+        ),
         Config(field_mapping="nonlinear_fit"),
         Config(background="pdf", inversion="tkd"),
     ],

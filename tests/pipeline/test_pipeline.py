@@ -69,7 +69,7 @@ GRADIENT_CASES = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if "tv" in n else []) for n in GRADIENT_CASES]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if "tkd" not in n else []) for n in GRADIENT_CASES]
 )
 def test_gradient_from_chi_to_complex_signal_and_field_direction(name, x64):
     """The whole chain: offset, unwrapping, fit, background, inversion; against finite differences."""

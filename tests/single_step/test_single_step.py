@@ -134,6 +134,7 @@ def test_voxels_without_signal_do_not_matter(truth):
     assert _error(again, chi, valid) < _error(found, chi, valid) + 0.05
 
 
+@pytest.mark.slow
 def test_voxels_unwrapped_wrongly_pull_no_more_than_noise(truth):
     chi, total, mask = truth
     wrong = mask & jnp.asarray(np.random.default_rng(1).random(SHAPE) < 0.01)
