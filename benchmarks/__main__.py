@@ -12,7 +12,6 @@ import inspect
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from benchmarks.reference import grid
 from benchmarks.reference import inversion as their_inversion
 from benchmarks.reference.inversion import HYBRID_ITERATIONS
 from benchmarks.reference.run import run
+from benchmarks.timing import best_seconds
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.methods import METHODS, Method
 from jaxqsm.operators import fast_shape
@@ -256,18 +256,9 @@ def _image(found: Any) -> Any:
 def _seconds(side: Callable[[int], object], case: Case) -> float:
     side(FEW)
     if not case.per_iteration:
-        return _best(lambda: side(FEW), 2 if case.label.startswith("whole") else 8)
+        return best_seconds(lambda: side(FEW), 2 if case.label.startswith("whole") else 8)
     side(case.many)
-    return (_best(lambda: side(case.many), 3) - _best(lambda: side(FEW), 3)) / (case.many - FEW)
-
-
-def _best(work: Callable[[], object], runs: int) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return (best_seconds(lambda: side(case.many), 3) - best_seconds(lambda: side(FEW), 3)) / (case.many - FEW)
 
 
 def _peak_of_this_process() -> int:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.record import write_page
+from benchmarks.timing import best_seconds
 from jaxqsm import Acquisition, Geometry
 from jaxqsm.inversion import tv
 from jaxqsm.physics import dipole_convolve, dipole_kernel, gre_signal
@@ -79,11 +80,12 @@ def _convolution(shape: tuple[int, ...], bandwidth: float) -> str:
     if (found := _torch()) is not None:
         torch, device = found
         volume, weights = (torch.asarray(np.asarray(v), device=device) for v in (chi, kernel))
-        theirs = _best_of_torch(
-            lambda: torch.fft.irfftn(torch.fft.rfftn(volume) * weights, s=shape), torch, 20
-        )
-        difference = torch.fft.irfftn(torch.fft.rfftn(volume) * weights, s=shape).cpu().numpy()
-        _require_equal(np.asarray(ours(image, kernel)), difference)
+
+        def convolved() -> Any:
+            return torch.fft.irfftn(torch.fft.rfftn(volume) * weights, s=shape)
+
+        theirs = _best_of_torch(convolved, torch, 20)
+        _require_equal(np.asarray(ours(image, kernel)), convolved().cpu().numpy())
     moved = _transforms(2, shape) + 4 * np.prod(shape) / 2
     return _row("dipole convolution", shape, seconds, theirs, moved / bandwidth)
 
@@ -180,13 +182,9 @@ def _torch() -> tuple[Any, Any] | None:
 
 
 def _best(work: Callable[[], object], runs: int) -> float:
+    """Measure the shortest of several runs after one that compiles."""
     work()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return best_seconds(work, runs)
 
 
 def _best_of_torch(work: Callable[[], object], torch: Any, runs: int) -> float:

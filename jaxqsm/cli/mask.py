@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
 from jaxqsm.cli import console
 from jaxqsm.cli.choices import default_of, method_of
 from jaxqsm.cli.options import Range
@@ -62,4 +60,4 @@ def mask(
             found = chosen.function(values, geometry, **keywords)
         except ValueError as error:
             raise InputError(f"{image}: {error}") from error
-    write_volumes({out: np.asarray(found)}, stored.grid)
+    write_volumes({out: found}, stored.grid)

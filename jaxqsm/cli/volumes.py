@@ -142,7 +142,7 @@ def refuse_if_nothing_is_left(
     raise InputError(f"{mask}: no voxel is valid: {cause}")
 
 
-def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> jnp.ndarray | None:
+def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) -> np.ndarray | None:
     """Load the magnitude on the grid of the image, relative to its largest value.
 
     Echoes are joined unless they must be the same. NaN counts as no signal.
@@ -157,7 +157,7 @@ def magnitude_for(image: Image, magnitude: Path | None, *, same_echoes: bool) ->
     values = values / max(float(values.max()), 1e-30)
     if not same_echoes and values.ndim == 4:
         values = np.sqrt((values**2).sum(axis=-1))
-    return jnp.asarray(values, jnp.float32)
+    return values.astype(np.float32)
 
 
 def radians_of_image(image: Image, phase_range: tuple[float, float] | None) -> np.ndarray:
@@ -208,8 +208,7 @@ def images_of(
         for name, path in (("magnitude", magnitude), ("weights", weights))
     }
     return {
-        name: None if values is None else jnp.asarray(cut(np.asarray(values), box))
-        for name, values in loaded.items()
+        name: None if values is None else jnp.asarray(cut(values, box)) for name, values in loaded.items()
     }
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
 from jaxqsm.masking.morphology import depth as depth_of
-from jaxqsm.masking.morphology import finished, found, largest, near
+from jaxqsm.masking.morphology import finished, found, largest, near, refuse_constant, smoothed
 from jaxqsm.masking.object_scale import is_cut_out, size_of
 from jaxqsm.masking.otsu import otsu
 from jaxqsm.operators import block_mean, gaussian_mean, quantile
@@ -84,8 +84,7 @@ def magnitude(
         >>> int(magnitude(image, Geometry(), erosion=0.0).sum()) > 3000
         True
     """
-    if not isinstance(image, jax.core.Tracer) and not image.max() > image.min():
-        raise ValueError("the magnitude is constant, so no mask can be found; pass a mask")
+    refuse_constant(image, "magnitude")
     return found(
         _segmented(image, geometry, neck, erosion),
         "no region of signal was found in the magnitude; pass a mask",
@@ -100,7 +99,7 @@ def _segmented(image: Array, geometry: Geometry, neck: ArrayLike | None, erosion
     grid = Geometry(geometry.voxel_size * jnp.array(factors), geometry.b0_dir)
     bias, bright = _of_blocks(mean, REACH * scale, grid, factors)
     signal = largest(bright)
-    signal = branch(is_cut_out(signal, grid), lambda s: s, lambda s: _widest_part(s, grid), signal)
+    signal = branch(is_cut_out(signal, grid), lambda s: s, lambda s: _basin(s, depth_of(s, grid)), signal)
     far = depth_of(signal, grid)
     radius = NECK * far.max() if neck is None else jnp.minimum(neck, NECK * far.max())
     core = largest(far > radius)
@@ -149,21 +148,15 @@ def _bright_within(image: Array, bias: Array, region: Array, factors: tuple[int,
     return _repeated(region, factors, image.shape) & _bright(image, _repeated(bias, factors, image.shape))
 
 
-def _widest_part(signal: Array, geometry: Geometry) -> Array:
-    """The part about the deepest voxel, where the signal falls into parts at its narrows."""
-    return _basin(signal, depth_of(signal, geometry))
-
-
 @jax.jit
 def _basin(signal: Array, far: Array) -> Array:
-    """The watershed of depth, with shallow basins filled.
+    """The part about the deepest voxel: of the watershed of depth, with shallow basins filled.
 
     Parts grow from the deepest voxels outwards and join where they meet, but for those that have become
     deeper than :data:`SADDLE` by then.
     """
-    voxels = Geometry()
-    even = gaussian_mean(jnp.ones_like(far), 1.0, voxels)
-    smooth = gaussian_mean(far, 1.0, voxels) / even / jnp.maximum(far.max(), 1e-30)
+    of_one_voxel = Geometry()
+    smooth = smoothed(far, 1.0, of_one_voxel) / jnp.maximum(far.max(), 1e-30)
     below = jnp.rint(LEVELS * (1 - jnp.clip(smooth, 0, 1))).astype(jnp.int32)
     edges = [
         jnp.where(signal & along(signal, axis), jnp.maximum(below, along(below, axis)), NONE)

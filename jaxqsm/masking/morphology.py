@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from scipy import ndimage
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.operators import without_border
+from jaxqsm.operators import gaussian_mean, without_border
 from jaxqsm.operators.on_host import host_on_cpu
 from jaxqsm.operators.spanning_forest import NONE, along, spanning_forest
 
@@ -79,6 +79,24 @@ def peeled(mask: Bool[Array, "x y z"], erosion: ArrayLike | None, geometry: Geom
     if erosion is None:
         return without_border(jnp.pad(mask, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
     return depth(mask, geometry, reach=erosion) > erosion
+
+
+def smoothed(
+    image: Float[Array, "x y z"], standard_deviation: ArrayLike, geometry: Geometry
+) -> Float[Array, "x y z"]:
+    """Smooth by a Gaussian, in mm, as if the image went on beyond the array as inside."""
+    inside = gaussian_mean(jnp.ones_like(image), standard_deviation, geometry)
+    return gaussian_mean(image, standard_deviation, geometry) / inside
+
+
+def refuse_constant(image: Float[Array, ...], name: str) -> None:
+    """Refuse an image that shows nothing, where its values are known, which they are not under ``jit``.
+
+    Raises:
+        ValueError: all values are the same.
+    """
+    if not isinstance(image, jax.core.Tracer) and not image.max() > image.min():
+        raise ValueError(f"the {name} is constant, so no mask can be found; pass a mask")
 
 
 def found(mask: Bool[Array, "x y z"], message: str) -> Bool[Array, "x y z"]:

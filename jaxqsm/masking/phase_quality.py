@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from jaxqsm.geometry import Geometry
-from jaxqsm.masking.morphology import finished, found, largest
+from jaxqsm.masking.morphology import finished, found, largest, refuse_constant, smoothed
 from jaxqsm.masking.object_scale import size_of
-from jaxqsm.operators import gaussian_mean
 from jaxqsm.physics import wrap_phase
 
 ROUGHEST = 1.3
@@ -61,15 +60,14 @@ def phase_quality(
         >>> int(phase_quality(6 * image - 3, Geometry()).sum()) > 1000
         True
     """
-    if not isinstance(phase, jax.core.Tracer) and not phase.max() > phase.min():
-        raise ValueError("the phase is constant, so no mask can be found; pass a mask")
+    refuse_constant(phase, "phase")
     return found(_segmented(phase, geometry, erosion), "the phase is smooth nowhere; pass a mask")
 
 
 def _segmented(phase: Array, geometry: Geometry, erosion: ArrayLike | None) -> Array:
     rough = _roughness(phase)
     scale = size_of(largest(rough < ROUGHEST), geometry, volume=ADULT_HEAD)
-    mask = largest(_smooth(rough, SMOOTHING * scale, geometry))
+    mask = largest(_smooth(rough, SMOOTHING * scale, geometry) < ROUGHEST)
     return finished(mask, geometry, gaps=GAPS * scale, erosion=erosion)
 
 
@@ -81,11 +79,7 @@ def _roughness(phase: Array) -> Array:
     return jax.lax.map(_of_echo, jnp.moveaxis(echoes, -1, 0)).max(axis=0)
 
 
-@jax.jit
-def _smooth(rough: Array, reach: Array, geometry: Geometry) -> Array:
-    # Beyond the array it goes on as inside.
-    inside = gaussian_mean(jnp.ones_like(rough), reach, geometry)
-    return gaussian_mean(rough, reach, geometry) / inside < ROUGHEST
+_smooth = jax.jit(smoothed)
 
 
 def _of_echo(phase: Array) -> Array:

@@ -48,7 +48,7 @@ def spanning_forest(
         phase: rad.
         costs: whole numbers, of the edge from each voxel to the next along each axis; :data:`NONE` where
             there is none.
-        depths: of the voxels, on the scale of ``costs``. Default: all 0.
+        depths: of the voxels, on the scale of ``costs``; ``ascent`` counts from them. Default: none.
         ascent: a part stays by itself whose cheapest edge is so much or more above its deepest voxel, so that
             basins remain which are that deep. Default: all parts that an edge joins become one.
 
@@ -63,7 +63,6 @@ def spanning_forest(
     strides = (shape[1] * shape[2], shape[2], 1)
     voxels = jnp.arange(size, dtype=jnp.int32)
     flat = phase.ravel()
-    bottoms = jnp.zeros(size, jnp.int32) if depths is None else depths.ravel()
 
     def cheapest(part: Array) -> tuple[Array, Array]:
         """Cost and number of the cheapest edge that leaves each voxel's part, among the voxel's own."""
@@ -87,9 +86,11 @@ def spanning_forest(
         lowest = jnp.full(size, NONE).at[part].min(cost)
         edge = jnp.where(cost == lowest[part], edge, NONE)
         chosen = jnp.full(size, NONE).at[part].min(edge)
-        deepest = jnp.full(size, NONE).at[part].min(bottoms)
         # One number a part, at its first voxel; elsewhere there is none.
-        there = (chosen < NONE) & (lowest < NONE) & (lowest - deepest < ascent)
+        there = (chosen < NONE) & (lowest < NONE)
+        if depths is not None:
+            deepest = jnp.full(size, NONE).at[part].min(depths.ravel())
+            there = there & (lowest - deepest < ascent)
         axis, lower = chosen // size, chosen % size
         upper = lower + jnp.take(jnp.array(strides, jnp.int32), axis, mode="clip")
         lower, upper = (jnp.where(there, v, 0) for v in (lower, upper))

@@ -23,11 +23,7 @@ SIDES = (1.0, 1.3, 2.1)
 @pytest.fixture
 def on_device(monkeypatch):
     """What accelerators compute, on the CPU."""
-
-    def device_always(host, device, kind, *arrays):
-        return device(*arrays)
-
-    monkeypatch.setattr(morphology, "host_on_cpu", device_always)
+    monkeypatch.setattr(morphology, "host_on_cpu", lambda host, device, kind, *arrays: device(*arrays))
 
 
 def _blobs(seed=0, level=0.1):
@@ -92,7 +88,7 @@ def test_otsu_is_that_of_scikit_image():
 
 @pytest.mark.parametrize("erosion", [None, 2.2])
 @pytest.mark.parametrize("method", [magnitude, phase_quality])
-def test_masks_under_jit_and_on_accelerators_are_those_of_the_host(method, erosion, monkeypatch):
+def test_masks_under_jit_and_on_accelerators_are_those_of_the_host(method, erosion, request):
     random = np.random.default_rng(0)
     truth = ball((40, 36, 26), 11)
     x = np.indices(truth.shape)[0]
@@ -110,5 +106,5 @@ def test_masks_under_jit_and_on_accelerators_are_those_of_the_host(method, erosi
     np.testing.assert_array_equal(jax.jit(again)(image, geometry), mask)
     two = jax.vmap(lambda image: again(image, geometry))(jnp.stack([image, image[::-1]]))
     np.testing.assert_array_equal(two[0], mask)
-    monkeypatch.setattr(morphology, "host_on_cpu", lambda host, device, kind, *arrays: device(*arrays))
+    request.getfixturevalue("on_device")
     np.testing.assert_array_equal(again(image, geometry), mask)
